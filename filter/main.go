@@ -1,0 +1,19 @@
+// Command filter is Streamlatch: a proxy-wasm filter for Envoy that keeps one live event stream per client. It is
+// built as a WebAssembly module by `make build`; see filter/module.
+package main
+
+import (
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"github.com/streamlatch/streamlatch/filter/plugin"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// main is not called in a WebAssembly reactor: the host calls init and then the callbacks.
+func main() {}
+
+func init() {
+	proxywasm.SetVMContext(plugin.New(version))
+}
