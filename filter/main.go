@@ -2,11 +2,7 @@
 // built as a WebAssembly module by `make build`; see filter/module.
 package main
 
-import (
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
-	"github.com/streamlatch/streamlatch/filter/plugin"
-)
+import "github.com/streamlatch/streamlatch/filter/plugin"
 
 // version is set by the linker.
 var version = "dev"
@@ -14,6 +10,4 @@ var version = "dev"
 // main is not called in a WebAssembly reactor: the host calls init and then the callbacks.
 func main() {}
 
-func init() {
-	proxywasm.SetVMContext(plugin.New(version))
-}
+func init() { plugin.Register(version) }

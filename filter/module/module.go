@@ -71,16 +71,15 @@ func TrimExports(wasm []byte, names []string) ([]byte, error) {
 		return nil, errors.New("not a WebAssembly module")
 	}
 	out := slices.Clone(header)
+	missing := slices.Clone(names)
 	r := reader{rest: wasm[len(header):]}
 	for len(r.rest) > 0 && r.err == nil {
 		id := r.byte()
 		body := r.bytes(r.uint())
 		if id == exportSection {
-			trimmed, err := trimSection(body, names)
-			if err != nil {
-				return nil, err
+			if body, missing = trimSection(body, missing); body == nil {
+				r.fail()
 			}
-			body = trimmed
 		}
 		out = append(out, id)
 		out = appendUint(out, uint32(len(body)))
@@ -89,16 +88,20 @@ func TrimExports(wasm []byte, names []string) ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("not exported, so not to be taken out: %q", missing)
+	}
 	return out, nil
 }
 
-// trimSection is TrimExports for the content of an export section: a count, and for each export its name, its kind
-// and its index.
-func trimSection(section []byte, names []string) ([]byte, error) {
+// trimSection returns the content of an export section without the named exports, and the names that it did not
+// find. The content is a count, and for each export its name, its kind and its index; nil is returned for anything
+// else.
+func trimSection(section []byte, names []string) (trimmed []byte, missing []string) {
 	r := reader{rest: section}
 	var kept []byte
 	var count uint32
-	missing := slices.Clone(names)
+	missing = slices.Clone(names)
 	for range r.uint() {
 		if r.err != nil {
 			break
@@ -115,10 +118,7 @@ func trimSection(section []byte, names []string) ([]byte, error) {
 		count++
 	}
 	if r.err != nil {
-		return nil, fmt.Errorf("export section: %w", r.err)
+		return nil, missing
 	}
-	if len(missing) > 0 {
-		return nil, fmt.Errorf("not exported, so not to be taken out: %q", missing)
-	}
-	return append(appendUint(nil, count), kept...), nil
+	return append(appendUint(nil, count), kept...), missing
 }

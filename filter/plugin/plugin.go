@@ -23,6 +23,9 @@ import (
 // tickPeriod is how often a worker does its housekeeping. A worker that misses three of another's ticks is dead.
 const tickPeriod = time.Second
 
+// Register makes the filter what this module does. It is called once, before the host calls anything.
+func Register(version string) { proxywasm.SetVMContext(New(version)) }
+
 // New returns the filter, which logs version when it starts.
 func New(version string) types.VMContext { return &vm{version: version} }
 

@@ -1,0 +1,44 @@
+# Streamlatch: one live event stream per client, in Envoy. `make help` lists what there is to do.
+
+GO          ?= go
+STATICCHECK := build/bin/staticcheck-0.8.2
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+WASIP1      := ./filter ./filter/config ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/registry ./e2e/guests/...
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check e2e bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-8s %s\n' "$$t" "$$d"; done
+
+run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C ends them
+	@$(GO) build -o build/bin/quickstart ./envoy/cmd/quickstart && exec build/bin/quickstart
+
+build: ## build the filter: build/streamlatch.wasm
+	@$(GO) run ./filter/module/cmd/build -o build/streamlatch.wasm -version $(VERSION)
+
+test: ## run every test: unit, under wazero, and through real Envoy
+	$(GO) test ./...
+
+check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.mod
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	GOOS=wasip1 GOARCH=wasm $(GO) vet $(WASIP1)
+	$(STATICCHECK) ./...
+	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
+	$(GO) test -count=1 -run TestImportRules ./filter
+	$(GO) mod tidy -diff
+
+$(STATICCHECK):
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@v0.8.2
+	@mv build/bin/staticcheck $@
+
+e2e: ## run the tests that go through real Envoy
+	$(GO) test -count=1 -v ./e2e/...
+
+bench: build ## measure what the filter costs, against bare Envoy and an empty filter
+	$(GO) run ./e2e/bench
+
+clean: ## remove all that was built or downloaded
+	rm -rf build

@@ -1,0 +1,116 @@
+// Package config reads the filter's configuration, strictly.
+//
+// A permissive parser turns a typing mistake into a filter that does nothing,
+// and nobody notices until clients leak streams. So a key that is unknown,
+// repeated or differently cased, a value of the wrong type or out of range,
+// and anything after the end are refused. All faults are reported at once, each
+// with the way to it and what was wanted instead; Envoy then rejects the update
+// and keeps running with the old configuration.
+//
+// The schema (schema.go) is one list of fields an object, and each entry holds
+// both what is documented of a field and how it is read: the documentation and
+// the parser cannot disagree on what exists.
+package config
+
+import (
+	"fmt"
+
+	"github.com/streamlatch/streamlatch/filter/identity"
+	"github.com/streamlatch/streamlatch/filter/match"
+)
+
+// Config is a valid configuration with the defaults filled in.
+type Config struct {
+	Rules []Rule
+}
+
+// Rule says which requests may open streams, who their client is, and what
+// becomes of a client's older streams.
+type Rule struct {
+	Name        string
+	Match       match.Conditions // New accepts them
+	Client      identity.Sources
+	MaxStreams  int
+	OnDuplicate OnDuplicate
+	ClaimAt     ClaimAt
+	Mode        Mode
+}
+
+// defaults is a rule of which nothing has been read yet.
+func defaults() Rule {
+	return Rule{
+		MaxStreams:  1,
+		OnDuplicate: ResetPrevious,
+		ClaimAt:     AtResponse,
+		Mode:        Enforce,
+	}
+}
+
+// OnDuplicate says what happens when a client opens more than its streams.
+type OnDuplicate int
+
+const (
+	// ResetPrevious ends the oldest streams.
+	ResetPrevious OnDuplicate = iota + 1
+)
+
+func (o OnDuplicate) String() string {
+	if o == ResetPrevious {
+		return "reset_previous"
+	}
+	return fmt.Sprintf("OnDuplicate(%d)", int(o))
+}
+
+// ClaimAt says when a stream takes its client's place.
+type ClaimAt int
+
+const (
+	// AtResponse claims once the backend has answered with an event stream, so
+	// that an attempt it turns away costs no healthy stream.
+	AtResponse ClaimAt = iota + 1
+)
+
+func (c ClaimAt) String() string {
+	if c == AtResponse {
+		return "response"
+	}
+	return fmt.Sprintf("ClaimAt(%d)", int(c))
+}
+
+// Mode says whether the filter acts.
+type Mode int
+
+const (
+	// Enforce ends and refuses streams.
+	Enforce Mode = iota + 1
+	// Observe counts and logs what Enforce would do, and touches nothing.
+	Observe
+)
+
+func (m Mode) String() string {
+	switch m {
+	case Enforce:
+		return "enforce"
+	case Observe:
+		return "observe"
+	}
+	return fmt.Sprintf("Mode(%d)", int(m))
+}
+
+// Parse reads a configuration: JSON that was given as a string, or that Envoy
+// made from a Struct. The error wraps ErrInvalid; its text has one line a
+// fault, in the order of the document. If the document is not JSON at all, or
+// is nested beyond reason, the error is that one fault, with line and column.
+func Parse(data []byte) (*Config, error) {
+	root, err := parseTree(data)
+	if err != nil {
+		return nil, err
+	}
+	var found faults
+	var config Config
+	readObject(value{node: root, faults: &found}, configFields(), &config)
+	if err := found.err(); err != nil {
+		return nil, err
+	}
+	return &config, nil
+}

@@ -1,0 +1,116 @@
+package identity_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/filter/identity"
+)
+
+// What a client may send to make the filter work. Each input is larger by far
+// than Envoy lets through: linear work is milliseconds, quadratic work minutes.
+func TestHostileInputCostsLinearWork(t *testing.T) {
+	const many = 1 << 17
+	for _, test := range []struct {
+		about string
+		kind  identity.Kind
+		req   request
+		want  string
+	}{
+		{"parameters", identity.Query, request{":path": "/?" + strings.Repeat("a=1&", many) + "id=1"}, "1"},
+		{"nearly the name", identity.Query, request{":path": "/?" + strings.Repeat("i%64%64=1&", many) + "id=1"}, "1"},
+		{"broken escapes", identity.Query, request{":path": "/?" + strings.Repeat("id=%&", many) + "id=1"}, "1"},
+		{"broken at the end", identity.Query, request{":path": "/?id=" + strings.Repeat("%41", many) + "%"}, missing},
+		{"percent signs", identity.Query, request{":path": "/?id=" + strings.Repeat("%", many)}, missing},
+		{"question marks", identity.Query, request{":path": strings.Repeat("?", many)}, missing},
+		{"long value", identity.Query, request{":path": "/?id=" + strings.Repeat("%41", many)}, strings.Repeat("A", many)},
+		{"cookies", identity.Cookie, request{"cookie": strings.Repeat("a=1; ", many) + "id=1"}, "1"},
+		{"separators", identity.Cookie, request{"cookie": strings.Repeat(";", many) + "id=1"}, "1"},
+		{"white space", identity.Cookie, request{"cookie": strings.Repeat(" \t", many) + ";" + strings.Repeat("a ", many)}, missing},
+		{"quotes", identity.Cookie, request{"cookie": "id=" + strings.Repeat(`"`, many)}, strings.Repeat(`"`, many-2)},
+		{"long header", identity.Header, request{"id": strings.Repeat("\x00", many)}, strings.Repeat("\x00", many)},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			start := time.Now()
+			got, ok := one(t, test.kind, "id", test.req)
+			if !ok {
+				got = missing
+			}
+			if got != test.want {
+				t.Errorf("got %d bytes, want %d", len(got), len(test.want))
+			}
+			if took := time.Since(start); took > 20*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+// net/url is the second opinion wherever it agrees by definition: it drops
+// pairs with a semicolon, and it refuses very many parameters.
+func FuzzQuery(f *testing.F) {
+	f.Add("/events?a=1&tab=%34+2#x", "tab")
+	f.Add("/?tab=%zz&t%61b=2", "tab")
+	f.Add("/?=1&&a", "")
+	f.Add("?&=0", "") // found by fuzzing: an empty pair is no parameter without a name
+	f.Add("\xff?\x00=%FF", "\x00")
+	f.Fuzz(func(t *testing.T, path, name string) {
+		path = strings.ReplaceAll(path, ";", "")
+		if strings.Count(path, "&") > 1000 {
+			t.Skip()
+		}
+		unfragmented, _, _ := strings.Cut(path, "#")
+		_, query, _ := strings.Cut(unfragmented, "?")
+		values, _ := url.ParseQuery(query) // the error names pairs that were dropped
+		want := values.Get(name)
+
+		got, ok := one(t, identity.Query, name, request{":path": path})
+		if got != want || ok != (want != "") {
+			t.Errorf("%q of %q: got %q, %v, want %q", name, path, got, ok, want)
+		}
+	})
+}
+
+// slowCookie is cookie written with other means: all pairs are made first.
+func slowCookie(header, name string) string {
+	var names, values []string
+	for pair := range strings.SplitSeq(header, ";") {
+		for strings.HasPrefix(pair, " ") || strings.HasPrefix(pair, "\t") {
+			pair = pair[1:]
+		}
+		for strings.HasSuffix(pair, " ") || strings.HasSuffix(pair, "\t") {
+			pair = pair[:len(pair)-1]
+		}
+		fields := strings.SplitN(pair, "=", 2)
+		if len(fields) < 2 {
+			continue
+		}
+		if inner, found := strings.CutPrefix(fields[1], `"`); found {
+			if inner, found = strings.CutSuffix(inner, `"`); found {
+				fields[1] = inner
+			}
+		}
+		names, values = append(names, fields[0]), append(values, fields[1])
+	}
+	for i := range names {
+		if names[i] == name {
+			return values[i]
+		}
+	}
+	return ""
+}
+
+func FuzzCookie(f *testing.F) {
+	f.Add(`a=1; sid="42";b`, "sid")
+	f.Add(`sid=""; sid=1`, "sid")
+	f.Add("=1;\x00=\xff", "")
+	f.Fuzz(func(t *testing.T, header, name string) {
+		want := slowCookie(header, name)
+		got, ok := one(t, identity.Cookie, name, request{"cookie": header})
+		if got != want || ok != (want != "") {
+			t.Errorf("%q of %q: got %q, %v, want %q", name, header, got, ok, want)
+		}
+	})
+}

@@ -1,0 +1,291 @@
+package identity_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/streamlatch/streamlatch/filter/identity"
+)
+
+// request is what a client sent, as Envoy holds it.
+type request map[string]string
+
+func (r request) Header(name string) (string, bool) {
+	value, ok := r[name]
+	return value, ok
+}
+
+// one reads a key of one source; ok is false if it is missing.
+func one(t testing.TB, kind identity.Kind, name string, req request) (value string, ok bool) {
+	t.Helper()
+	key, ok := identity.Sources{{Kind: kind, Name: name}}.Append(nil, req)
+	if !ok {
+		if len(key) != 0 {
+			t.Fatalf("missing, and yet the key is %q", key)
+		}
+		return "", false
+	}
+	parts := split(t, key)
+	if len(parts) != 1 {
+		t.Fatalf("key %q has %d parts, want 1", key, len(parts))
+	}
+	return parts[0], true
+}
+
+// split takes a key apart again. That it can is what makes keys injective.
+func split(t testing.TB, key []byte) (parts []string) {
+	t.Helper()
+	for len(key) > 0 {
+		size, n := binary.Uvarint(key)
+		if n <= 0 || uint64(len(key)-n) < size {
+			t.Fatalf("key ends within a part: %q", key)
+		}
+		parts = append(parts, string(key[n:n+int(size)]))
+		key = key[n+int(size):]
+	}
+	return parts
+}
+
+const missing = "\x00missing"
+
+func TestHeader(t *testing.T) {
+	for _, test := range []struct {
+		about, name, want string
+		req               request
+	}{
+		{"plain", "x-client-id", "42", request{"x-client-id": "42"}},
+		{"name in any case", "X-Client-ID", "42", request{"x-client-id": "42"}},
+		{"pseudo header", ":authority", "a.example", request{":authority": "a.example"}},
+		{"value as it is", "x-client-id", "a, b ", request{"x-client-id": "a, b "}},
+		{"bytes", "x-client-id", "\x00\xff", request{"x-client-id": "\x00\xff"}},
+		{"not there", "x-client-id", missing, request{}},
+		{"empty", "x-client-id", missing, request{"x-client-id": ""}},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			check(t, identity.Header, test.name, test.req, test.want)
+		})
+	}
+}
+
+func TestCookie(t *testing.T) {
+	for _, test := range []struct{ about, header, want string }{
+		{"alone", "sid=42", "42"},
+		{"among others", "a=1; sid=42; b=2", "42"},
+		{"white space around the pair", "a=1;\t sid=42 \t;b=2", "42"},
+		{"no space", "a=1;sid=42", "42"},
+		{"first wins", "sid=1; sid=2", "1"},
+		{"first wins, empty", "sid=; sid=2", missing},
+		{"equal signs in the value", "sid=a=b=", "a=b="},
+		{"quoted", `sid="42"`, "42"},
+		{"quoted once only", `sid=""42""`, `"42"`},
+		{"half a quote", `sid="42`, `"42`},
+		{"one quote", `sid="`, `"`},
+		{"quoted nothing", `sid=""`, missing},
+		{"quotes do not hide the separator", `a="x; sid=42"`, `42"`},
+		{"percent signs are bytes", "sid=%34", "%34"},
+		{"bytes", "sid=\x00\xff", "\x00\xff"},
+		{"case of the name", "SID=42", missing},
+		{"longer name", "xsid=42; sidx=42", missing},
+		{"shorter name", "si=1; d=2; sid=3", "3"},
+		{"space before the equal sign", "sid =42", missing},
+		{"no equal sign", "sid", missing},
+		{"no equal sign, then one", "sid; sid=42", "42"},
+		{"no name", "=42", missing},
+		{"other separators", "a=1, sid=42&sid=42", missing},
+		{"only separators", ";;; ;", missing},
+		{"empty header", "", missing},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			check(t, identity.Cookie, "sid", request{"cookie": test.header}, test.want)
+		})
+	}
+	t.Run("no header", func(t *testing.T) { check(t, identity.Cookie, "sid", request{}, missing) })
+}
+
+func TestQuery(t *testing.T) {
+	for _, test := range []struct{ about, path, name, want string }{
+		{"alone", "/events?tab=42", "tab", "42"},
+		{"among others", "/events?a=1&tab=42&b=2", "tab", "42"},
+		{"value decoded", "/?tab=a%20b+c%2Bd%2f", "tab", "a b c+d/"},
+		{"name decoded", "/?%74%61b=42", "tab", "42"},
+		{"name with space", "/?my+tab=42", "my tab", "42"},
+		{"name of the source is not decoded", "/?my+tab=42", "my+tab", missing},
+		{"first wins", "/?tab=1&tab=2", "tab", "1"},
+		{"first wins, empty", "/?tab=&tab=2", "tab", missing},
+		{"first wins, no equal sign", "/?tab&tab=2", "tab", missing},
+		{"broken value is absent", "/?tab=%zz&tab=2", "tab", "2"},
+		{"broken name is absent", "/?tab%=1&tab=2", "tab", "2"},
+		{"escape cut short", "/?tab=%4", "tab", missing},
+		{"escape cut shorter", "/?tab=1%", "tab", missing},
+		{"escape does not reach over the separator", "/?tab=%4&2=x&tab=2", "tab", "2"},
+		{"equal signs in the value", "/?tab=a=b", "tab", "a=b"},
+		{"semicolon is a byte", "/?tab=1;tab=2", "tab", "1;tab=2"},
+		{"question marks after the first", "/?tab=a?b&?tab=2", "tab", "a?b"},
+		{"fragment", "/?tab=42#x&tab=2", "tab", "42"},
+		{"fragment with a question mark", "/#?tab=42", "tab", missing},
+		{"bytes", "/?tab=%00\xff%FE", "tab", "\x00\xff\xfe"},
+		{"case of the name", "/?Tab=42", "tab", missing},
+		{"longer name", "/?atab=1&tabs=2", "tab", missing},
+		{"shorter name", "/?ta=1&=2&tab=3", "tab", "3"},
+		{"no query", "/tab=42", "tab", missing},
+		{"empty query", "/?", "tab", missing},
+		{"only separators", "/?&&=&", "tab", missing},
+		{"empty path", "", "tab", missing},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			check(t, identity.Query, test.name, request{":path": test.path}, test.want)
+		})
+	}
+	t.Run("no path", func(t *testing.T) { check(t, identity.Query, "tab", request{}, missing) })
+}
+
+func check(t *testing.T, kind identity.Kind, name string, req request, want string) {
+	t.Helper()
+	got, ok := one(t, kind, name, req)
+	if !ok {
+		got = missing
+	}
+	if got != want {
+		t.Errorf("%v %q of %q: got %q, want %q", kind, name, req, got, want)
+	}
+}
+
+func TestKeyOfSeveralSources(t *testing.T) {
+	sources := identity.Sources{
+		{Kind: identity.Header, Name: "x-user"},
+		{Kind: identity.Cookie, Name: "sid"},
+		{Kind: identity.Query, Name: "tab"},
+	}
+	req := request{"x-user": "ann", "cookie": "sid=s1", ":path": "/e?tab=%31"}
+
+	key, ok := sources.Append([]byte("rule:"), req)
+	if want := "rule:\x03ann\x02s1\x011"; !ok || string(key) != want {
+		t.Errorf("got %q, %v, want %q", key, ok, want)
+	}
+	for name := range req {
+		lacking := request{"x-user": "ann", "cookie": "sid=s1", ":path": "/e?tab=%31"}
+		delete(lacking, name)
+		if key, ok := sources.Append([]byte("rule:"), lacking); ok || string(key) != "rule:" {
+			t.Errorf("without %s: got %q, %v, want what was there and false", name, key, ok)
+		}
+	}
+}
+
+func TestNoSourcesNameNobody(t *testing.T) {
+	for _, sources := range []identity.Sources{nil, {{}}, {{Kind: 9, Name: "x"}}} {
+		if key, ok := sources.Append(nil, request{"x": "1", "": "1"}); ok || len(key) != 0 {
+			t.Errorf("%v: got %q, %v, want no key", sources, key, ok)
+		}
+	}
+}
+
+func TestWhereOnePartEndsMatters(t *testing.T) {
+	sources := identity.Sources{{Kind: identity.Header, Name: "a"}, {Kind: identity.Header, Name: "b"}}
+	left, _ := sources.Append(nil, request{"a": "a", "b": "bc"})
+	right, _ := sources.Append(nil, request{"a": "ab", "b": "c"})
+	if string(left) == string(right) {
+		t.Errorf("both keys are %q", left)
+	}
+}
+
+// Whatever the values, the key tells all of them: so no two lists of values
+// have the same key.
+func TestKeyIsInjective(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		values := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 1, 200), 1, 8).Draw(rt, "values")
+		req := request{}
+		var sources identity.Sources
+		var want []string
+		for i, value := range values {
+			name := string(rune('a' + i))
+			req[name] = string(value)
+			sources = append(sources, identity.Source{Kind: identity.Header, Name: name})
+			want = append(want, string(value))
+		}
+		key, ok := sources.Append(nil, req)
+		if got := split(t, key); !ok || !slices.Equal(got, want) {
+			rt.Fatalf("key %q tells %q, want %q", key, got, want)
+		}
+	})
+}
+
+// A cookie header or path is fetched once, however many sources read it.
+func TestSharedHeadersAreReadOnce(t *testing.T) {
+	req := &counting{request: request{"cookie": "a=1; b=2", ":path": "/?c=3&d=4"}, reads: map[string]int{}}
+	sources := identity.Sources{
+		{Kind: identity.Cookie, Name: "a"}, {Kind: identity.Query, Name: "c"},
+		{Kind: identity.Cookie, Name: "b"}, {Kind: identity.Query, Name: "d"},
+	}
+	if _, ok := sources.Append(nil, req); !ok {
+		t.Fatal("no key")
+	}
+	if req.reads["cookie"] != 1 || req.reads[":path"] != 1 {
+		t.Errorf("reads %v, want one each", req.reads)
+	}
+}
+
+type counting struct {
+	request
+	reads map[string]int
+}
+
+func (c *counting) Header(name string) (string, bool) {
+	c.reads[name]++
+	return c.request.Header(name)
+}
+
+func TestKindString(t *testing.T) {
+	for kind, want := range map[identity.Kind]string{
+		identity.Header: "header", identity.Cookie: "cookie", identity.Query: "query", 0: "Kind(0)",
+	} {
+		if got := kind.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+var threeSources = identity.Sources{
+	{Kind: identity.Header, Name: "x-user"},
+	{Kind: identity.Cookie, Name: "sid"},
+	{Kind: identity.Query, Name: "tab"},
+}
+
+var browser = request{
+	"x-user": "ann",
+	"cookie": "theme=dark; _ga=GA1.2.3; sid=5f0c7a1e9b; lang=de",
+	":path":  "/events?topic=news&tab=8b1f%2D44",
+}
+
+func TestAppendAllocatesNothing(t *testing.T) {
+	buffer := make([]byte, 0, 256)
+	broken := request{"x-user": "ann", "cookie": "sid=1", ":path": "/?tab=%"}
+	for _, req := range []request{browser, broken} {
+		allocs := testing.AllocsPerRun(100, func() { threeSources.Append(buffer, req) })
+		if allocs != 0 {
+			t.Errorf("%q: %v allocations, want none", req, allocs)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	b.Run("three sources of a browser", func(b *testing.B) {
+		buffer := make([]byte, 0, 256)
+		b.ReportAllocs()
+		for b.Loop() {
+			threeSources.Append(buffer, browser)
+		}
+	})
+	b.Run("64 KiB of parameters", func(b *testing.B) {
+		tab := identity.Sources{{Kind: identity.Query, Name: "tab"}}
+		req := request{":path": "/?" + strings.Repeat("ta%62s=1&", 64<<10/9) + "tab=1"}
+		buffer := make([]byte, 0, 256)
+		b.SetBytes(int64(len(req[":path"])))
+		for b.Loop() {
+			tab.Append(buffer, req)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package match
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+const (
+	pathHeader   = ":path"
+	methodHeader = ":method"
+)
+
+// New makes rules ready for use. It fails on an Op that does not fit its
+// condition, on a header that cannot be named, and on a bad regex, and says in
+// which rule. The rules are not kept.
+func New(rules []Conditions) (*Set, error) {
+	gate := gate(rules)
+	set := &Set{rules: make([][]test, len(rules))}
+	for i, rule := range rules {
+		tests, err := set.tests(rule)
+		if err != nil {
+			return nil, fmt.Errorf("rule %d: %w", i, err)
+		}
+		slices.SortStableFunc(tests, func(a, b test) int {
+			return rank(set.headers[a.header] == gate) - rank(set.headers[b.header] == gate)
+		})
+		set.rules[i] = tests
+	}
+	return set, nil
+}
+
+func rank(isGate bool) int {
+	if isGate {
+		return 0
+	}
+	return 1
+}
+
+// gate names the header that decides first, or "" if the rules have none in
+// common. A header comes before the path and the path before the method,
+// because that is how well each tells streams from other requests; among
+// headers the order of the first rule decides. A header that a rule only wants
+// absent is no gate: nearly every request would pass it.
+func gate(rules []Conditions) string {
+	if len(rules) == 0 {
+		return ""
+	}
+	for _, header := range rules[0].Headers {
+		if every(rules, func(c Conditions) bool { return c.asksFor(header.Name) }) {
+			return strings.ToLower(header.Name)
+		}
+	}
+	if every(rules, func(c Conditions) bool { return c.Path != Path{} }) {
+		return pathHeader
+	}
+	if every(rules, func(c Conditions) bool { return len(c.Methods) > 0 }) {
+		return methodHeader
+	}
+	return ""
+}
+
+func every(rules []Conditions, holds func(Conditions) bool) bool {
+	return !slices.ContainsFunc(rules, func(c Conditions) bool { return !holds(c) })
+}
+
+func (c Conditions) asksFor(header string) bool {
+	return slices.ContainsFunc(c.Headers, func(h Header) bool {
+		return h.Op != Absent && strings.EqualFold(h.Name, header)
+	})
+}
+
+// test is a condition on one header.
+type test struct {
+	header int // index into Set.headers
+	op     Op
+	value  string
+	values []string       // of oneOf
+	regex  *regexp.Regexp // of Regex
+}
+
+func (t *test) holds(value string, present bool) bool {
+	if !present {
+		return t.op == Absent
+	}
+	switch t.op {
+	case Exact:
+		return value == t.value
+	case Prefix:
+		return strings.HasPrefix(value, t.value)
+	case Contains:
+		return strings.Contains(value, t.value)
+	case Regex:
+		return t.regex.MatchString(value)
+	case Present:
+		return true
+	case oneOf:
+		return slices.Contains(t.values, value)
+	}
+	return false
+}
+
+func (s *Set) tests(rule Conditions) ([]test, error) {
+	var tests []test
+	if rule.Path != (Path{}) {
+		t := test{header: s.header(pathHeader), op: rule.Path.Op, value: rule.Path.Value}
+		switch t.op {
+		case Exact, Prefix:
+		case Regex:
+			regex, err := compile(t.value)
+			if err != nil {
+				return nil, fmt.Errorf("path regex %q: %w", t.value, err)
+			}
+			t.regex = regex
+		default:
+			return nil, fmt.Errorf("path: op %v, want exact, prefix or regex", t.op)
+		}
+		tests = append(tests, t)
+	}
+	if len(rule.Methods) > 0 {
+		tests = append(tests, test{header: s.header(methodHeader), op: oneOf, values: slices.Clone(rule.Methods)})
+	}
+	for i, h := range rule.Headers {
+		switch h.Op {
+		case Exact, Prefix, Contains, Present, Absent:
+		default:
+			return nil, fmt.Errorf("header %d: op %v, want exact, prefix, contains, present or absent", i, h.Op)
+		}
+		name := strings.ToLower(h.Name)
+		if name == "" || name == pathHeader || name == methodHeader {
+			return nil, fmt.Errorf("header %d: name %q, want a header other than path and method", i, h.Name)
+		}
+		tests = append(tests, test{header: s.header(name), op: h.Op, value: h.Value})
+	}
+	return tests, nil
+}
+
+// header returns the index of name in s.headers.
+func (s *Set) header(name string) int {
+	if i := slices.Index(s.headers, name); i >= 0 {
+		return i
+	}
+	s.headers = append(s.headers, name)
+	return len(s.headers) - 1
+}
+
+// CheckRegex says why New would refuse expr, or nil. The error does not repeat
+// expr.
+func CheckRegex(expr string) error {
+	_, err := compile(expr)
+	return err
+}
+
+// compile anchors expr at both ends. It does so on the parsed form, since text
+// put around an expression can change what it means: "a|b", `\Qa`, "a)(b".
+func compile(expr string) (*regexp.Regexp, error) {
+	parsed, err := syntax.Parse(expr, syntax.Perl)
+	if err == nil {
+		var regex *regexp.Regexp
+		if regex, err = regexp.Compile(`\A(?:` + parsed.String() + `)\z`); err == nil {
+			return regex, nil
+		}
+	}
+	var bad *syntax.Error
+	if errors.As(err, &bad) {
+		return nil, errors.New(bad.Code.String())
+	}
+	return nil, err
+}
+
+// withoutQuery cuts path where a route of Envoy does (Http::PathUtil in
+// source/common/http/path_utility.cc: removeQueryAndFragment).
+func withoutQuery(path string) string {
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		return path[:i]
+	}
+	return path
+}
