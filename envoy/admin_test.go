@@ -1,0 +1,100 @@
+package envoy
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// answering is an admin interface that answers every request in the same way.
+func answering(t *testing.T, status int, body string) *Admin {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		w.Write([]byte(body))
+	}))
+	t.Cleanup(server.Close)
+	return &Admin{URL: server.URL}
+}
+
+// An answer of Envoy 1.40, shortened.
+func TestStats(t *testing.T) {
+	admin := answering(t, 200, `{"stats":[
+		{"name":"wasmcustom.streamlatch.events.superseded","value":18446744073709551615},
+		{"name":"a.text","value":"12"},
+		{"histograms":{"supported_percentiles":[0,100],"details":[
+			{"name":"h","totals":[{"lower_bound":2200,"width":100,"count":3},{"lower_bound":5000,"width":1000,"count":4}],"intervals":[],"percentiles":[{"cumulative":2250,"interval":null}]},
+			{"name":"empty","totals":[],"intervals":[],"percentiles":[]}]}}]}`)
+	got, err := admin.Stats(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Stats{
+		Values: map[string]uint64{"wasmcustom.streamlatch.events.superseded": 18446744073709551615},
+		Histograms: map[string]Histogram{
+			"h":     {Count: 7, Buckets: []Bucket{{2200, 100, 3}, {5000, 1000, 4}}},
+			"empty": {Buckets: []Bucket{}},
+		},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// Those of a real Envoy have that form: it times its own start.
+func TestHistogramsOfARealEnvoy(t *testing.T) {
+	p := start(t, Options{Config: plain, Concurrency: 1})
+	stats, err := p.Admin().Stats(t.Context(), `^server\.initialization_time_ms$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := stats.Histograms["server.initialization_time_ms"]; !ok {
+		t.Errorf("got %+v, want server.initialization_time_ms", stats)
+	}
+}
+
+// Envoy says LIVE a moment before its workers take up the listeners.
+func TestNotReadyBeforeTheWorkers(t *testing.T) {
+	for started, want := range map[string]string{"0": "workers have not started", "1": ""} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("LIVE\n")) })
+		mux.HandleFunc("/stats", func(w http.ResponseWriter, _ *http.Request) {
+			w.Write([]byte(`{"stats":[{"name":"listener_manager.workers_started","value":` + started + `}]}`))
+		})
+		server := httptest.NewServer(mux)
+		defer server.Close()
+		got := ""
+		if err := (&Admin{URL: server.URL}).Ready(t.Context()); err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, want) || (want == "" && got != "") {
+			t.Errorf("workers started: %s: got %q, want %q", started, got, want)
+		}
+	}
+}
+
+func TestReady(t *testing.T) {
+	for name, test := range map[string]struct {
+		admin *Admin
+		want  string
+	}{
+		"not yet":      {answering(t, 503, "PRE_INITIALIZING\n"), "PRE_INITIALIZING"},
+		"other text":   {answering(t, 200, "DRAINING\n"), "DRAINING"},
+		"nobody there": {&Admin{URL: "http://127.0.0.1:1"}, "connection refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := test.admin.Ready(t.Context())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestAnAnswerThatIsNotJSON(t *testing.T) {
+	_, err := answering(t, 200, "<html>").Listeners(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "/listeners?format=json") {
+		t.Errorf("got %v, want one that names the path", err)
+	}
+}

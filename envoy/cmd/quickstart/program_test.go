@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/filter/module"
+)
+
+// asProgram makes the test binary the quick start.
+const asProgram = "STREAMLATCH_TEST_AS_QUICKSTART"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds each wait: for Envoy to compile the filter on a busy machine, or to be fetched.
+const patience = 120 * time.Second
+
+// buildOnce builds the filter from the sources as they are.
+var buildOnce = sync.OnceValues(func() ([]byte, error) { return module.Build(context.Background(), "test") })
+
+// A program is a quick start that runs.
+type program struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout *bufio.Scanner
+	stderr strings.Builder
+	log    string
+	exit   chan error
+
+	envoy      int // its PID
+	url, admin string
+}
+
+// launch starts a quick start in the root of the repository, on free ports.
+func launch(t *testing.T) *program {
+	p := &program{t: t, log: filepath.Join(t.TempDir(), "envoy.log"), exit: make(chan error, 1)}
+	wasm, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := filepath.Join(t.TempDir(), "filter.wasm")
+	if err := os.WriteFile(filter, wasm, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd = exec.Command(os.Args[0], "-wasm", filter, "-listen", "0", "-admin", "0", "-backend", "0", "-log", p.log)
+	p.cmd.Dir = filepath.Join("..", "..", "..")
+	p.cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+t.TempDir())
+	p.cmd.Stderr = &p.stderr
+	r, w := io.Pipe()
+	p.cmd.Stdout, p.stdout = w, bufio.NewScanner(r)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		err := p.cmd.Wait()
+		w.Close()
+		p.exit <- err
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		go io.Copy(io.Discard, r)
+	})
+	return p
+}
+
+var serves = regexp.MustCompile(`^Envoy 1\.\d+\.\d+ \(pid (\d+)\) serves on (http://127\.0\.0\.1:\d+), admin on (http://127\.0\.0\.1:\d+), log in `)
+
+// start launches one and waits until it serves. The result has what it printed up to there.
+func start(t *testing.T) (*program, string) {
+	p := launch(t)
+	printed := p.read("(Ctrl-C ends everything)")
+	for line := range strings.Lines(printed) {
+		if m := serves.FindStringSubmatch(line); m != nil {
+			p.envoy, _ = strconv.Atoi(m[1])
+			p.url, p.admin = m[2], m[3]
+			return p, printed
+		}
+	}
+	t.Fatalf("it does not say where it serves: %s", printed)
+	return nil, ""
+}
+
+// read reads what the program prints, to the first line that contains the text.
+func (p *program) read(text string) string {
+	p.t.Helper()
+	watchdog := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
+	defer watchdog.Stop()
+	printed := ""
+	for p.stdout.Scan() {
+		printed += p.stdout.Text() + "\n"
+		if strings.Contains(p.stdout.Text(), text) {
+			return printed
+		}
+	}
+	<-p.exit
+	p.t.Fatalf("it ended before it printed %q: %s%s", text, printed, p.stderr.String())
+	return ""
+}
+
+// end waits for its end, and checks that all it had started has ended, too, and that nothing more was printed.
+func (p *program) end(code int) {
+	p.t.Helper()
+	rest := make(chan string, 1)
+	go func() {
+		printed := ""
+		for p.stdout.Scan() {
+			printed += p.stdout.Text() + "\n"
+		}
+		rest <- printed
+	}()
+	select {
+	case <-p.exit:
+	case <-time.After(patience):
+		p.t.Fatal("it does not end")
+	}
+	if got := p.cmd.ProcessState.ExitCode(); got != code {
+		p.t.Errorf("exit code %d, want %d; stderr: %s", got, code, p.stderr.String())
+	}
+	if printed := <-rest; printed != "" {
+		p.t.Errorf("at its end it printed %q", printed)
+	}
+	if slices.ContainsFunc(processes(p.t), func(q process) bool { return q.pid == p.envoy }) {
+		p.t.Errorf("Envoy, pid %d, is still there", p.envoy)
+	}
+	for _, url := range []string{p.url, p.admin} {
+		if conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
+			conn.Close()
+			p.t.Errorf("%s is still served", url)
+		}
+	}
+}
+
+func (p *program) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *program) get(path string) *http.Response {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	p.t.Cleanup(cancel)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { response.Body.Close() })
+	return response
+}
+
+type process struct {
+	pid, parent int
+	command     string
+}
+
+// processes lists those that run; one that has ended and that nobody has waited for does not.
+func processes(t *testing.T) []process {
+	t.Helper()
+	output, err := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args=").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []process
+	for line := range strings.Lines(string(output)) {
+		var p process
+		var state string
+		if _, err := fmt.Sscan(line, &p.pid, &p.parent, &state); err != nil {
+			t.Fatalf("ps: %q: %v", line, err)
+		}
+		if !strings.HasPrefix(state, "Z") {
+			p.command = line
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// A user pastes the two commands that are printed, and presses Ctrl-C.
+func TestQuickStart(t *testing.T) {
+	p, printed := start(t)
+	command := fmt.Sprintf("  curl -N '%s/events?client=demo' -H 'accept: text/event-stream'\n", p.url)
+	if strings.Count(printed, command) != 2 {
+		t.Errorf("want two of %q in:\n%s", command, printed)
+	}
+	if !strings.Contains(printed, " browser: "+p.url+"/\n") {
+		t.Errorf("no address of the page in:\n%s", printed)
+	}
+	page, err := io.ReadAll(p.get("/").Body)
+	if err != nil || !strings.Contains(string(page), "<title>Streamlatch demo</title>") {
+		t.Errorf("the page: %.200s, %v", page, err)
+	}
+
+	first, second := p.get("/events?client=demo"), p.get("/events?client=demo")
+	if _, err := io.ReadAll(first.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("the first stream: %v, want a reset", err)
+	}
+	line := p.read("takeover")
+	want := regexp.MustCompile(`^\d\d:\d\d:\d\d  takeover  rule events, client [0-9a-f]{8}: a newer stream opened, the previous one \(\d+\.\d s old\) was reset\n$`)
+	if !want.MatchString(line) {
+		t.Errorf("got %q, want %s", line, want)
+	}
+	if _, err := second.Body.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the second stream: %v", err)
+	}
+
+	p.signal(os.Interrupt)
+	p.end(0)
+	if p.stderr.Len() > 0 {
+		t.Errorf("stderr: %s", p.stderr.String())
+	}
+	log, err := os.ReadFile(p.log)
+	if err != nil || !strings.Contains(string(log), `"reason":"superseded"`) || !strings.Contains(string(log), "[info][main]") {
+		t.Errorf("the log, %v, has not both the reason of the reset and Envoy's own lines:\n%s", err, log)
+	}
+}
+
+func TestEnvoyIsKilled(t *testing.T) {
+	p, _ := start(t)
+	p.get("/events?client=demo") // an open stream must not hold up the end
+	if err := syscall.Kill(p.envoy, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.end(1)
+	if want := "quickstart: envoy ended by itself: signal: killed\n"; p.stderr.String() != want {
+		t.Errorf("stderr: %q, want %q", p.stderr.String(), want)
+	}
+}
+
+func TestTerminated(t *testing.T) {
+	p, _ := start(t)
+	p.signal(syscall.SIGTERM)
+	p.end(0)
+}
+
+// Ctrl-C while Envoy is starting.
+func TestInterruptedAtStart(t *testing.T) {
+	p := launch(t)
+	for end := time.Now().Add(patience); p.envoy == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it starts no Envoy")
+		}
+		for _, child := range processes(t) {
+			if child.parent == p.cmd.Process.Pid && strings.Contains(child.command, " --config-path ") {
+				p.envoy = child.pid
+			}
+		}
+	}
+	p.signal(os.Interrupt)
+	p.end(0)
+	if p.stderr.Len() > 0 {
+		t.Errorf("stderr: %s", p.stderr.String())
+	}
+}

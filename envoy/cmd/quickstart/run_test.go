@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/envoy"
+)
+
+func TestTheFilterIsMissing(t *testing.T) {
+	err := run(t.Context(), options{wasm: "no/such.wasm"}, os.Stdout)
+	if want := "there is no no/such.wasm: run `make build` first, in the root of the repository"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestAPortIsTaken(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	taken := port(other.Addr())
+	filter := filepath.Join(t.TempDir(), "filter.wasm")
+	if err := os.WriteFile(filter, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for flag, o := range map[string]options{
+		"-listen":  {wasm: filter, listen: taken},
+		"-admin":   {wasm: filter, admin: taken},
+		"-backend": {wasm: filter, backend: taken},
+	} {
+		err := run(t.Context(), o, os.Stdout)
+		if err == nil || !strings.HasPrefix(err.Error(), "port "+strings.TrimPrefix(other.Addr().String(), "127.0.0.1:")+" is taken") || !strings.HasSuffix(err.Error(), flag+" PORT") {
+			t.Errorf("%s: got %v, want the port and the flag", flag, err)
+		}
+	}
+}
+
+// ended is a part that has ended, or, with a nil channel, one that never does.
+type ended struct {
+	done chan struct{}
+	err  error
+}
+
+func (e ended) Done() <-chan struct{} { return e.done }
+func (e ended) Err() error            { return e.err }
+
+func TestWhatEndsFirstIsTheReason(t *testing.T) {
+	over := make(chan struct{})
+	close(over)
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	failed := make(chan error, 1)
+	failed <- errors.New("accept: too many open files")
+	for name, test := range map[string]struct {
+		ctx     context.Context
+		proxy   part
+		backend <-chan error
+		want    string
+	}{
+		"Ctrl-C":      {interrupted, ended{}, nil, ""},
+		"the backend": {t.Context(), ended{}, failed, "the demo backend ended by itself: accept: too many open files"},
+		"Envoy, without the words that were shown already": {t.Context(), ended{over, &envoy.ExitError{Status: errors.New("signal: killed"), LastWords: []string{"shown"}}}, nil,
+			"envoy ended by itself: signal: killed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(test.ctx, 10*time.Second)
+			defer cancel()
+			got := ""
+			if err := firstEnd(ctx, test.proxy, test.backend); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestFlags(t *testing.T) {
+	o, err := parseFlags(nil)
+	if want := (options{10000, 9901, 8080, "build/streamlatch.wasm", "build/envoy.log"}); err != nil || o != want {
+		t.Errorf("got %+v, %v, want %+v", o, err, want)
+	}
+	if _, err := parseFlags([]string{"10001"}); err == nil {
+		t.Error("an argument that means nothing is taken")
+	}
+}

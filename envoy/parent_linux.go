@@ -1,0 +1,29 @@
+package envoy
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// dieWithParent makes the kernel kill the process when its parent is gone, however that went. A process group of its
+// own keeps the terminal's Ctrl-C from it: when it ends is for its parent to say.
+func dieWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+}
+
+// onThread calls f on an operating system thread that lives as long as f runs. To the kernel the parent of a process is
+// the thread that started it, prctl(2), and the Go runtime ends threads that it has no use for: f starts the process
+// and returns only when it has ended.
+func onThread(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	f()
+}
+
+// runHere runs a command that must not outlive this program, and returns what it wrote.
+func runHere(cmd *exec.Cmd) (output []byte, err error) {
+	cmd.SysProcAttr = dieWithParent()
+	onThread(func() { output, err = cmd.CombinedOutput() })
+	return output, err
+}

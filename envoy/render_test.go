@@ -1,0 +1,113 @@
+package envoy
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+func TestRenderOfTheShippedValuesIsTheShippedFile(t *testing.T) {
+	got, err := Render(Settings{Listener: 10000, Admin: 9901, Backend: 8080})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != Config {
+		t.Error("rendering the shipped values changes the shipped file")
+	}
+}
+
+func TestRender(t *testing.T) {
+	// Each setting is another one's shipped value, where it can be.
+	got, err := Render(Settings{Listener: 8080, Admin: 10000, Backend: 9901, Wasm: `/a "b"/f.wasm`, Filter: "{\"rules\":\n[]}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config
+	for _, change := range [][2]string{
+		{"port_value: 10000}", "port_value: LISTENER}"},
+		{"port_value: 9901}", "port_value: ADMIN}"},
+		{"port_value: 8080}", "port_value: BACKEND}"},
+		{"LISTENER", "8080"}, {"ADMIN", "10000"}, {"BACKEND", "9901"},
+		{"filename: build/streamlatch.wasm", `filename: "/a \"b\"/f.wasm"`},
+	} {
+		want = strings.Replace(want, change[0], change[1], 1)
+	}
+	before, after, _ := strings.Cut(want, "value: |\n")
+	after = after[strings.Index(after, "          - name: envoy.filters.http.router"):]
+	want = before + `value: "{\"rules\":\n[]}"` + "\n" + after
+	if got != want {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
+func TestRenderRefusesSettingsNoConfigurationCanHave(t *testing.T) {
+	for name, test := range map[string]struct {
+		settings Settings
+		want     string
+	}{
+		"no backend":    {Settings{}, "backend port 0, want 1 to 65535"},
+		"negative port": {Settings{Listener: -1, Backend: 1}, "listener port -1, want 0 to 65535"},
+		"huge port":     {Settings{Admin: 65536, Backend: 1}, "admin port 65536, want 0 to 65535"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Render(test.settings)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+// Whatever Render looks for and does not find exactly once is an error, so that an edit of envoy.yaml shows.
+func TestRenderNoticesAnEditedFile(t *testing.T) {
+	all := Settings{Listener: 1, Admin: 2, Backend: 3, Wasm: "x.wasm", Filter: "{}"}
+	for _, value := range []string{
+		"port_value: 10000}", "port_value: 9901}", "port_value: 8080}", "filename: build/streamlatch.wasm", "value: |",
+	} {
+		for times, edited := range map[string]string{
+			"0 times": strings.Replace(Config, value, "gone", 1),
+			"2 times": Config + "\n# " + value + "\n",
+		} {
+			t.Run(value+" "+times, func(t *testing.T) {
+				_, err := render(edited, all)
+				if err == nil || !strings.Contains(err.Error(), times) {
+					t.Errorf("got %v, want one with %q", err, times)
+				}
+			})
+		}
+	}
+}
+
+// The settings reach Envoy and the filter: a rule of another name has metrics of that name.
+func TestRenderedConfigurationRuns(t *testing.T) {
+	config, err := Render(Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[{"name":"other","client":[{"header":"x"}]}]}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, Options{Config: config, Concurrency: 1})
+	listeners, err := p.Admin().Listeners(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if address := listeners["edge"]; !strings.HasPrefix(address, "127.0.0.1:") || strings.HasSuffix(address, ":0") {
+		t.Errorf("the listener is bound to %q, want a port of 127.0.0.1", address)
+	}
+	stats, err := p.Admin().Stats(t.Context(), `^wasmcustom\.streamlatch\.other\.`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stats.Values) == 0 {
+		t.Error("no metric of the rule that was put in")
+	}
+}
+
+func TestStartTellsWhatTheFilterHasAgainstItsConfiguration(t *testing.T) {
+	config, err := Render(Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[],"mood":"good"}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Start(context.WithoutCancel(t.Context()), Options{Path: realEnvoy(t), Config: config, Concurrency: 1})
+	if err == nil || !strings.Contains(err.Error(), "mood") {
+		t.Errorf("got %v, want one that names the field", err)
+	}
+}
