@@ -1,0 +1,156 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func clientName(i int) string { return fmt.Sprintf("client-%d", i) }
+
+// tickCalls is the number of store and queue calls of one tick.
+func (t *thread) tickCalls(tb testing.TB, want error) int {
+	tb.Helper()
+	before, failed := t.world.envoy.calls, 0
+	inner := t.port.before
+	t.port.before = func(c call) error {
+		if inner != nil {
+			if err := inner(c); err != nil {
+				failed++
+				return err
+			}
+		}
+		return nil
+	}
+	defer func() { t.port.before = inner }()
+	if _, err := t.tick(); !errors.Is(err, want) {
+		tb.Fatalf("tick: %v, want %v", err, want)
+	}
+	return t.world.envoy.calls - before + failed
+}
+
+// TestTickIsBounded: a tick makes so many calls at most, however many streams the worker holds.
+func TestTickIsBounded(t *testing.T) {
+	const fixed = 10 // own slot, queue, and the slots of two workers
+	for _, test := range []struct {
+		name string
+		now  func(w *world, a, b *thread)
+		most int
+		want error
+	}{
+		{"nothing to do", func(*world, *thread, *thread) {}, fixed + checkPerTick + scanPerTick, nil},
+		{"put back after a false sweep", func(_ *world, a, _ *thread) { a.fence() },
+			fixed + 3*finishPerTick + checkPerTick + scanPerTick, nil}, // get, slot of the old name, set
+		{"another worker died", func(_ *world, a, b *thread) {
+			if _, _, err := a.readSlot(b.owner.Slot); err != nil {
+				panic(err)
+			}
+			a.peers[b.owner.Slot].looks = missedTicks
+		}, fixed + checkPerTick + 2*sweepPerTick + 10_000, nil}, // and a look at the slot for every stream that is swept
+		{"everything contended", func(_ *world, a, _ *thread) {
+			a.fence()
+			a.port.before = failing("set", ErrCasMismatch)
+		}, fixed + finishPerTick*3*casAttempts + checkPerTick + scanPerTick*3*casAttempts, ErrContended},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var calls []int
+			for _, streams := range []int{10_000, 20_000} {
+				w := newWorld()
+				a, b := w.thread(), w.thread()
+				for i := range streams {
+					a.open(clientName(i))
+				}
+				for i := range 1000 {
+					b.open("b" + clientName(i))
+				}
+				test.now(w, a, b)
+				calls = append(calls, a.tickCalls(t, test.want))
+			}
+			if calls[0] > test.most || calls[1] > test.most {
+				t.Errorf("a tick with 10,000 and 20,000 streams makes %v calls, want at most %d", calls, test.most)
+			}
+			if calls[0] < checkPerTick {
+				t.Errorf("a tick with 10,000 streams makes %d calls: the test does not see them", calls[0])
+			}
+		})
+	}
+}
+
+// TestWakeIsBounded: a queue that fills as fast as it is read does not keep a worker for ever, and what is left over
+// is read next time.
+func TestWakeIsBounded(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	if err := b.Join(); err != nil {
+		t.Fatal(err)
+	}
+	for range readPerWake {
+		if err := b.port.Enqueue(a.queue, Message{}.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open("alice")
+	reads := 0
+	a.port.before = func(c call) error {
+		if reads++; reads > 2*readPerWake {
+			return errBroken
+		}
+		return b.port.Enqueue(a.queue, Message{}.Append(nil))
+	}
+	for range 2 {
+		ends, err := a.Wake(a.queue)
+		if err != nil {
+			t.Fatalf("wake: %v", err)
+		}
+		a.port.before = nil
+		a.end(ends, told)
+	}
+	expect(t, told, first)
+}
+
+// countingStore remembers which keys were written, and nothing else: every key looks absent.
+type countingStore map[string]struct{}
+
+func (countingStore) Get(string) ([]byte, uint32, error) { return nil, 0, ErrNotFound }
+
+func (s countingStore) Set(key string, _ []byte, _ uint32) error {
+	s[key] = struct{}{}
+	return nil
+}
+
+// TestKeysAreBounded: a million clients come and go, and the store holds as many keys as after the first thousands.
+// It has no way to delete one.
+func TestKeysAreBounded(t *testing.T) {
+	w := newWorld()
+	a := w.thread()
+	if err := a.Join(); err != nil {
+		t.Fatal(err)
+	}
+	keys := countingStore{}
+	a.store = keys
+	const clients = 1_000_000
+	key := make([]byte, 0, 16)
+	for i := range clients {
+		key = fmt.Appendf(key[:0], "%d", i)
+		s := Stream{Client: a.table.Client("events", key), Limits: w.limits, Context: 1}
+		if _, err := a.Claim(w.now, &s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Release(&s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(keys) != 1<<bucketBits {
+		t.Errorf("%d keys written, want one for each of %d buckets", len(keys), 1<<bucketBits)
+	}
+	for key := range keys {
+		if !strings.HasPrefix(key, keyPrefix) {
+			t.Errorf("key %q is outside of this format's key space", key)
+		}
+	}
+	if a.Live() != 0 || len(a.byContext) != 0 || len(a.unfinished) != 0 {
+		t.Errorf("the worker still holds %d streams, %d contexts, %d unfinished", a.Live(), len(a.byContext), len(a.unfinished))
+	}
+}

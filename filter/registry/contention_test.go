@@ -1,0 +1,199 @@
+package registry
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// errBroken is what a store returns that does not work at all.
+var errBroken = errors.New("broken")
+
+func isBucket(c call) bool { return strings.HasPrefix(c.on, keyPrefix+"b/") }
+
+// failing makes the named call on buckets fail.
+func failing(name string, err error) func(call) error {
+	return func(c call) error {
+		if c.name == name && isBucket(c) {
+			return err
+		}
+		return nil
+	}
+}
+
+// bucketFaults are the ways in which a store fails a claim or a release.
+var bucketFaults = []struct {
+	name   string
+	before func(call) error
+	want   error
+	calls  int // at most
+}{
+	{"others always come first", failing("set", ErrCasMismatch), ErrContended, 2 * casAttempts},
+	{"writes fail", failing("set", errBroken), errBroken, 2},
+	{"reads fail", failing("get", errBroken), errBroken, 1},
+}
+
+func TestClaimThatFailsIsFinishedByATick(t *testing.T) {
+	for _, fault := range bucketFaults {
+		t.Run(fault.name, func(t *testing.T) {
+			w := newWorld()
+			a, b := w.thread(), w.thread()
+			first := a.open("alice")
+			if err := b.Join(); err != nil {
+				t.Fatal(err)
+			}
+			before := w.envoy.calls
+			tried := 0
+			b.port.before = func(c call) error {
+				tried++
+				return fault.before(c)
+			}
+			second := b.open("alice")
+			if !errors.Is(second.err, fault.want) {
+				t.Fatalf("claim: %v, want %v", second.err, fault.want)
+			}
+			if tried > fault.calls {
+				t.Errorf("%d calls, want at most %d", w.envoy.calls-before, fault.calls)
+			}
+			if n := w.meter.counts[Contended]; n != 1 {
+				t.Errorf("%d contended, want 1", n)
+			}
+			if _, err := b.tick(); !errors.Is(err, fault.want) {
+				t.Errorf("tick: %v, want %v", err, fault.want)
+			}
+			w.deliver(t)
+			expect(t, alive, first)
+
+			b.port.before, second.err = nil, nil
+			w.ticks(t, 1)
+			expect(t, told, first)
+			expect(t, alive, second)
+			w.settle(t)
+			if n := w.meter.counts[Contended]; n != 1 {
+				t.Errorf("%d contended in the end, want 1", n)
+			}
+		})
+	}
+}
+
+func TestReleaseThatFailsIsFinishedByATick(t *testing.T) {
+	for _, fault := range bucketFaults {
+		t.Run(fault.name, func(t *testing.T) {
+			w := newWorld()
+			a := w.thread()
+			s := a.open("alice")
+			a.port.before = fault.before
+			a.close(s)
+			if !s.held || !errors.Is(s.err, fault.want) {
+				t.Fatalf("release: held %v, %v; want %v", s.held, s.err, fault.want)
+			}
+			if _, err := a.tick(); !errors.Is(err, fault.want) {
+				t.Errorf("tick: %v, want %v", err, fault.want)
+			}
+			a.port.before = nil
+			w.ticks(t, 1)
+			if entries, _ := w.registry(); len(entries) != 0 {
+				t.Errorf("left in the registry: %+v", entries)
+			}
+			w.settle(t)
+		})
+	}
+}
+
+// TestClosedBeforeItsClaimSucceeds: a stream that was never registered is not registered after its end.
+func TestClosedBeforeItsClaimSucceeds(t *testing.T) {
+	w := newWorld()
+	a := w.thread()
+	if err := a.Join(); err != nil {
+		t.Fatal(err)
+	}
+	a.port.before = failing("set", ErrCasMismatch)
+	s := a.open("alice")
+	a.close(s)
+	if !s.held || s.err != nil {
+		t.Errorf("release: held %v, %v", s.held, s.err)
+	}
+	a.port.before = nil
+	w.ticks(t, 1)
+	if len(w.rank) != 0 {
+		t.Error("a closed stream was registered")
+	}
+	w.settle(t)
+}
+
+// TestLateClaimIsTheNewest: a claim that a tick finishes counts from then, as one that is made then would.
+func TestLateClaimIsTheNewest(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	if err := a.Join(); err != nil {
+		t.Fatal(err)
+	}
+	a.port.before = failing("set", ErrCasMismatch)
+	first := a.open("alice")
+	a.port.before, first.err = nil, nil
+	second := b.open("alice")
+	w.ticks(t, 1)
+	expect(t, alive, first)
+	expect(t, told, second)
+	w.settle(t)
+}
+
+// TestOneBucketDoesNotHoldUpTheRest: claims and releases in a bucket that stays contended do not keep a tick from
+// finishing those in others.
+func TestOneBucketDoesNotHoldUpTheRest(t *testing.T) {
+	w := newWorld()
+	a := w.thread()
+	closing := a.open("eve")
+	a.port.before = failing("set", ErrCasMismatch)
+	stuck := a.open("alice")
+	rest := []*stream{a.open("bob"), a.open("carol")}
+	a.close(closing)
+
+	contended := bucketKey(a.table.bucket(stuck.handle.Client))
+	a.port.before = func(c call) error {
+		if c.on == contended && c.name == "set" {
+			return ErrCasMismatch
+		}
+		return nil
+	}
+	if _, err := a.tick(); !errors.Is(err, ErrContended) {
+		t.Fatalf("tick: %v", err)
+	}
+	for _, s := range rest {
+		if s.handle.as.Claim == 0 {
+			t.Errorf("%s is not registered", s.client)
+		}
+	}
+	if entries, _ := w.registry(); len(entries) != len(rest) {
+		t.Errorf("the registry holds %+v, want bob and carol", entries)
+	}
+	a.port.before = nil
+	w.settle(t)
+}
+
+// TestFailedAttemptLeavesNothingBehind: what a claim worked out from a bucket that has changed since is forgotten.
+func TestFailedAttemptLeavesNothingBehind(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	if err := b.Join(); err != nil {
+		t.Fatal(err)
+	}
+	between := true
+	b.port.before = func(c call) error {
+		if c.name == "set" && isBucket(c) && between {
+			between = false
+			a.close(first) // b is about to supersede it
+		}
+		return nil
+	}
+	s := b.newStream("alice")
+	yielding, err := b.Claim(w.now, &s.handle)
+	if len(yielding) != 0 || err != nil || between {
+		t.Fatalf("Claim returned %+v, %v; want nobody to yield", yielding, err)
+	}
+	if !first.held || s.handle.as.Claim != 2 {
+		t.Errorf("first held %v, second's claim number %d", first.held, s.handle.as.Claim)
+	}
+	w.settle(t)
+}

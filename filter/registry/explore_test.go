@@ -1,0 +1,160 @@
+package registry
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A schedule that fails is printed with the command that replays it.
+var schedule = flag.String("schedule", "", "replay: what to choose at each step, as a failing test prints it (with -run)")
+
+// scenarios are explored exhaustively: every schedule with up to so many pre-emptions, and every place for the faults.
+var scenarios = []scenario{
+	{name: "two open",
+		scripts: []script{{"open c", "wake"}, {"open c", "wake"}}},
+	{name: "two first streams", // nobody has joined: the race for the slots is part of it
+		scripts: []script{{"open c"}, {"open c"}}},
+	{name: "open and close",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"close 0", "open c"}, {"open c", "close 1", "wake"}}},
+	{name: "open and message",
+		before:  []script{{"open c"}, {"open c"}},
+		scripts: []script{{"wake", "open c"}, {"open c", "wake"}}},
+	{name: "open and tick",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"tick"}, {"open c"}}},
+	{name: "three streams of two",
+		limit:   2,
+		before:  []script{{"open c"}, {"open c"}},
+		scripts: []script{{"open c", "close 0"}, {"open c", "wake"}}},
+	{name: "sweep of a worker that opens",
+		before:  []script{{"open d"}, {"open d"}},
+		scripts: []script{{"open c"}, {"sweep 0"}}},
+	{name: "sweep of a worker that ticks",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"tick"}, {"sweep 0"}}},
+	{name: "sweep of a worker that closes",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"close 0", "open c"}, {"sweep 0", "open c"}}},
+	{name: "sweep and take over",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"wake", "tick"}, {"sweep 0", "open c"}}},
+	{name: "each sweeps the other",
+		before:  []script{{"open c"}, {"open c"}},
+		scripts: []script{{"sweep 1"}, {"sweep 0"}}},
+	{name: "crash while opening",
+		before:  []script{{"open d"}, {"open c"}},
+		scripts: []script{{"open c"}, {"open c", "wake"}}, crashes: 1},
+	{name: "crash of a swept worker",
+		before:  []script{{"open d"}, {"open d"}},
+		scripts: []script{{"open c"}, {"sweep 0", "open c"}}, crashes: 1},
+	{name: "crash while closing",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"close 0"}, {"open c"}}, crashes: 1},
+	{name: "lost message",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"wake", "tick"}, {"open c", "close 1"}}, losses: 1},
+}
+
+func TestExplore(t *testing.T) {
+	for _, sc := range scenarios {
+		t.Run(strings.ReplaceAll(sc.name, " ", "_"), func(t *testing.T) {
+			if *schedule != "" {
+				replay(t, sc)
+				return
+			}
+			runs := exhaust(max(3, sc.preemptions), func(choose chooser, made *[]int) bool {
+				trace, err := sc.execute(choose)
+				return !report(t, *made, trace, err)
+			})
+			if (runs < 100 || runs == mostRuns) && !t.Failed() {
+				t.Errorf("%d schedules: the search does not see the calls, or sees far too many", runs)
+			}
+			t.Logf("%d schedules", runs)
+		})
+	}
+}
+
+// mostRuns is far above what the scenarios need, and keeps a mistake in one from running for ever.
+const mostRuns = 100_000
+
+// exhaust calls try with a chooser for every schedule with up to so many pre-emptions, until try returns false, and
+// returns the number of calls. made holds the choices of the schedule so far.
+func exhaust(preemptions int, try func(choose chooser, made *[]int) bool) (runs int) {
+	type prefix struct {
+		choices     []int
+		preemptions int
+	}
+	todo := []prefix{{}}
+	for len(todo) > 0 && runs < mostRuns {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		var made []int
+		runs++
+		ok := try(func(choices []choice) int {
+			at := len(made)
+			if at < len(p.choices) {
+				made = append(made, p.choices[at])
+				return p.choices[at]
+			}
+			for i := 1; i < len(choices); i++ {
+				cost := p.preemptions
+				if choices[i].preempts {
+					cost++
+				}
+				if cost <= preemptions {
+					todo = append(todo, prefix{append(slices.Clone(made), i), cost})
+				}
+			}
+			made = append(made, 0)
+			return 0
+		}, &made)
+		if !ok {
+			break
+		}
+	}
+	return runs
+}
+
+// report fails the test if something is wrong, and says how to see it again.
+func report(t *testing.T, made []int, trace []string, err error) (failed bool) {
+	if err == nil {
+		return false
+	}
+	for len(made) > 0 && made[len(made)-1] == 0 { // the first choice is what a replay does when it has no other
+		made = made[:len(made)-1]
+	}
+	var numbers []string
+	for _, n := range made {
+		numbers = append(numbers, strconv.Itoa(n))
+	}
+	t.Errorf("%v\n  %s\nreplay: go test ./filter/registry -run '^%s$' -schedule %s,", err, strings.Join(trace, "\n  "), t.Name(), strings.Join(numbers, ","))
+	return true
+}
+
+func replay(t *testing.T, sc scenario) {
+	var made []int
+	for _, n := range strings.FieldsFunc(*schedule, func(r rune) bool { return r == ',' }) {
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			t.Fatalf("schedule: %v", err)
+		}
+		made = append(made, i)
+	}
+	at := 0
+	trace, err := sc.execute(func(choices []choice) int {
+		if at++; at > len(made) {
+			return 0
+		}
+		if made[at-1] >= len(choices) {
+			panic(fmt.Sprintf("schedule: step %d chooses %d of %d", at, made[at-1], len(choices)))
+		}
+		return made[at-1]
+	})
+	t.Logf("%s", strings.Join(trace, "\n"))
+	report(t, made, trace, err)
+}

@@ -1,0 +1,110 @@
+package registry
+
+import "testing"
+
+// TestRule2FencesFirst: the swept worker ticks in the middle of the sweep, whatever the place, and ends nothing.
+func TestRule2FencesFirst(t *testing.T) {
+	everyPlace(t, func(w *world, a, b *thread) (interrupted, other *thread) { return b, a })
+}
+
+// TestRule4LooksAtTheSlotLast: the sweep comes in the middle of the worker's own tick, whatever the place, and the
+// worker ends nothing.
+func TestRule4LooksAtTheSlotLast(t *testing.T) {
+	everyPlace(t, func(w *world, a, b *thread) (interrupted, other *thread) { return a, b })
+}
+
+// everyPlace has worker a swept by b's tick while a ticks, too. The one tick is interrupted by the other before its
+// n-th call, for every n.
+func everyPlace(t *testing.T, roles func(w *world, a, b *thread) (interrupted, other *thread)) {
+	places := 0
+	for place := 0; ; place++ {
+		w := newWorld().small(0)
+		a, b := w.thread(), w.thread()
+		s := a.open("alice")
+		b.open("bob")
+		w.ticks(t, 1)
+		if err := b.declareDead(a); err != nil {
+			t.Fatal(err)
+		}
+		interrupted, other := roles(w, a, b)
+		n, done := 0, false
+		interrupted.port.before = func(call) error {
+			if n++; n == place+1 {
+				done = true
+				if _, err := other.tick(); err != nil {
+					t.Errorf("before call %d: %v", place, err)
+				}
+			}
+			return nil
+		}
+		if _, err := interrupted.tick(); err != nil {
+			t.Fatalf("interrupted before call %d: %v", place, err)
+		}
+		interrupted.port.before = nil
+		if !done {
+			break
+		}
+		places++
+		expect(t, alive, s)
+		w.settle(t)
+		expect(t, alive, s)
+		if t.Failed() {
+			t.Fatalf("interrupted before call %d", place)
+		}
+	}
+	if places < 6 {
+		t.Fatalf("only %d places to interrupt a tick: the test does not see its calls", places)
+	}
+}
+
+// TestHeartbeatAtTheLastMoment: a worker that beats between the observer's look and its write is not swept.
+func TestHeartbeatAtTheLastMoment(t *testing.T) {
+	w := newWorld().small(0)
+	a, b := w.thread(), w.thread()
+	s := a.open("alice")
+	b.open("bob")
+	w.ticks(t, 1)
+	if err := b.declareDead(a); err != nil {
+		t.Fatal(err)
+	}
+	was := a.owner
+	b.port.before = once(func(c call) bool { return c == call{"set", slotKey(0)} }, func() {
+		if _, err := a.tick(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if found, err := b.tick(); err != nil || found.Deaths != 0 {
+		t.Fatalf("tick found %+v, %v; want nobody dead", found, err)
+	}
+	w.ticks(t, 1)
+	if a.owner != was || w.meter.counts[Swept] != 0 {
+		t.Fatalf("the worker was %+v and is %+v, %d streams swept", was, a.owner, w.meter.counts[Swept])
+	}
+	expect(t, alive, s)
+	w.settle(t)
+}
+
+// TestUnreadableSlotIsNotAnEmptyOne: a stream whose worker cannot be looked up keeps its place.
+func TestUnreadableSlotIsNotAnEmptyOne(t *testing.T) {
+	w := newWorld().small(0)
+	w.limits.MaxStreams = 2
+	b, a := w.thread(), w.thread()
+	if err := b.Join(); err != nil {
+		t.Fatal(err)
+	}
+	first := a.open("alice") // in a slot that b has not seen yet
+	b.port.before = func(c call) error {
+		if c == (call{"get", slotKey(a.owner.Slot)}) {
+			return errBroken
+		}
+		return nil
+	}
+	second := b.open("alice")
+	entries, _ := w.registry()
+	if len(entries) != 2 || w.meter.counts[Swept] != 0 {
+		t.Fatalf("the registry holds %+v, %d swept; want both streams", entries, w.meter.counts[Swept])
+	}
+	b.port.before = nil
+	w.settle(t)
+	expect(t, alive, first, second)
+}

@@ -1,0 +1,181 @@
+package registry
+
+import (
+	"errors"
+	"testing"
+)
+
+// loseWakeups is Envoy forgetting to wake the thread: the messages stay in its queue.
+func (w *world) loseWakeups(t *thread) { w.envoy.takeWakeups(t.port.listener) }
+
+// loseMessages empties the thread's queue as well.
+func (w *world) loseMessages(t *thread) {
+	w.loseWakeups(t)
+	w.envoy.queues[t.queue-1].messages = nil
+}
+
+func TestLostWakeupCostsOneTick(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	b.open("alice")
+	w.loseWakeups(a)
+	w.now += 1000
+	found, err := a.tick()
+	if err != nil || len(found.Superseded) != 1 || len(found.Lost) != 0 {
+		t.Fatalf("tick found %+v, %v; want the stream superseded by its message", found, err)
+	}
+	expect(t, told, first)
+	if n := w.meter.counts[LostWakeup]; n != 1 {
+		t.Errorf("%d lost wake-ups counted, want 1", n)
+	}
+	w.settle(t)
+}
+
+// TestStolenWakeups: a worker that loses its slot between taking it and registering its queue takes the wake-ups from
+// the slot's next owner. They come back with the first one that is missed.
+func TestStolenWakeups(t *testing.T) {
+	w := newWorld()
+	slow, a, b := w.thread(), w.thread(), w.thread()
+	b.open("bob")
+	slow.port.before = once(func(c call) bool { return c.name == "register" }, func() {
+		w.envoy.write(slotKey(1), Record{}.Append(nil)) // swept
+		if err := a.Join(); err != nil || a.owner.Slot != 1 {
+			t.Fatalf("joined as %+v, %v", a.owner, err)
+		}
+	})
+	if err := slow.Join(); !errors.Is(err, errSwept) || slow.owner.Incarnation != 0 {
+		t.Fatalf("join: %v, as %+v; want it to notice", err, slow.owner)
+	}
+	first := a.open("alice")
+	second := b.open("alice")
+	w.deliver(t)
+	expect(t, alive, first)
+	w.ticks(t, 1)
+	expect(t, told, first)
+
+	b.close(second)
+	third := a.open("alice")
+	b.open("alice")
+	w.deliver(t)
+	expect(t, told, third)
+	w.settle(t)
+}
+
+// TestFreshMessageIsNotALostWakeup: a tick that overtakes a wake-up does not call it lost.
+func TestFreshMessageIsNotALostWakeup(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	b.open("alice")
+	w.now += wakeupIsLateMs
+	if _, err := a.tick(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, told, first)
+	if n := w.meter.counts[LostWakeup]; n != 0 {
+		t.Errorf("%d lost wake-ups counted, want none", n)
+	}
+	w.settle(t) // the wake-up comes and finds nothing
+}
+
+func TestLostMessageIsFoundBySelfCheck(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	other := a.open("bob")
+	b.open("alice")
+	w.loseMessages(a)
+	found, err := a.tick()
+	if err != nil || len(found.Superseded) != 0 || len(found.Lost) != 1 {
+		t.Fatalf("tick found %+v, %v; want one stream lost", found, err)
+	}
+	expect(t, foundBy, first)
+	expect(t, alive, other)
+	if n := w.meter.counts[LostWakeup]; n != 1 {
+		t.Errorf("%d lost wake-ups counted, want 1", n)
+	}
+	w.settle(t)
+}
+
+// TestMessageThatCannotBeSent: the claim stands, and the self-check does the rest.
+func TestMessageThatCannotBeSent(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	b.port.before = func(c call) error {
+		if c.name == "enqueue" {
+			return ErrNotFound
+		}
+		return nil
+	}
+	second := b.open("alice")
+	expect(t, alive, first, second)
+	w.ticks(t, 1)
+	expect(t, foundBy, first)
+	w.settle(t)
+}
+
+// TestSelfCheckSeesEveryStream: with more streams than one tick looks at, the last is found within a few.
+func TestSelfCheckSeesEveryStream(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	const n = 2*checkPerTick + 1
+	var streams []*stream
+	for i := range n {
+		streams = append(streams, a.open(clientName(i)))
+	}
+	for i := range n {
+		b.open(clientName(i))
+	}
+	w.loseMessages(a)
+	for range 3 {
+		if _, err := a.tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Streams that go make room at the end of the list: one round may miss the few that moved behind the cursor.
+	for range 3 {
+		if _, err := a.tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, foundBy, streams...)
+	w.settle(t)
+}
+
+func TestMalformedMessageIsDropped(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	for _, junk := range []string{"", "junk", string(make([]byte, messageSize))} {
+		if err := a.port.Enqueue(a.queue, []byte(junk)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.open("alice")
+	w.deliver(t)
+	expect(t, told, first)
+	if n := w.meter.counts[Malformed]; n != 3 {
+		t.Errorf("%d malformed values counted, want 3", n)
+	}
+	w.settle(t)
+}
+
+// TestForeignQueueIsNotRead: a wake-up for a queue that has since passed to another worker must not take the other's
+// messages away.
+func TestForeignQueueIsNotRead(t *testing.T) {
+	w := newWorld()
+	a, b, c := w.thread(), w.thread(), w.thread()
+	a.open("zoe")
+	b.open("alice")
+	c.open("alice")
+	if _, err := a.Wake(b.queue); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver(t)
+	w.settle(t)
+	if n := w.meter.counts[LostWakeup]; n != 0 {
+		t.Errorf("%d messages taken away", n)
+	}
+}

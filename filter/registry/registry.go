@@ -1,0 +1,198 @@
+// Package registry keeps, in a store that all of Envoy's workers share, which event streams each client has open.
+//
+// # What is stored
+//
+// The store offers get and set with compare-and-swap, and no way to delete or list keys, so nothing is keyed by
+// client. A fixed number of buckets hold the clients whose hash falls into them ([Bucket]), a slot for each worker
+// says who is alive ([Record]), and one key holds what all must agree on, the size of the table and the seed of the
+// hash ([Table]). Keys carry the version of the format: a new format is a new key space.
+//
+// # Who does what
+//
+// A [Worker] is one plugin context on one Envoy worker thread. It claims a place for each stream it opens
+// ([Worker.Claim]), takes it back when the stream ends ([Worker.Release]), hears from others that a stream of its own
+// was superseded ([Worker.Wake]), and puts right on its tick whatever went wrong ([Worker.Tick]). Nobody ever waits
+// for another worker.
+//
+// # The rules that make it safe
+//
+// They come from a search of the protocol's state machine; each one left out leads to a violation.
+//
+//  1. A bucket numbers its claims. A stream keeps its number, and the streams of a client stand in that order.
+//  2. Whoever declares a worker dead takes its slot away first and its streams after that. The other way round, a
+//     live worker would find its streams gone from under a slot that still looks its own, and end them.
+//  3. A worker that finds its slot gone takes a new one and puts its streams back under their old claim numbers, so
+//     that a stream which was superseded meanwhile does not beat its successor.
+//  4. A worker ends a stream for not being in the registry only if its slot is still its own when looked at after
+//     the bucket was read.
+//  5. Streams whose worker does not hold its slot any more are removed by whoever meets them: a claim that was under
+//     way when its worker was swept may have written them since.
+package registry
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
+)
+
+// Bounds of one call. Each is far above what a healthy Envoy needs, and what is left over is done on a later tick.
+const (
+	casAttempts    = 32   // tries of one compare-and-swap: each failure is another worker's success
+	readPerWake    = 4096 // messages taken from the queue
+	finishPerTick  = 256  // claims and releases taken up again
+	checkPerTick   = 512  // own streams looked up in the registry
+	scanPerTick    = 64   // buckets looked through for orphans
+	sweepPerTick   = 2048 // the same, while a dead worker's streams are being removed
+	missedTicks    = 3    // of the observer's own, without a heartbeat: the worker is dead
+	wakeupIsLateMs = 500  // a message this old that only a tick found: its wake-up was lost
+)
+
+// Meter receives what the registry counts. Calls come after the write that they speak of has succeeded.
+type Meter interface {
+	// Active reports that the number of the rule's streams in the registry has changed by delta.
+	Active(rule RuleID, delta int)
+	// Count reports that event happened n times.
+	Count(event Event, n int)
+}
+
+// Event is something worth counting that is nobody's stream opening or ending.
+type Event uint8
+
+const (
+	Contended  Event = iota + 1 // a claim or release used up its tries and waits for a tick
+	Malformed                   // a stored value could not be read and was started afresh
+	Swept                       // a stream was removed whose worker had died
+	LostWakeup                  // a superseded stream was found by a tick and not by its message
+)
+
+func (e Event) String() string {
+	switch e {
+	case Contended:
+		return "contended"
+	case Malformed:
+		return "malformed"
+	case Swept:
+		return "swept"
+	case LostWakeup:
+		return "lost_wakeups"
+	}
+	return fmt.Sprintf("event(%d)", uint8(e))
+}
+
+// Stream is a worker's handle on one stream of its own. Its fields are set before [Worker.Claim] and not changed
+// after it. It belongs to the worker from Claim to [Worker.Release].
+type Stream struct {
+	Client  ClientID
+	Rule    RuleID
+	Limits  policy.Limits
+	Enforce bool   // false: streams it supersedes are told, and not ended
+	Context uint32 // Envoy's context id of the stream
+
+	as     policy.Stream // what it is registered under; no claim number: not registered yet
+	state  streamState
+	index  int  // in Worker.streams
+	queued bool // in Worker.unfinished
+}
+
+type streamState uint8
+
+const (
+	unclaimed  streamState = iota // Claim has not been called
+	live                          // registered, or to be registered by a tick
+	superseded                    // out of the registry by somebody else's write
+	released                      // ended; perhaps still to be taken out of the registry by a tick
+)
+
+// Worker is one plugin context on one Envoy worker thread: the owner of the streams that it claims. It is not safe
+// for use from several goroutines, as a plugin context is not.
+type Worker struct {
+	store  Store
+	queues Queues
+	meter  Meter
+	random func() uint64
+
+	table  Table
+	owner  policy.Owner // no incarnation: holds no slot
+	queue  uint32
+	peers  []peer // by slot, as of the last look
+	bucket Bucket // scratch of update and look
+	value  []byte // scratch of update
+
+	streams    []*Stream // all between Claim and Release
+	byContext  map[uint32]*Stream
+	unfinished []*Stream // claims and releases for a tick to take up, oldest first
+
+	checked int    // cursor of the self-check in streams
+	scanned uint32 // cursor of the scan in the table
+	toSweep uint32 // buckets still to be scanned after a death
+}
+
+// peer is what a worker remembers of a slot.
+type peer struct {
+	record Record
+	looks  int // own ticks that saw the record as it is now
+}
+
+// NewWorker returns a worker that does not touch the store until [Worker.Join]. random supplies incarnations and the
+// table's seed: it must be unpredictable to clients.
+func NewWorker(store Store, queues Queues, meter Meter, random func() uint64) *Worker {
+	return &Worker{store: store, queues: queues, meter: meter, random: random, byContext: map[uint32]*Stream{}}
+}
+
+// Live returns the number of streams between Claim and Release.
+func (w *Worker) Live() int { return len(w.streams) }
+
+// Owner returns the identity the worker holds now; its incarnation is 0 before the first Join.
+func (w *Worker) Owner() policy.Owner { return w.owner }
+
+// Table returns what all workers agree on; it is zero before the first Join.
+func (w *Worker) Table() Table { return w.table }
+
+// Queue returns the token of the queue on which others reach this worker.
+func (w *Worker) Queue() uint32 { return w.queue }
+
+// update reads bucket n, lets step change it, and writes it back with compare-and-swap: again from the start while
+// others get in between, [ErrContended] when the tries are used up. A step that reports no change ends it without a
+// write. The bucket that step sees must not be kept.
+func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
+	key := bucketKey(n)
+	for range casAttempts {
+		cas, malformed, err := w.look(key)
+		if err != nil {
+			return err
+		}
+		if !step(&w.bucket) {
+			return nil
+		}
+		w.value = w.bucket.Append(w.value[:0])
+		err = w.store.Set(key, w.value, cas)
+		if err == nil {
+			if malformed {
+				w.meter.Count(Malformed, 1)
+			}
+			return nil
+		}
+		if !errors.Is(err, ErrCasMismatch) {
+			return fmt.Errorf("write %s: %w", key, err)
+		}
+	}
+	return fmt.Errorf("write %s: %w", key, ErrContended)
+}
+
+// look reads a bucket into w.bucket. One that is absent or malformed reads as empty.
+func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
+	value, cas, err := w.store.Get(key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		w.bucket.reset()
+		return Absent, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	if err := w.bucket.parse(value); err != nil {
+		w.bucket.reset()
+		return cas, true, nil
+	}
+	return cas, false, nil
+}

@@ -1,0 +1,225 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+)
+
+// script is what one worker does, one operation after another:
+//
+//	open C    a stream of client C arrives and is claimed
+//	close N   the client of the N-th stream that this worker opened (from 0) hangs up
+//	wake      the wake-ups that are due are delivered
+//	tick      the worker ticks
+//	sweep W   the worker looks for the dead, and worker W has missed its heartbeats
+type script []string
+
+// scenario is a world and what its workers do at the same time, pre-empted before every store and queue call.
+type scenario struct {
+	name        string
+	limit       int      // max_streams; 0: 1
+	before      []script // done by each worker, in turn, before it begins
+	scripts     []script
+	crashes     int // so many workers may crash, at any call
+	preemptions int // explored up to so many; at least 3
+	losses      int // so many times a worker's wake-ups, or its messages as well, are lost
+}
+
+// choice is something that may happen next.
+type choice struct {
+	what     string
+	do       func()
+	preempts bool // it takes the turn from a worker that has not finished its script
+}
+
+// chooser says which of the choices happens. The first is to go on as if nobody else were there.
+type chooser func([]choice) int
+
+// execute runs the scenario as choose says and returns what happened, and what is wrong in the end.
+func (sc scenario) execute(choose chooser) (trace []string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	w := newWorld().small(0)
+	w.limits.MaxStreams = max(1, sc.limit)
+	var actors []*actor
+	for range sc.scripts {
+		actors = append(actors, &actor{thread: w.thread()})
+	}
+	for i, s := range sc.before {
+		for _, op := range s {
+			if err := actors[i].perform(op); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i, a := range actors {
+		a.start(sc.scripts[i])
+		defer a.stop()
+	}
+	run := run{world: w, actors: actors, idle: true, crashes: sc.crashes, losses: sc.losses}
+	for {
+		choices := run.choices()
+		if len(choices) == 0 {
+			break
+		}
+		c := choices[choose(choices)]
+		trace = append(trace, c.what)
+		c.do()
+	}
+	for _, a := range actors {
+		a.port.before = nil
+		if a.err != nil {
+			return trace, a.err
+		}
+	}
+	return trace, w.drain()
+}
+
+// drain is settle without a test.
+func (w *world) drain() error {
+	for range 2*missedTicks + 4 {
+		w.now += 1000
+		for _, t := range w.threads {
+			if t.crashed {
+				continue
+			}
+			if err := t.wake(); err != nil {
+				return err
+			}
+			if _, err := t.tick(); err != nil {
+				return err
+			}
+		}
+	}
+	return w.check()
+}
+
+// run is an execution under way.
+type run struct {
+	world   *world
+	actors  []*actor
+	turn    int  // the worker that ran last
+	idle    bool // none has run
+	crashes int
+	losses  int
+}
+
+// choices returns what may happen next; none when all scripts are done.
+func (r *run) choices() (choices []choice) {
+	running := r.actors[r.turn].running() && !r.idle
+	for i := range r.actors {
+		n := (r.turn + i) % len(r.actors) // the one that has the turn comes first
+		if a := r.actors[n]; a.running() {
+			choices = append(choices, choice{
+				what:     fmt.Sprintf("w%d %s", n, a.at),
+				do:       func() { r.turn, r.idle = n, false; a.step() },
+				preempts: running && n != r.turn,
+			})
+		}
+	}
+	if len(choices) == 0 {
+		return nil
+	}
+	for n, a := range r.actors {
+		if r.crashes > 0 && a.running() {
+			choices = append(choices, choice{fmt.Sprintf("w%d crashes", n), func() { r.crashes--; a.crash(); a.stop() }, false})
+		}
+		if r.losses > 0 && len(r.world.envoy.wakeups[n]) > 0 {
+			choices = append(choices,
+				choice{fmt.Sprintf("w%d is not woken", n), func() { r.losses--; r.world.loseWakeups(a.thread) }, false},
+				choice{fmt.Sprintf("w%d loses its messages", n), func() { r.losses--; r.world.loseMessages(a.thread) }, false})
+		}
+	}
+	return choices
+}
+
+// actor is a worker whose script is a coroutine that stops before every operation and every call.
+type actor struct {
+	*thread
+	streams []*stream // its own, in the order of opening
+	at      string    // what it does next; "": nothing
+	next    func() (string, bool)
+	stop    func()
+	err     error
+}
+
+// unwound is the panic that ends a coroutine in the middle of a call, when its worker has crashed.
+type unwound struct{}
+
+func (a *actor) start(s script) {
+	a.next, a.stop = iter.Pull(func(yield func(string) bool) {
+		defer func() {
+			if p := recover(); p != nil && p != any(unwound{}) {
+				a.err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		a.port.before = func(c call) error {
+			if !yield(strings.ReplaceAll(c.String(), keyPrefix, "")) {
+				panic(unwound{})
+			}
+			return nil
+		}
+		for _, op := range s {
+			if !yield(op) {
+				return
+			}
+			if a.err = a.perform(op); a.err != nil {
+				return
+			}
+		}
+	})
+	a.step()
+}
+
+func (a *actor) running() bool { return !a.crashed && a.at != "" }
+
+func (a *actor) step() { a.at, _ = a.next() }
+
+// perform carries out one operation of a script. A worker that is swept in the middle of a Join says so; the stream
+// passes untracked, and its next Join or tick tries again.
+func (a *actor) perform(op string) error {
+	err := a.try(op)
+	if errors.Is(err, errSwept) {
+		return nil
+	}
+	return err
+}
+
+func (a *actor) try(op string) error {
+	word, arg, _ := strings.Cut(op, " ")
+	n, _ := strconv.Atoi(arg)
+	switch word {
+	case "open":
+		if err := a.Join(); err != nil {
+			return err
+		}
+		s := a.newStream(arg)
+		a.streams = append(a.streams, s)
+		_, err := a.Claim(a.world.now, &s.handle)
+		return err
+	case "close":
+		if n >= len(a.streams) || a.streams[n].fate != alive {
+			return nil // it was ended before
+		}
+		a.close(a.streams[n])
+		return a.streams[n].err
+	case "wake":
+		return a.wake()
+	case "tick":
+		_, err := a.tick()
+		return err
+	case "sweep":
+		if err := a.declareDead(a.world.threads[n]); err != nil {
+			return err
+		}
+		_, err := a.tick()
+		return err
+	}
+	return fmt.Errorf("no operation %q", op)
+}

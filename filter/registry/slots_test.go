@@ -1,0 +1,232 @@
+package registry
+
+import (
+	"errors"
+	"testing"
+)
+
+// once runs do before the first call that matches.
+func once(match func(call) bool, do func()) func(call) error {
+	done := false
+	return func(c call) error {
+		if !done && match(c) {
+			done = true
+			do()
+		}
+		return nil
+	}
+}
+
+func TestJoin(t *testing.T) {
+	w := newWorld()
+	a := w.thread()
+	if _, err := a.tick(); err != nil || w.envoy.calls != 0 {
+		t.Fatalf("a plugin context that saw no stream touched the store: %d calls, %v", w.envoy.calls, err)
+	}
+	if err := a.Join(); err != nil {
+		t.Fatal(err)
+	}
+	if w.envoy.tokens[queueName(0)] != a.Queue() || a.Owner().Slot != 0 || a.Owner().Incarnation == 0 {
+		t.Fatalf("joined as %+v on queue %d", a.Owner(), a.Queue())
+	}
+	record, err := ParseRecord(w.envoy.data[slotKey(0)].value)
+	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 1}); record != want || err != nil {
+		t.Fatalf("the slot holds %+v, %v; want %+v", record, err, want)
+	}
+	calls, was := w.envoy.calls, a.owner
+	if err := a.Join(); err != nil || w.envoy.calls != calls || a.owner != was {
+		t.Fatalf("joined twice: %+v, %v", a.owner, err)
+	}
+}
+
+// TestHeartbeat: every tick moves the counter on and says how many streams there are.
+func TestHeartbeat(t *testing.T) {
+	w := newWorld()
+	a := w.thread()
+	a.open("alice")
+	a.open("bob")
+	w.ticks(t, 3)
+	record, err := ParseRecord(w.envoy.data[slotKey(0)].value)
+	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 4, Live: 2}); record != want || err != nil {
+		t.Fatalf("the slot holds %+v, %v; want %+v", record, err, want)
+	}
+}
+
+// TestRaceForASlot: another worker takes the slot between the look and the write.
+func TestRaceForASlot(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		used bool // by a worker that is gone: the key is there
+	}{{"never used", false}, {"used before", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld()
+			if test.used {
+				w.envoy.write(slotKey(0), Record{}.Append(nil))
+			}
+			a, b := w.thread(), w.thread()
+			a.port.before = once(func(c call) bool { return c == call{"set", slotKey(0)} }, func() {
+				if err := b.Join(); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if err := a.Join(); err != nil {
+				t.Fatal(err)
+			}
+			if a.owner.Slot != 1 || b.owner.Slot != 0 || a.queue == b.queue {
+				t.Fatalf("slots %d and %d, queues %d and %d", a.owner.Slot, b.owner.Slot, a.queue, b.queue)
+			}
+			first := a.open("alice")
+			b.open("alice")
+			w.deliver(t)
+			expect(t, told, first)
+			w.settle(t)
+		})
+	}
+}
+
+// TestRaceForTheTable: two workers come first; both use the table of the one that wrote.
+func TestRaceForTheTable(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	a.port.before = once(func(c call) bool { return c == call{"set", tableKey} }, func() {
+		if err := b.Join(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := a.Join(); err != nil {
+		t.Fatal(err)
+	}
+	if a.table != b.table || a.table.Bits != bucketBits || a.table.Seed == [16]byte{} {
+		t.Fatalf("tables %+v and %+v", a.table, b.table)
+	}
+	first := a.open("alice")
+	b.open("alice")
+	w.deliver(t)
+	expect(t, told, first)
+	w.settle(t)
+}
+
+// TestMalformedTable: nobody tracks anything then; a second seed would hide the streams of those that know the first.
+func TestMalformedTable(t *testing.T) {
+	w := newWorld()
+	w.envoy.write(tableKey, []byte("junk"))
+	a := w.thread()
+	if err := a.Join(); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("join: %v, want ErrMalformed", err)
+	}
+	if _, err := a.tick(); err != nil {
+		t.Fatalf("tick: %v", err)
+	}
+	if got := string(w.envoy.data[tableKey].value); got != "junk" || len(w.envoy.data) != 1 {
+		t.Fatalf("the store was written to: table %q, %d keys", got, len(w.envoy.data))
+	}
+}
+
+func TestMalformedSlot(t *testing.T) {
+	w := newWorld().small(4)
+	a, b := w.thread(), w.thread()
+	s := a.open("alice")
+	b.open("bob")
+	w.envoy.write(slotKey(0), []byte("junk"))
+	w.ticks(t, 2)
+	expect(t, alive, s)
+	if w.meter.counts[Malformed] == 0 {
+		t.Error("the malformed slot was not counted")
+	}
+	if _, err := ParseRecord(w.envoy.data[slotKey(0)].value); err != nil {
+		t.Errorf("the slot was not started afresh: %v", err)
+	}
+	w.settle(t)
+	expect(t, alive, s)
+}
+
+func TestAllSlotsTaken(t *testing.T) {
+	w := newWorld()
+	for slot := range uint16(MaxWorkers) {
+		w.envoy.write(slotKey(slot), Record{Incarnation: 7}.Append(nil))
+	}
+	a := w.thread()
+	if err := a.Join(); !errors.Is(err, ErrFull) {
+		t.Fatalf("join: %v, want ErrFull", err)
+	}
+	if a.owner.Incarnation != 0 {
+		t.Fatalf("joined as %+v", a.owner)
+	}
+	w.envoy.write(slotKey(MaxWorkers-1), Record{}.Append(nil))
+	w.ticks(t, 1) // the tick tries again
+	if a.owner.Slot != MaxWorkers-1 || a.owner.Incarnation == 0 {
+		t.Fatalf("joined as %+v, want the last slot", a.owner)
+	}
+	// The last slot's worker sees the others die, and then there is room.
+	for range missedTicks + 1 {
+		if _, err := a.tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := w.thread()
+	if err := b.Join(); err != nil || b.owner.Slot != 0 {
+		t.Fatalf("joined as %+v, %v; want slot 0", b.owner, err)
+	}
+}
+
+// TestJoinThatFailsHalfWay: whatever call of it fails, the next Join gets there, and no slot is left behind that
+// nobody uses.
+func TestJoinThatFailsHalfWay(t *testing.T) {
+	for _, firstOfAll := range []bool{true, false} {
+		places := 0
+		for failJoinAt(t, places, firstOfAll) {
+			places++
+		}
+		if places < 5 {
+			t.Errorf("a join has only %d calls that can fail: the test does not see them", places)
+		}
+	}
+}
+
+// failJoinAt fails one call of a Join, and reports false if there are not so many.
+func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	if !firstOfAll {
+		if err := b.Join(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	a.port.before = func(call) error {
+		if n++; n == place+1 {
+			return errBroken
+		}
+		return nil
+	}
+	err := a.Join()
+	if n <= place {
+		return false
+	}
+	if !errors.Is(err, errBroken) {
+		t.Fatalf("call %d: join: %v", place, err)
+	}
+	a.port.before = nil
+	for range 3 {
+		if err := a.Join(); err != nil {
+			t.Fatalf("call %d: join again: %v", place, err)
+		}
+	}
+	first := a.open("alice")
+	b.open("alice")
+	w.ticks(t, 1)
+	if first.fate == alive {
+		t.Errorf("call %d: the first stream lives", place)
+	}
+	held := 0
+	for slot := range uint16(4) {
+		if record, err := ParseRecord(w.envoy.data[slotKey(slot)].value); err == nil && record.Incarnation != 0 {
+			held++
+		}
+	}
+	if held != 2 {
+		t.Errorf("call %d: %d slots held, want 2", place, held)
+	}
+	w.settle(t)
+	return true
+}
