@@ -97,14 +97,17 @@ func (m Mode) String() string {
 	return fmt.Sprintf("Mode(%d)", int(m))
 }
 
-// Parse reads a configuration: JSON that was given as a string, or that Envoy
-// made from a Struct. The error wraps ErrInvalid; its text has one line a
+// Parse reads a configuration as Envoy hands it over: JSON, if it was given as a
+// string, or the binary form of a google.protobuf.Struct. The error wraps ErrInvalid; its text has one line a
 // fault, in the order of the document. If the document is not JSON at all, or
 // is nested beyond reason, the error is that one fault, with line and column.
 func Parse(data []byte) (*Config, error) {
-	root, err := parseTree(data)
-	if err != nil {
-		return nil, err
+	root, ok := parseStruct(data)
+	if !ok {
+		var err error
+		if root, err = parseTree(data); err != nil {
+			return nil, err
+		}
 	}
 	var found faults
 	var config Config

@@ -24,7 +24,7 @@ const (
 	null
 )
 
-// A node is a JSON value as it was written: members keep their order and their
+// A node is a value as it was written, in JSON or in a Struct: members keep their order and their
 // duplicates, numbers their spelling.
 type node struct {
 	kind    kind

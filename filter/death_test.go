@@ -1,0 +1,108 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/filter/registry"
+	"github.com/streamlatch/streamlatch/host"
+)
+
+// swept is long enough for a worker to be declared dead and the whole table to be scanned.
+const swept = 15 * time.Second
+
+// A VM dies with its streams: the others sweep what it left in the registry.
+func TestDeadWorkerIsSwept(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{FailurePolicy: host.FailReload})
+	for _, client := range []string{"alice", "bob", "carol"} {
+		e.open(0, client)
+	}
+	survivor := e.open(1, "dave")
+	e.Worker(0).Crash()
+	e.Advance(2 * time.Second)
+	e.counted(map[string]uint64{"swept": 0, "events.active": 4}) // it might still live
+	e.Advance(swept)
+	e.live(survivor, true)
+	e.counted(map[string]uint64{"swept": 3, "events.active": 1, "lost_wakeups": 0})
+	if lines := e.Logs().Containing("sweeping"); len(lines) != 1 || lines[0].Level != host.LogInfo {
+		t.Errorf("lines about the sweep:\n%v\nwant one at info", lines)
+	}
+}
+
+// A client of the dead worker comes back before anybody has noticed, and again after the VM has.
+func TestReloadAfterACrash(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{FailurePolicy: host.FailReload})
+	e.open(0, "alice")
+	e.Worker(0).Crash()
+	fresh := e.open(1, "alice")
+	e.Run()
+	e.live(fresh, true)
+	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1})
+
+	e.Advance(5 * time.Second) // past the reload's back-off, and the old worker's lease
+	again := e.open(0, "alice")
+	e.Run()
+	e.superseded(fresh)
+	e.live(again, true)
+	e.Advance(swept)
+	e.live(again, true)
+	e.counted(map[string]uint64{"events.active": 1})
+}
+
+// A worker that stalls for so long that it is declared dead comes back: its streams are healthy, and go on, unless
+// their client has opened a newer one meanwhile.
+func TestStalledWorkerComesBack(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	alice, bob := e.open(0, "alice"), e.open(0, "bob")
+	e.open(1, "carol")
+	for range 15 { // worker 1 lives, worker 0 does not
+		e.SkipTime(time.Second)
+		e.Worker(1).Tick()
+	}
+	e.counted(map[string]uint64{"swept": 2, "events.active": 1})
+	newer := e.open(1, "bob")
+	e.Worker(0).Tick()
+	e.Run()
+	e.Advance(swept)
+	e.live(alice, true)
+	e.superseded(bob)
+	e.live(newer, true)
+	e.counted(map[string]uint64{"events.active": 3, "lost_wakeups": 0})
+}
+
+// What no version of the filter has written is counted and started afresh; the new claim stands.
+func TestMalformedBucket(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	s := e.open(0, "alice")
+	s.End()
+	var key string
+	for k := range e.SharedData() {
+		if strings.HasPrefix(k, "streamlatch/1/b/") {
+			key = k
+		}
+	}
+	for _, value := range [][]byte{nil, {0}, {255, 1, 2, 3}, []byte(strings.Repeat("\x01", 500))} {
+		e.SetSharedData(key, value)
+		before := e.Metrics().Counters["streamlatch.malformed"]
+		fresh := e.open(1, "alice")
+		if got := e.Metrics().Counters["streamlatch.malformed"] - before; got != 1 {
+			t.Errorf("value % x: malformed counted %d times, want 1", value[:min(len(value), 8)], got)
+		}
+		e.live(fresh, true)
+		b, err := registry.ParseBucket(e.SharedData()[key].Bytes)
+		if err != nil || len(b.Entries) != 1 {
+			t.Errorf("bucket after it: %+v, %v; want alice's entry", b, err)
+		}
+		fresh.End()
+	}
+	for _, w := range e.Workers() {
+		if w.Failed() {
+			t.Errorf("worker %d failed", w.Index())
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package main_test
+
+import (
+	"testing"
+
+	"github.com/streamlatch/streamlatch/host"
+)
+
+// Two workers claim for one client at once: both have read the entry before either writes. The second to write must
+// be told so, read again, and supersede the first.
+func TestClaimsBetweenGetAndSet(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	e.open(0, "warm").End() // both workers have joined
+	e.open(1, "warm").End()
+
+	slow := e.request(0, "alice")
+	fast := e.request(1, "alice")
+	mismatches := 0
+	raced := false
+	e.Intercept(func(c *host.Call) {
+		if c.Name != "proxy_set_shared_data" {
+			return
+		}
+		if c.Worker == 0 && !raced {
+			raced = true
+			fast.ResponseHeaders(eventStream, false) // reads and writes before worker 0 does
+		}
+		if c.Proceed() == host.StatusCasMismatch {
+			mismatches++
+			if c.Worker != 0 {
+				t.Errorf("worker %d met the mismatch, want worker 0", c.Worker)
+			}
+		}
+	})
+	slow.ResponseHeaders(eventStream, false)
+	e.Intercept(nil)
+	if !raced || mismatches != 1 {
+		t.Fatalf("raced %v with %d mismatches, want one", raced, mismatches)
+	}
+	e.Run()
+	e.superseded(fast) // slow wrote last: it is the newest
+	e.live(slow, true)
+	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1, "events.opened": 4})
+}
+
+// The same when nobody has ever written the bucket: creating it must not overwrite what another has just created.
+func TestClaimsOfAnAbsentBucket(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	first := e.request(0, "alice")
+	second := e.request(1, "alice")
+	raced := false
+	e.Intercept(func(c *host.Call) {
+		if c.Name == "proxy_set_shared_data" && c.Worker == 0 && !raced {
+			raced = true
+			second.ResponseHeaders(eventStream, false)
+		}
+	})
+	first.ResponseHeaders(eventStream, false)
+	e.Intercept(nil)
+	if !raced {
+		t.Fatal("there was no race")
+	}
+	e.Run()
+	e.superseded(second)
+	e.live(first, true)
+	e.counted(map[string]uint64{"events.active": 1})
+}
+
+// A release that races with a takeover must leave the newcomer's entry alone.
+func TestReleaseBetweenGetAndSet(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	old := e.open(0, "alice")
+	fresh := e.request(1, "alice")
+	raced := false
+	e.Intercept(func(c *host.Call) {
+		if c.Name == "proxy_set_shared_data" && c.Worker == 0 && !raced {
+			raced = true
+			fresh.ResponseHeaders(eventStream, false)
+		}
+	})
+	old.End()
+	e.Intercept(nil)
+	if !raced {
+		t.Fatal("there was no race")
+	}
+	e.Run()
+	e.live(fresh, true)
+	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1, "events.released": 0})
+}
+
+// A claim that never gets its write through lets the stream live, and the tick registers it.
+func TestContention(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	old := e.open(0, "alice")
+	fresh := e.request(1, "alice")
+	e.Intercept(func(c *host.Call) {
+		if c.Name == "proxy_set_shared_data" && c.Worker == 1 {
+			c.Answer(host.StatusCasMismatch)
+		}
+	})
+	fresh.ResponseHeaders(eventStream, false)
+	e.Intercept(nil)
+	e.Run()
+	e.live(old, true)
+	e.live(fresh, true)
+	e.counted(map[string]uint64{"contended": 1, "events.active": 1})
+
+	e.Tick()
+	e.Run()
+	e.superseded(old)
+	e.live(fresh, true)
+	e.counted(map[string]uint64{"contended": 1, "events.active": 1})
+}
+
+// A wake-up gets lost: the message is still in the queue, and the tick finds it.
+func TestLostWakeup(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	old := e.open(0, "alice")
+	fresh := e.open(1, "alice")
+	if n := e.DropWakeups(); n != 1 {
+		t.Fatalf("%d wake-ups were under way, want 1", n)
+	}
+	e.live(old, true)
+	e.Tick()
+	e.superseded(old)
+	e.live(fresh, true)
+	e.counted(map[string]uint64{"lost_wakeups": 1, "events.active": 1})
+}
+
+// The message itself gets lost: the stream finds itself out of the registry.
+func TestLostMessage(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	old := e.open(0, "alice")
+	e.Intercept(func(c *host.Call) {
+		if c.Name == "proxy_enqueue_shared_queue" {
+			c.Answer(host.StatusOk)
+		}
+	})
+	fresh := e.open(1, "alice")
+	e.Intercept(nil)
+	e.Run()
+	e.live(old, true)
+	e.Tick()
+	e.live(old, false)
+	if got := old.FilterState()["wasm.streamlatch.reason"]; got != "unregistered" {
+		t.Errorf("reason %q, want unregistered", got)
+	}
+	e.live(fresh, true)
+	e.counted(map[string]uint64{"lost_wakeups": 1, "events.active": 1})
+}
+
+// Shared data that fails altogether costs tracking and no request.
+func TestSharedDataFails(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	e.Intercept(func(c *host.Call) {
+		if c.Name == "proxy_set_shared_data" || c.Name == "proxy_get_shared_data" {
+			c.Answer(host.StatusInternalFailure)
+		}
+	})
+	for range 3 {
+		s := e.open(0, "alice")
+		e.live(s, true)
+		s.End()
+	}
+	e.counted(map[string]uint64{"events.opened": 0, "events.active": 0})
+	if lines := e.Logs().AtLeast(host.LogWarn); len(lines) != 1 {
+		t.Errorf("%d warnings within a second, want 1:\n%v", len(lines), lines)
+	}
+	e.Intercept(nil)
+	e.open(0, "alice")
+	e.counted(map[string]uint64{"events.opened": 1, "events.active": 1})
+}
