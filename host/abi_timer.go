@@ -1,0 +1,36 @@
+package host
+
+import "time"
+
+func timerFunctions() []hostFunc {
+	return []hostFunc{
+		{name: "proxy_set_tick_period_milliseconds", signature: "i->i", run: proxySetTickPeriodMilliseconds},
+		{name: "proxy_get_current_time_nanoseconds", signature: "i->i", run: proxyGetCurrentTimeNanoseconds},
+	}
+}
+
+// proxySetTickPeriodMilliseconds is proxy_set_tick_period_milliseconds: the timer
+// of the caller's plugin context starts anew, also when a stream calls.
+//
+// Parameters: period; 0 stops the timer. It is always Ok.
+//
+// cpp-host: src/context.cc, setTimerPeriod.
+func proxySetTickPeriodMilliseconds(v *vm, a args) uint32 {
+	v.timers.set(v.context().root().id, time.Duration(a.u32(0))*time.Millisecond, v.world.now)
+	return uint32(StatusOk)
+}
+
+// proxyGetCurrentTimeNanoseconds is proxy_get_current_time_nanoseconds: the
+// virtual clock, as nanoseconds since 1970. It stands still during a callback.
+//
+// Parameters: where to write the time, of 64 bits.
+//
+//   - InvalidMemoryAccess: it cannot be written there
+//
+// cpp-host: src/exports.cc, get_current_time_nanoseconds.
+func proxyGetCurrentTimeNanoseconds(v *vm, a args) uint32 {
+	if !v.putUint64(a.u32(0), uint64(v.world.now.UnixNano())) {
+		return uint32(StatusInvalidMemoryAccess)
+	}
+	return uint32(StatusOk)
+}

@@ -1,0 +1,47 @@
+package host
+
+import (
+	"bytes"
+	"slices"
+)
+
+// buffer is a body as the guest may read and change it.
+//
+// Envoy: source/extensions/common/wasm/context.cc, Buffer.
+type buffer struct {
+	data     []byte
+	readOnly bool // configurations: any change is BadArgument
+}
+
+// read returns a copy of at most length bytes from start. It clamps: a range
+// beyond the end is empty, not an error. (cpp-host checks start+length for an
+// overflow, but in 64 bits, where none can happen: src/exports.cc,
+// get_buffer_bytes.)
+func (b *buffer) read(start, length uint32) []byte {
+	from := min(uint64(start), uint64(len(b.data)))
+	to := min(uint64(start)+uint64(length), uint64(len(b.data)))
+	return bytes.Clone(b.data[from:to])
+}
+
+// write is set_buffer_bytes: of all ranges only four have a meaning.
+//
+//	start 0, length 0          prepend
+//	start 0, length >= size    replace all
+//	start >= size              append
+//	anything else              BadArgument
+func (b *buffer) write(start, length uint32, data []byte) Status {
+	size := uint64(len(b.data))
+	switch {
+	case b.readOnly:
+		return StatusBadArgument
+	case start == 0 && length == 0:
+		b.data = slices.Concat(data, b.data)
+	case start == 0 && uint64(length) >= size:
+		b.data = bytes.Clone(data)
+	case start != 0 && uint64(start) >= size:
+		b.data = slices.Concat(b.data, data)
+	default:
+		return StatusBadArgument
+	}
+	return StatusOk
+}

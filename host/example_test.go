@@ -1,0 +1,53 @@
+package host_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/streamlatch/streamlatch/host"
+)
+
+// Two workers write the same key. The interceptor lets the second one write
+// between the first one's read and write, so that the compare-and-swap fails.
+//
+// The guest here runs scripts that the test puts into request headers; a real
+// filter is compiled with GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared.
+func Example() {
+	wasm, err := guestWasm()
+	if err != nil {
+		log.Fatal(err)
+	}
+	module, err := host.Compile(context.Background(), wasm)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer module.Close(context.Background())
+	world, err := host.NewWorld(module, host.Config{Workers: 2, Seed: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer world.Close()
+
+	write := func(worker int, value string) {
+		stream := world.Worker(worker).Open(host.Request("GET", "/", "on-request-headers", "get k; set k "+value+" $"))
+		stream.RequestHeaders(true)
+		stream.ResponseHeaders(host.Response(204), true)
+		fmt.Println("worker", worker, "ended:", stream.Ending())
+	}
+	world.SetSharedData("k", []byte("first"))
+	world.Intercept(func(c *host.Call) {
+		if c.Worker == 0 && c.Name == "proxy_set_shared_data" {
+			write(1, "theirs")
+		}
+	})
+	write(0, "mine")
+	fmt.Println(world.Logs().Containing("set k"))
+	fmt.Printf("k is %q\n", world.SharedData()["k"].Bytes)
+	// Output:
+	// worker 1 ended: completed
+	// worker 0 ended: completed
+	// [worker 1][info] set k theirs $ -> Ok
+	// [worker 0][info] set k mine $ -> CasMismatch
+	// k is "theirs"
+}

@@ -1,0 +1,128 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// hostFunc is one function that the host offers to the guest.
+type hostFunc struct {
+	module, name string
+	signature    string // as signature writes it
+
+	// run carries the call out and returns a Status or a WASI errno. It copies
+	// what it reads from guest memory, and checks all pointers to arguments before
+	// it has any effect.
+	run func(v *vm, a args) uint32
+
+	// subject reads what the call is about for an interceptor. Nil: nothing.
+	subject func(v *vm, a args, c *Call)
+
+	// Envoy traps a guest that calls anything else while it starts
+	// (_initialize, main) or allocates.
+	whileStarting, whileAllocating bool
+}
+
+// args are the raw parameters of a call.
+type args []uint64
+
+func (a args) u32(i int) uint32 { return uint32(a[i]) }
+func (a args) i64(i int) int64  { return int64(a[i]) }
+
+// guestFunctions are the exports the host may call, with the types Envoy wants.
+//
+// cpp-host: include/proxy-wasm/wasm.h, src/wasm.cc getFunctions.
+var guestFunctions = []struct{ name, signature string }{
+	{"_initialize", "->"},
+	{"main", "ii->i"},
+	{"__main_void", "->i"},
+	{"_start", "->"},
+	{"malloc", "i->i"},
+	{"proxy_on_memory_allocate", "i->i"},
+	{"proxy_on_context_create", "ii->"},
+	{"proxy_on_vm_start", "ii->i"},
+	{"proxy_on_configure", "ii->i"},
+	{"proxy_on_tick", "i->"},
+	{"proxy_on_queue_ready", "ii->"},
+	{"proxy_on_request_headers", "iii->i"},
+	{"proxy_on_request_body", "iii->i"},
+	{"proxy_on_request_trailers", "ii->i"},
+	{"proxy_on_response_headers", "iii->i"},
+	{"proxy_on_response_body", "iii->i"},
+	{"proxy_on_response_trailers", "ii->i"},
+	{"proxy_on_log", "i->"},
+	{"proxy_on_done", "i->i"},
+	{"proxy_on_delete", "i->"},
+}
+
+// hostTable returns all functions for guests of an ABI version.
+//
+// cpp-host: src/wasm.cc registerCallbacks, include/proxy-wasm/exports.h.
+func hostTable(version abiVersion) []hostFunc {
+	var table []hostFunc
+	for _, group := range [][]hostFunc{
+		logFunctions(version), propertyFunctions(), streamFunctions(), sharedDataFunctions(), queueFunctions(),
+		headerFunctions(), bufferFunctions(), timerFunctions(), metricFunctions(), contextFunctions(), runtimeFunctions(),
+	} {
+		for _, f := range group {
+			f.module = "env"
+			table = append(table, f)
+		}
+	}
+	for _, module := range []string{"wasi_unstable", "wasi_snapshot_preview1"} {
+		for _, f := range wasiFunctions() {
+			f.module = module
+			table = append(table, f)
+		}
+	}
+	return table
+}
+
+// instantiateHost makes the table importable, once for all worlds of a runtime.
+func instantiateHost(ctx context.Context, runtime wazero.Runtime, table []hostFunc) error {
+	builders := make(map[string]wazero.HostModuleBuilder)
+	for i := range table {
+		f := &table[i]
+		b := builders[f.module]
+		if b == nil {
+			b = runtime.NewHostModuleBuilder(f.module)
+			builders[f.module] = b
+		}
+		params, results, _ := strings.Cut(f.signature, "->")
+		b.NewFunctionBuilder().
+			WithGoModuleFunction(f.dispatcher(), valueTypes(params), valueTypes(results)).
+			Export(f.name)
+	}
+	for module, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("instantiate host module %q: %w", module, err)
+		}
+	}
+	return nil
+}
+
+// vmKey is the context key under which every call into a guest carries its VM.
+type vmKey struct{}
+
+// dispatcher wraps run with what all hostcalls share: the restrictions, the
+// interceptor, and the bookkeeping of panics that are not the guest's.
+func (f *hostFunc) dispatcher() api.GoModuleFunc {
+	return func(ctx context.Context, _ api.Module, stack []uint64) {
+		v := ctx.Value(vmKey{}).(*vm)
+		defer v.noteHostPanic()
+		if v.starting && !f.whileStarting || v.allocating && !f.whileAllocating {
+			panic(guestTrap("restricted_callback: " + f.name))
+		}
+		result := v.intercepted(f, stack)
+		if v.doomed != "" {
+			panic(guestTrap(v.doomed))
+		}
+		if !strings.HasSuffix(f.signature, ">") {
+			stack[0] = uint64(result)
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package host
+
+import (
+	"encoding/binary"
+	"strings"
+)
+
+// view returns guest memory, or false if any of it is out of bounds. It is the
+// guest's own memory, valid only until the guest runs again, even if only to
+// allocate: callers copy.
+//
+// cpp-host: src/v8/v8.cc, getMemory.
+func (v *vm) view(pointer, size uint32) ([]byte, bool) {
+	return v.memory.Read(pointer, size)
+}
+
+// text copies guest memory into a string.
+func (v *vm) text(pointer, size uint32) (string, bool) {
+	b, ok := v.view(pointer, size)
+	return string(b), ok
+}
+
+// data copies guest memory into a slice, which is never nil.
+func (v *vm) data(pointer, size uint32) ([]byte, bool) {
+	b, ok := v.view(pointer, size)
+	return append([]byte{}, b...), ok
+}
+
+func (v *vm) putUint32(pointer, x uint32) bool { return v.memory.WriteUint32Le(pointer, x) }
+
+func (v *vm) putUint64(pointer uint32, x uint64) bool { return v.memory.WriteUint64Le(pointer, x) }
+
+// give copies b into memory that the guest allocates, and writes where it is and
+// how long it is. Nothing is allocated for an empty b: the guest gets 0 and 0.
+//
+// cpp-host: include/proxy-wasm/wasm.h, copyToPointerSize.
+func (v *vm) give(b []byte, pointerAt, sizeAt uint32) Status {
+	pointer := uint32(0)
+	if len(b) > 0 {
+		var ok bool
+		if pointer, ok = v.allocate(uint32(len(b))); !ok || !v.memory.Write(pointer, b) {
+			return StatusInvalidMemoryAccess
+		}
+	}
+	if !v.putUint32(pointerAt, pointer) || !v.putUint32(sizeAt, uint32(len(b))) {
+		return StatusInvalidMemoryAccess
+	}
+	return StatusOk
+}
+
+// allocate asks the guest for memory. While it allocates, hardly any hostcall is
+// allowed. A guest that answers 0, or memory it does not have, gets nothing.
+//
+// cpp-host: include/proxy-wasm/wasm.h, allocMemory.
+func (v *vm) allocate(size uint32) (uint32, bool) {
+	v.allocating = true
+	pointer, ok := v.enter(v.vmContext, v.allocator, uint64(size))
+	v.allocating = false
+	if !ok || pointer == 0 {
+		return 0, false
+	}
+	_, ok = v.view(pointer, size)
+	return pointer, ok
+}
+
+// gather copies the buffers of a WASI ciovec array.
+func (v *vm) gather(iovs, count uint32) (string, bool) {
+	var s strings.Builder
+	for i := range count {
+		iov, ok := v.view(iovs+i*8, 8)
+		if !ok {
+			return "", false
+		}
+		part, ok := v.view(binary.LittleEndian.Uint32(iov), binary.LittleEndian.Uint32(iov[4:]))
+		if !ok {
+			return "", false
+		}
+		s.Write(part)
+	}
+	return s.String(), true
+}

@@ -1,0 +1,215 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// maxMemoryPages is the most memory a guest may grow to, in pages of 64 KiB:
+// 1 GiB.
+//
+// cpp-host: include/proxy-wasm/limits.h.
+const maxMemoryPages = 16384
+
+// Module is a compiled guest. It is immutable, and any number of worlds, in any
+// number of goroutines, may run it at once.
+type Module struct {
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	cache    wazero.CompilationCache
+}
+
+// A CompileOption changes how Compile works.
+type CompileOption func(*compileOptions)
+
+type compileOptions struct {
+	cacheDir    string
+	interpreted bool
+}
+
+// WithCacheDir keeps the machine code in a directory, which is created if it is
+// missing. A Go guest takes about a second to compile and milliseconds to load.
+// Processes may share the directory.
+func WithCacheDir(dir string) CompileOption {
+	return func(o *compileOptions) { o.cacheDir = dir }
+}
+
+// WithInterpreter interprets the guest instead of compiling it: it starts several
+// times faster and runs about seven times slower.
+func WithInterpreter() CompileOption {
+	return func(o *compileOptions) { o.interpreted = true }
+}
+
+// Compile makes a Module of a guest's WebAssembly. It refuses what Envoy would
+// refuse to link: the error names every import that this host lacks and every
+// export that the host needs and the guest lacks.
+func Compile(ctx context.Context, wasm []byte, options ...CompileOption) (*Module, error) {
+	var o compileOptions
+	for _, option := range options {
+		option(&o)
+	}
+	config := wazero.NewRuntimeConfig()
+	if o.interpreted {
+		config = wazero.NewRuntimeConfigInterpreter()
+	}
+	config = config.WithMemoryLimitPages(maxMemoryPages)
+	m := &Module{}
+	if o.cacheDir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(o.cacheDir)
+		if err != nil {
+			return nil, fmt.Errorf("compile guest: open cache directory %q: %w", o.cacheDir, err)
+		}
+		m.cache = cache
+		config = config.WithCompilationCache(cache)
+	}
+	m.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	if err := m.load(ctx, wasm); err != nil {
+		return nil, errors.Join(fmt.Errorf("compile guest: %w", err), m.Close(ctx))
+	}
+	return m, nil
+}
+
+func (m *Module) load(ctx context.Context, wasm []byte) error {
+	compiled, err := m.runtime.CompileModule(ctx, wasm)
+	if err != nil {
+		return err
+	}
+	m.compiled = compiled
+	version, err := checkExports(compiled)
+	table := hostTable(version)
+	if err := errors.Join(err, checkImports(compiled, table)); err != nil {
+		return err
+	}
+	return instantiateHost(ctx, m.runtime, table)
+}
+
+// Close frees the code. No world of this module may be used afterwards.
+func (m *Module) Close(ctx context.Context) error {
+	err := m.runtime.Close(ctx)
+	if m.cache != nil {
+		err = errors.Join(err, m.cache.Close(ctx))
+	}
+	return err
+}
+
+// abiVersion is the proxy-wasm ABI a guest was built for.
+type abiVersion int
+
+const (
+	abi020 abiVersion = iota + 1
+	abi021
+)
+
+// checkExports finds the ABI version and says everything that is missing, or has
+// a type that Envoy would refuse, in one error.
+//
+// cpp-host: src/wasm.cc, load and getFunctions.
+func checkExports(compiled wazero.CompiledModule) (abiVersion, error) {
+	functions := compiled.ExportedFunctions()
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return functions[name] != nil })
+	}
+	var faults []string
+	version := abi020
+	switch {
+	case has("proxy_abi_version_0_2_1"):
+		version = abi021
+	case has("proxy_abi_version_0_2_0"):
+	case has("proxy_abi_version_0_1_0"):
+		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1 (it has proxy_abi_version_0_1_0, which this host does not model)")
+	default:
+		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1")
+	}
+	if !has("malloc", "proxy_on_memory_allocate") {
+		faults = append(faults, "malloc or proxy_on_memory_allocate")
+	}
+	if !has("_initialize", "_start") {
+		faults = append(faults, "_initialize or _start")
+	}
+	if len(compiled.ExportedMemories()) == 0 {
+		faults = append(faults, "a memory")
+	}
+	var err error
+	if len(faults) > 0 {
+		err = fmt.Errorf("guest lacks %d required exports: %s", len(faults), strings.Join(faults, ", "))
+	}
+	return version, errors.Join(err, checkCallbackTypes(functions))
+}
+
+func checkCallbackTypes(functions map[string]api.FunctionDefinition) error {
+	var faults []string
+	for _, c := range guestFunctions {
+		f := functions[c.name]
+		if f == nil {
+			continue
+		}
+		if got := signature(f); got != c.signature {
+			faults = append(faults, fmt.Sprintf("%s has type %s, want %s", c.name, got, c.signature))
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("guest exports %d functions of a wrong type: %s", len(faults), strings.Join(faults, ", "))
+}
+
+func checkImports(compiled wazero.CompiledModule, table []hostFunc) error {
+	var missing, mistyped []string
+	for _, f := range compiled.ImportedFunctions() {
+		module, name, _ := f.Import()
+		i := slices.IndexFunc(table, func(h hostFunc) bool { return h.module == module && h.name == name })
+		switch {
+		case i < 0:
+			missing = append(missing, module+"."+name)
+		case signature(f) != table[i].signature:
+			mistyped = append(mistyped, fmt.Sprintf("%s.%s has type %s, want %s", module, name, signature(f), table[i].signature))
+		}
+	}
+	var errs []error
+	if len(missing) > 0 {
+		errs = append(errs, fmt.Errorf("guest imports %d functions this host lacks: %s", len(missing), strings.Join(missing, ", ")))
+	}
+	if len(mistyped) > 0 {
+		errs = append(errs, fmt.Errorf("guest imports %d functions of a wrong type: %s", len(mistyped), strings.Join(mistyped, ", ")))
+	}
+	return errors.Join(errs...)
+}
+
+// signature writes a function type as the tables of this package do: "i" for
+// i32, "I" for i64, parameters, an arrow, results.
+func signature(f api.FunctionDefinition) string {
+	return letters(f.ParamTypes()) + "->" + letters(f.ResultTypes())
+}
+
+func letters(types []api.ValueType) string {
+	var b strings.Builder
+	for _, t := range types {
+		switch t {
+		case api.ValueTypeI32:
+			b.WriteByte('i')
+		case api.ValueTypeI64:
+			b.WriteByte('I')
+		default:
+			b.WriteString("<" + api.ValueTypeName(t) + ">")
+		}
+	}
+	return b.String()
+}
+
+func valueTypes(letters string) []api.ValueType {
+	types := make([]api.ValueType, 0, len(letters))
+	for _, l := range letters {
+		if l == 'I' {
+			types = append(types, api.ValueTypeI64)
+		} else {
+			types = append(types, api.ValueTypeI32)
+		}
+	}
+	return types
+}

@@ -1,0 +1,91 @@
+package host
+
+import (
+	"slices"
+	"testing"
+)
+
+func always(Wakeup) bool { return true }
+
+func TestQueueIsFirstInFirstOut(t *testing.T) {
+	q := newSharedQueues()
+	token := q.register("vm", "jobs", 0, 1)
+	if _, status := q.dequeue(token); status != StatusEmpty {
+		t.Errorf("empty queue: got %v, want %v", status, StatusEmpty)
+	}
+	item := []byte("one")
+	q.enqueue(token, item)
+	item[0] = 'X'
+	q.enqueue(token, []byte("two"))
+	for _, want := range []string{"one", "two"} {
+		if got, status := q.dequeue(token); status != StatusOk || string(got) != want {
+			t.Errorf("dequeue: got %q, %v, want %q, %v", got, status, want, StatusOk)
+		}
+	}
+	if _, status := q.dequeue(token); status != StatusEmpty {
+		t.Errorf("emptied queue: got %v, want %v", status, StatusEmpty)
+	}
+}
+
+func TestQueueThatNobodyRegistered(t *testing.T) {
+	q := newSharedQueues()
+	if _, status := q.resolve("vm", "jobs"); status != StatusNotFound {
+		t.Errorf("resolve: got %v, want %v", status, StatusNotFound)
+	}
+	if status := q.enqueue(1, nil); status != StatusNotFound {
+		t.Errorf("enqueue: got %v, want %v", status, StatusNotFound)
+	}
+	if _, status := q.dequeue(1); status != StatusNotFound {
+		t.Errorf("dequeue: got %v, want %v", status, StatusNotFound)
+	}
+}
+
+func TestQueueNamesBelongToAVMID(t *testing.T) {
+	q := newSharedQueues()
+	token := q.register("vm", "jobs", 0, 1)
+	other := q.register("other", "jobs", 0, 1)
+	if token == other || token == 0 {
+		t.Errorf("tokens of two queues: %d and %d", token, other)
+	}
+	if got, status := q.resolve("vm", "jobs"); got != token || status != StatusOk {
+		t.Errorf("resolve: got %d, %v, want %d", got, status, token)
+	}
+}
+
+// Registering again takes over the wake-ups of items to come and keeps the items:
+// the reason why every worker needs a queue name of its own.
+func TestQueueWakesTheLastRegistrant(t *testing.T) {
+	q := newSharedQueues()
+	token := q.register("vm", "jobs", 0, 1)
+	q.enqueue(token, []byte("for worker 0"))
+	if again := q.register("vm", "jobs", 1, 7); again != token {
+		t.Errorf("registering again: token %d, want %d", again, token)
+	}
+	q.enqueue(token, []byte("for worker 1"))
+	want := []Wakeup{{Worker: 0, ContextID: 1, Queue: token}, {Worker: 1, ContextID: 7, Queue: token}}
+	if !slices.Equal(q.pending, want) {
+		t.Errorf("pending: got %+v, want %+v", q.pending, want)
+	}
+	if got, _ := q.dequeue(token); string(got) != "for worker 0" {
+		t.Errorf("first item: got %q", got)
+	}
+}
+
+func TestQueueTakesWakeupsInOrderPastThoseThatMustWait(t *testing.T) {
+	q := newSharedQueues()
+	a, b := q.register("vm", "a", 0, 1), q.register("vm", "b", 1, 1)
+	q.enqueue(a, nil)
+	q.enqueue(b, nil)
+	q.enqueue(a, nil)
+	if w, ok := q.take(func(w Wakeup) bool { return w.Worker == 1 }); !ok || w.Queue != b {
+		t.Errorf("take for worker 1: got %+v, %v", w, ok)
+	}
+	for range 2 {
+		if w, ok := q.take(always); !ok || w.Queue != a {
+			t.Errorf("take: got %+v, %v", w, ok)
+		}
+	}
+	if w, ok := q.take(always); ok {
+		t.Errorf("take from nothing: got %+v", w)
+	}
+}

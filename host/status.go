@@ -1,0 +1,114 @@
+package host
+
+import "fmt"
+
+// Status is what a hostcall answers the guest. The numbers are the ABI's
+// (proxy-wasm-cpp-sdk, proxy_wasm_common.h).
+type Status uint32
+
+// The statuses that Envoy's hostcalls answer.
+const (
+	StatusOk                   Status = 0
+	StatusNotFound             Status = 1
+	StatusBadArgument          Status = 2
+	StatusSerializationFailure Status = 3
+	StatusParseFailure         Status = 4
+	StatusBadExpression        Status = 5
+	StatusInvalidMemoryAccess  Status = 6
+	StatusEmpty                Status = 7
+	StatusCasMismatch          Status = 8
+	StatusResultMismatch       Status = 9
+	StatusInternalFailure      Status = 10
+	StatusBrokenConnection     Status = 11
+	StatusUnimplemented        Status = 12
+)
+
+var statusNames = [...]string{
+	"Ok", "NotFound", "BadArgument", "SerializationFailure", "ParseFailure", "BadExpression", "InvalidMemoryAccess",
+	"Empty", "CasMismatch", "ResultMismatch", "InternalFailure", "BrokenConnection", "Unimplemented",
+}
+
+func (s Status) String() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return fmt.Sprintf("Status(%d)", uint32(s))
+}
+
+// Action is what the filter chain does after a callback: Envoy's filter
+// status, not the number the guest returned. The guest's "pause" means
+// something else for headers, body and trailers, and after a local reply it is
+// ignored altogether.
+type Action int
+
+// The actions. None is the zero value: the stream was over and the guest was
+// not asked.
+const (
+	None Action = iota
+	Continue
+	StopIteration
+	StopIterationAndBuffer
+	StopIterationAndWatermark
+	StopIterationNoBuffer
+	StopAllIterationAndBuffer
+	StopAllIterationAndWatermark
+)
+
+var actionNames = [...]string{
+	"None", "Continue", "StopIteration", "StopIterationAndBuffer", "StopIterationAndWatermark",
+	"StopIterationNoBuffer", "StopAllIterationAndBuffer", "StopAllIterationAndWatermark",
+}
+
+func (a Action) String() string {
+	if a >= 0 && int(a) < len(actionNames) {
+		return actionNames[a]
+	}
+	return fmt.Sprintf("Action(%d)", int(a))
+}
+
+// headersAction turns the result of on_request_headers or on_response_headers
+// into what Envoy does: "stop" becomes "stop everything", since the plugin
+// option allow_on_headers_stop_iteration is not modelled, and a local reply
+// stops whatever the guest returned.
+//
+// cpp-host: src/context.cc, convertVmCallResultToFilterHeadersStatus.
+func headersAction(result uint32, stopped bool) Action {
+	switch {
+	case stopped:
+		return StopAllIterationAndWatermark
+	case result == 0:
+		return Continue
+	case result == 2:
+		return StopAllIterationAndBuffer
+	default: // 1, by Envoy's default translation; 3; and everything unknown
+		return StopAllIterationAndWatermark
+	}
+}
+
+// bodyAction is headersAction for body callbacks.
+//
+// cpp-host: src/context.cc, convertVmCallResultToFilterDataStatus.
+func bodyAction(result uint32, stopped bool) Action {
+	switch {
+	case stopped:
+		return StopIterationNoBuffer
+	case result == 0:
+		return Continue
+	case result == 1:
+		return StopIterationAndBuffer
+	case result == 2:
+		return StopIterationAndWatermark
+	default:
+		return StopIterationNoBuffer
+	}
+}
+
+// trailersAction is headersAction for trailers callbacks.
+//
+// cpp-host: src/context.cc, convertVmCallResultToFilterTrailersStatus.
+func trailersAction(result uint32, stopped bool) Action {
+	if result == 0 && !stopped {
+		return Continue
+	}
+	return StopIteration
+}

@@ -1,0 +1,135 @@
+// Command guest is the filter that the host's tests run. It does what it is told:
+// the plugin configuration and the request headers carry one script for each
+// callback, and every hostcall a script makes is logged with its status, so that
+// a test reads like a dialogue.
+//
+// It speaks the ABI itself, without the SDK, to see every status as it is.
+//
+// A script is a list of commands separated by semicolons: see commands in
+// script.go. The plugin's scripts stand in the configuration, one a line:
+//
+//	configure: set k v 0; tick 100
+//
+// and a stream's in request headers "on-request-headers", "on-log" and so on.
+package main
+
+import (
+	"strings"
+	"unsafe"
+)
+
+func main() {}
+
+// scripts of the plugin, by callback.
+var plugin = map[string]string{}
+
+// streams are the scripts of each stream, by context id and callback.
+var streams = map[uint32]map[string]string{}
+
+// roots are the ids of plugin contexts.
+var roots = map[uint32]bool{}
+
+var phases = []string{
+	"request-headers", "request-body", "request-trailers",
+	"response-headers", "response-body", "response-trailers", "log", "done", "delete",
+}
+
+//go:wasmexport proxy_abi_version_0_2_1
+func abiVersion() {}
+
+//go:wasmexport proxy_on_memory_allocate
+func onMemoryAllocate(size uint32) unsafe.Pointer {
+	return unsafe.Pointer(unsafe.SliceData(make([]byte, size)))
+}
+
+//go:wasmexport proxy_on_context_create
+func onContextCreate(id, parent uint32) {
+	if parent == 0 {
+		roots[id] = true
+		return
+	}
+	streams[id] = map[string]string{}
+}
+
+//go:wasmexport proxy_on_vm_start
+func onVMStart(id, size uint32) uint32 {
+	plugin["vm-start"] = bufferText(6, size)
+	return execute("vm-start", id, plugin["vm-start"], 1)
+}
+
+//go:wasmexport proxy_on_configure
+func onConfigure(id, size uint32) uint32 {
+	for _, line := range strings.Split(bufferText(7, size), "\n") {
+		if phase, script, ok := strings.Cut(line, ":"); ok {
+			plugin[strings.TrimSpace(phase)] = script
+		}
+	}
+	return execute("configure", id, plugin["configure"], 1)
+}
+
+//go:wasmexport proxy_on_tick
+func onTick(id uint32) { execute("tick", id, plugin["tick"], 0) }
+
+//go:wasmexport proxy_on_queue_ready
+func onQueueReady(id, token uint32) {
+	last = token
+	execute("queue-ready", id, plugin["queue-ready"], 0)
+}
+
+//go:wasmexport proxy_on_request_headers
+func onRequestHeaders(id, count, end uint32) uint32 {
+	for _, phase := range phases {
+		if streams[id] == nil {
+			break
+		}
+		if script, status := headerValue(0, "on-"+phase); status == 0 {
+			streams[id][phase] = script
+		}
+	}
+	return onStream("request-headers", id)
+}
+
+//go:wasmexport proxy_on_request_body
+func onRequestBody(id, size, end uint32) uint32 { return onStream("request-body", id) }
+
+//go:wasmexport proxy_on_request_trailers
+func onRequestTrailers(id, count uint32) uint32 { return onStream("request-trailers", id) }
+
+//go:wasmexport proxy_on_response_headers
+func onResponseHeaders(id, count, end uint32) uint32 { return onStream("response-headers", id) }
+
+//go:wasmexport proxy_on_response_body
+func onResponseBody(id, size, end uint32) uint32 { return onStream("response-body", id) }
+
+//go:wasmexport proxy_on_response_trailers
+func onResponseTrailers(id, count uint32) uint32 { return onStream("response-trailers", id) }
+
+//go:wasmexport proxy_on_log
+func onLog(id uint32) { onStream("log", id) }
+
+//go:wasmexport proxy_on_done
+func onDone(id uint32) uint32 {
+	if roots[id] {
+		return execute("done", id, plugin["done"], 1)
+	}
+	onStream("done", id)
+	return 1
+}
+
+//go:wasmexport proxy_on_delete
+func onDelete(id uint32) {
+	if roots[id] {
+		execute("delete", id, plugin["delete"], 0)
+		return
+	}
+	onStream("delete", id)
+	delete(streams, id)
+}
+
+func onStream(phase string, id uint32) uint32 {
+	result := execute(phase, id, streams[id][phase], 0)
+	if streams[id] == nil {
+		say("unknown context")
+	}
+	return result
+}

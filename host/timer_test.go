@@ -1,0 +1,35 @@
+package host
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTimers(t *testing.T) {
+	t0 := time.Unix(0, 0)
+	at := func(seconds int) time.Time { return t0.Add(time.Duration(seconds) * time.Second) }
+	timers := newTimers()
+	due := func(want ...int) {
+		t.Helper()
+		armed := timers.armed()
+		if len(armed) != len(want) {
+			t.Fatalf("%d timers, want %d", len(armed), len(want))
+		}
+		for i, timer := range armed {
+			if !timer.due.Equal(at(want[i])) {
+				t.Errorf("timer %d is due at %v, want %v", i, timer.due, at(want[i]))
+			}
+		}
+	}
+	timers.set(1, 10*time.Second, at(0))
+	timers.set(2, 3*time.Second, at(0))
+	due(3, 10)
+	timers.rearm(2, at(7)) // it fired late: the next period counts from then, nothing is made up for
+	due(10, 10)
+	timers.set(1, 2*time.Second, at(8)) // a new period starts anew
+	due(10, 10)
+	timers.set(1, 0, at(8))
+	due(10)
+	timers.rearm(1, at(9)) // stopped in its own on_tick
+	due(10)
+}

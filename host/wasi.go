@@ -1,0 +1,155 @@
+package host
+
+import (
+	"strings"
+	"time"
+)
+
+// WASI error numbers, as far as Envoy answers them.
+const (
+	errnoSuccess uint32 = 0
+	errnoBadf    uint32 = 8
+	errnoNotdir  uint32 = 20
+	errnoFault   uint32 = 21
+	errnoInval   uint32 = 28
+	errnoNoent   uint32 = 44
+	errnoNosys   uint32 = 52
+	errnoNotsup  uint32 = 58
+)
+
+// maxRandomBytes is the most that one random_get fills.
+//
+// cpp-host: include/proxy-wasm/limits.h.
+const maxRandomBytes = 64 * 1024
+
+// monotonicStart is where monotonic clocks begin: Go takes 0 for a broken clock.
+const monotonicStart = time.Second
+
+func isOutput(fd uint32) bool { return fd == 1 || fd == 2 }
+
+// fdWrite is fd_write (and fd_pwrite, whose offset means nothing): one log line a
+// call, info for stdout, error for stderr, without its last newline if it ends in
+// one. Writing nothing logs nothing.
+//
+// Parameters: fd, iovs, iovs length, [offset,] where to write the byte count.
+//
+//   - EBADF: neither stdout nor stderr
+//   - EFAULT: an iovec or a buffer is out of bounds, and then nothing is logged;
+//     or the count cannot be written
+//
+// cpp-host: src/exports.cc, writevImpl.
+func fdWrite(v *vm, a args) uint32 {
+	if !isOutput(a.u32(0)) {
+		return errnoBadf
+	}
+	text, ok := v.gather(a.u32(1), a.u32(2))
+	if !ok {
+		return errnoFault
+	}
+	if text != "" {
+		level := LogInfo
+		if a.u32(0) == 2 {
+			level = LogError
+		}
+		v.world.log(v.thread, level, strings.TrimSuffix(text, "\n"))
+	}
+	return v.put(a.u32(len(a)-1), uint32(len(text)))
+}
+
+// clockTimeGet is clock_time_get: the virtual clock. The monotonic one gains a
+// nanosecond with each reading, so that a guest that waits for it goes on.
+//
+// Parameters: clock (0 real time, 1 monotonic), precision, where to write the time.
+//
+//   - ENOTSUP: any other clock
+//   - EFAULT: the time cannot be written
+//
+// cpp-host: src/exports.cc, wasi_unstable_clock_time_get.
+func clockTimeGet(v *vm, a args) uint32 {
+	var t int64
+	switch a.u32(0) {
+	case 0:
+		t = v.world.now.UnixNano()
+	case 1:
+		v.clockReading++
+		t = int64(monotonicStart+v.world.now.Sub(v.world.start)) + v.clockReading
+	default:
+		return errnoNotsup
+	}
+	return v.put64(a.u32(2), uint64(t))
+}
+
+func clockResGet(v *vm, a args) uint32 {
+	if a.u32(0) > 1 {
+		return errnoNotsup
+	}
+	return v.put64(a.u32(1), 1)
+}
+
+// randomGet is random_get, from a generator that the world's seed and the VM's
+// number give.
+//
+// Parameters: buffer, length.
+//
+//   - EINVAL: more than 64 KiB
+//   - EFAULT: the buffer is out of bounds
+//
+// cpp-host: src/exports.cc, wasi_unstable_random_get.
+func randomGet(v *vm, a args) uint32 {
+	if a.u32(1) > maxRandomBytes {
+		return errnoInval
+	}
+	if a.u32(1) == 0 {
+		return errnoSuccess
+	}
+	buffer, ok := v.view(a.u32(0), a.u32(1))
+	if !ok {
+		return errnoFault
+	}
+	v.random.Read(buffer) // never fails
+	return errnoSuccess
+}
+
+// pollOneoff is poll_oneoff: it reports no event, at once. Go's runtime sleeps
+// with it and wants success.
+//
+// cpp-host: src/exports.cc, wasi_unstable_poll_oneoff.
+func pollOneoff(v *vm, a args) uint32 { return v.put(a.u32(3), 0) }
+
+// procExit is proc_exit: Envoy notes it and returns to the guest, which usually
+// traps then.
+//
+// cpp-host: src/exports.cc, wasi_unstable_proc_exit.
+func procExit(v *vm, _ args) uint32 {
+	v.world.log(v.thread, LogTrace, "wasi_unstable proc_exit")
+	return 0
+}
+
+// fdstatGet is fd_fdstat_get: a write-only stream, if stdout or stderr. A bad
+// pointer is success all the same.
+//
+// cpp-host: src/exports.cc, wasi_unstable_fd_fdstat_get.
+func fdstatGet(v *vm, a args) uint32 {
+	if !isOutput(a.u32(0)) {
+		return errnoBadf
+	}
+	stat := [24]byte{8: 64} // fs_rights_base: fd_write
+	v.memory.Write(a.u32(1), stat[:])
+	return errnoSuccess
+}
+
+// put writes a 32-bit result of a WASI call.
+func (v *vm) put(pointer, x uint32) uint32 {
+	if !v.putUint32(pointer, x) {
+		return errnoFault
+	}
+	return errnoSuccess
+}
+
+// put64 writes a 64-bit result of a WASI call.
+func (v *vm) put64(pointer uint32, x uint64) uint32 {
+	if !v.putUint64(pointer, x) {
+		return errnoFault
+	}
+	return errnoSuccess
+}
