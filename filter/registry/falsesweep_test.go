@@ -101,6 +101,9 @@ func TestRule3OldStreamsYield(t *testing.T) {
 	}
 	expect(t, told, first)
 	expect(t, alive, second)
+	if n := len(w.envoy.takeWakeups(a.port.listener)); n != 0 {
+		t.Errorf("the worker sent itself %d messages about a stream that it ended", n)
+	}
 	w.settle(t)
 	expect(t, alive, second)
 }
