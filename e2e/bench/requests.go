@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// connections is how many keep-alive connections send the requests.
+const connections = 16
+
+// A variant is an Envoy that takes part in the comparison.
+type variant struct {
+	name    string
+	options rig.Options
+	rig     *rig.Rig
+	conns   []*rig.Conn
+	us      []float64 // CPU microseconds a request, by round
+}
+
+// everyRoute turns the filter on for all requests.
+var everyRoute = rig.Replace("disabled: true", "disabled: false")
+
+// benchRequests measures what a request pays that has nothing to do with event streams.
+func benchRequests(ctx context.Context, rounds, requests int) error {
+	variants := []*variant{
+		{name: "bare Envoy", options: rig.Options{Edits: []rig.Edit{
+			rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n"),
+			rig.Remove("                typed_per_filter_config:\n", "              - name: other\n"),
+		}}},
+		{name: "filter as shipped: on the event-stream route", options: rig.Options{}},
+		{name: "SDK filter with empty callbacks, every route", options: rig.Options{Module: rig.Guest("null"), Edits: []rig.Edit{everyRoute}}},
+		{name: "filter, every route", options: rig.Options{Edits: []rig.Edit{everyRoute}}},
+	}
+	for _, v := range variants {
+		if err := v.start(ctx); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+		defer v.stop()
+	}
+	for round := -1; round < rounds; round++ { // the first one warms up
+		for i := range variants {
+			v := variants[(i+round+len(variants))%len(variants)]
+			us, err := v.turn(ctx, requests)
+			if err != nil {
+				return fmt.Errorf("%s: %w", v.name, err)
+			}
+			if round >= 0 {
+				v.us = append(v.us, us)
+			}
+		}
+	}
+
+	bare, null := variants[0], variants[2]
+	fmt.Printf("\nA request that is not for an event stream: CPU time of Envoy, medians of %d rounds of %d requests, %d connections\n\n", rounds, requests, connections)
+	fmt.Println("| Envoy | us a request | added to bare, us | added, ratio to the empty SDK filter |")
+	fmt.Println("|---|---|---|---|")
+	addedByNull := median(null.added(bare))
+	for _, v := range variants {
+		added := median(v.added(bare))
+		ratio := "-"
+		if v != bare {
+			ratio = fmt.Sprintf("%.2f", added/addedByNull)
+		}
+		fmt.Printf("| %s | %.1f | %.1f | %s |\n", v.name, median(v.us), added, ratio)
+	}
+	return nil
+}
+
+// added returns what v costs more than bare, by round.
+func (v *variant) added(bare *variant) []float64 {
+	added := make([]float64, len(v.us))
+	for i := range added {
+		added[i] = v.us[i] - bare.us[i]
+	}
+	return added
+}
+
+func (v *variant) start(ctx context.Context) (err error) {
+	v.options.Concurrency = 1
+	if v.rig, err = rig.Start(ctx, v.options); err != nil {
+		return err
+	}
+	for range connections {
+		c, err := v.rig.Dial(ctx, rig.HTTP1)
+		if err != nil {
+			return err
+		}
+		v.conns = append(v.conns, c)
+	}
+	return nil
+}
+
+func (v *variant) stop() {
+	for _, c := range v.conns {
+		c.Close()
+	}
+	v.rig.Stop()
+}
+
+// turn sends requests and returns the CPU time that Envoy spent, in microseconds a request.
+func (v *variant) turn(ctx context.Context, requests int) (float64, error) {
+	request := rig.Request{Path: "/api/users/42?expand=groups", Header: map[string]string{"Accept": "application/json"}, Answer: rig.JSON}
+	before, err := cpuTime(v.rig.Envoy().PID())
+	if err != nil {
+		return 0, err
+	}
+	each := requests / len(v.conns)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range v.conns {
+		group.Go(func() error {
+			for range each {
+				answer, err := c.Do(ctx, request)
+				if err != nil {
+					return err
+				}
+				if answer.Status != 200 {
+					return fmt.Errorf("status %d", answer.Status)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	after, err := cpuTime(v.rig.Envoy().PID())
+	if err != nil {
+		return 0, err
+	}
+	return float64(after-before) / float64(time.Microsecond) / float64(each*len(v.conns)), nil
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// benchTakeovers measures how long a client waits for the end of the stream that it has been superseded on: from the
+// moment that its next request is sent to the moment that it sees the old stream broken off.
+func benchTakeovers(ctx context.Context, streams, takeovers int) error {
+	const workers = 2
+	r, err := rig.Start(ctx, rig.Options{Concurrency: workers})
+	if err != nil {
+		return err
+	}
+	defer r.Stop()
+
+	open := make([]*rig.Stream, streams)
+	group, opening := errgroup.WithContext(ctx)
+	group.SetLimit(64)
+	for i := range open {
+		group.Go(func() (err error) {
+			open[i], err = stream(opening, r, i)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+
+	took := make([]float64, 0, takeovers)
+	for range takeovers {
+		i := rand.IntN(streams)
+		old := open[i]
+		sent := time.Now()
+		if open[i], err = stream(ctx, r, i); err != nil {
+			return err
+		}
+		end, err := old.End(ctx)
+		if err != nil {
+			return err
+		}
+		if end.How != rig.Reset {
+			return fmt.Errorf("a superseded stream ended so: %v, %w", end.How, end.Err)
+		}
+		took = append(took, float64(end.At.Sub(sent))/float64(time.Millisecond))
+	}
+
+	metrics, err := r.Metrics(ctx)
+	if err != nil {
+		return err
+	}
+	if got := metrics["events.active"]; got != uint64(streams) {
+		return fmt.Errorf("%d streams in the registry at the end, want %d", got, streams)
+	}
+	fmt.Printf("\nTakeover over HTTP/1.1, request to the old stream's end at its client, connection set-up included: %d takeovers among %d open streams, %d workers\n\n", takeovers, streams, workers)
+	fmt.Println("| p50, ms | p90, ms | p99, ms | worst, ms |")
+	fmt.Println("|---|---|---|---|")
+	fmt.Printf("| %.2f | %.2f | %.2f | %.2f |\n", quantile(took, 0.5), quantile(took, 0.9), quantile(took, 0.99), quantile(took, 1))
+	return nil
+}
+
+// stream opens client i's event stream on a connection of its own.
+func stream(ctx context.Context, r *rig.Rig, i int) (*rig.Stream, error) {
+	c, err := r.Dial(ctx, rig.HTTP1)
+	if err != nil {
+		return nil, err
+	}
+	client := fmt.Sprint(i)
+	return c.Open(ctx, rig.Request{Client: client, Path: "/events?client=" + client})
+}

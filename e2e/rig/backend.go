@@ -1,0 +1,202 @@
+package rig
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+)
+
+// Answer is what the backend is asked to answer with. The request says it, so that scenarios which run at the same
+// time do not have to wait for each other.
+type Answer string
+
+const (
+	Events       Answer = ""             // an event stream that stays open
+	JSON         Answer = "json"         // 200, and a document
+	Unauthorized Answer = "unauthorized" // 401
+	Unavailable  Answer = "unavailable"  // 503
+	Brief        Answer = "brief"        // an event stream of one event
+	Flood        Answer = "flood"        // an event stream of as many bytes as the client takes
+	Echo         Answer = "echo"         // 200, and the request as it arrived
+)
+
+// What the rig's clients tell its backend. The filter looks at none of it.
+const (
+	headerClient = "X-Rig-Client"
+	headerStream = "X-Rig-Stream"
+	headerAnswer = "X-Rig-Answer"
+)
+
+// Backend answers the requests of the rig's clients. It counts open streams by itself, from what it sees: a stream is
+// live from its first byte to the moment that the backend learns of its end.
+type Backend struct {
+	mu   sync.Mutex
+	live map[int]*upstream
+}
+
+// upstream is the backend's end of a stream.
+type upstream struct {
+	client string
+	events chan string
+	end    chan struct{}
+	sent   int
+}
+
+func newBackend() *Backend { return &Backend{live: make(map[int]*upstream)} }
+
+// Live returns the ids of the client's open streams, in order.
+func (b *Backend) Live(client string) []int { return b.All()[client] }
+
+// All returns the ids of the open streams of every client that has any.
+func (b *Backend) All() map[string][]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make(map[string][]int)
+	for _, id := range slices.Sorted(maps.Keys(b.live)) {
+		all[b.live[id].client] = append(all[b.live[id].client], id)
+	}
+	return all
+}
+
+// Send sends an event on an open stream. It reports false if that is not open, or has many events unsent.
+func (b *Backend) Send(id int, data string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.live[id]
+	if s == nil {
+		return false
+	}
+	select {
+	case s.events <- data:
+		return true
+	default:
+		return false
+	}
+}
+
+// End ends an open stream in good order.
+func (b *Backend) End(id int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.live[id]; s != nil {
+		close(s.end)
+		s.end = nil
+	}
+}
+
+// Sent returns how many bytes a flood has sent.
+func (b *Backend) Sent(id int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.live[id]; s != nil {
+		return s.sent
+	}
+	return 0
+}
+
+func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// To its end, or the server would not notice over HTTP/1.1 that the client has gone.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	answer := Answer(r.Header.Get(headerAnswer))
+	switch answer {
+	case JSON:
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintln(w, `{"answer":"json"}`)
+	case Unauthorized:
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+	case Unavailable:
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+	case Echo:
+		echo(w, r, body)
+	case Events, Brief, Flood:
+		w.Header().Set("Content-Type", "text/event-stream")
+		if r.Method == http.MethodHead {
+			return
+		}
+		b.stream(w, r, answer, body)
+	default:
+		http.Error(w, fmt.Sprintf("no such answer: %q", answer), http.StatusBadRequest)
+	}
+}
+
+// stream is an event stream from its first event, which is the body of the request, to its end.
+func (b *Backend) stream(w http.ResponseWriter, r *http.Request, answer Answer, body []byte) {
+	id, err := strconv.Atoi(r.Header.Get(headerStream))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s, end := b.open(id, r.Header.Get(headerClient))
+	defer b.close(id)
+	out := http.NewResponseController(w)
+	send := func(data string) error {
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil {
+			return err
+		}
+		return out.Flush()
+	}
+	if err := send(string(body)); err != nil || answer == Brief {
+		return
+	}
+	for answer == Flood {
+		data := string(bytes.Repeat([]byte("x"), 32<<10))
+		if send(data) != nil {
+			return
+		}
+		b.count(s, len(data))
+	}
+	for {
+		select {
+		case data := <-s.events:
+			if send(data) != nil {
+				return
+			}
+		case <-end:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (b *Backend) open(id int, client string) (*upstream, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const unsent = 16 // events
+	s := &upstream{client: client, events: make(chan string, unsent), end: make(chan struct{})}
+	b.live[id] = s
+	return s, s.end
+}
+
+func (b *Backend) close(id int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.live, id)
+}
+
+func (b *Backend) count(s *upstream, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.sent += n
+}
+
+// echo answers with what has arrived: a filter that changes requests shows in the answer.
+func echo(w http.ResponseWriter, r *http.Request, body []byte) {
+	w.Header().Set("Content-Type", "text/plain")
+	w.Header()["X-Backend-Twice"] = []string{"one", "two"}
+	w.Header().Set("Set-Cookie", "a=b; Path=/")
+	fmt.Fprintf(w, "%s %s\n", r.Method, r.RequestURI)
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		fmt.Fprintf(w, "%s: %q\n", name, r.Header[name])
+	}
+	fmt.Fprintf(w, "\n%s", body)
+}

@@ -1,0 +1,44 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/streamlatch/streamlatch/filter/module"
+)
+
+// Version is what the filter of a rig takes for its version.
+const Version = "e2e"
+
+// Filter returns the filter's module, built from the sources as they are; once in a process.
+var Filter = sync.OnceValues(func() ([]byte, error) { return module.Build(context.Background(), Version) })
+
+// Guest returns a build of another module, e2e/guests/<name>, as the SDK's users build theirs. The build happens once,
+// when it is first asked for.
+func Guest(name string) func() ([]byte, error) {
+	return sync.OnceValues(func() ([]byte, error) {
+		return module.Compile(context.Background(), "github.com/streamlatch/streamlatch/e2e/guests/"+name, "")
+	})
+}
+
+// Root returns the root of the repository that the current directory is in.
+func Root() (string, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := here; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return "", err
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("%s is not inside the repository: no go.mod in it or above", here)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Protocol is what a client speaks to Envoy.
+type Protocol int
+
+const (
+	HTTP1 Protocol = iota + 1
+	HTTP2          // without TLS
+)
+
+func (p Protocol) String() string {
+	switch p {
+	case HTTP1:
+		return "HTTP/1.1"
+	case HTTP2:
+		return "HTTP/2"
+	}
+	return fmt.Sprintf("Protocol(%d)", int(p))
+}
+
+// A Conn is one connection of a client to Envoy. The worker that took it serves it to its end.
+type Conn struct {
+	Protocol Protocol
+
+	rig  *Rig
+	http *http.ClientConn
+}
+
+// Dial opens a connection; the system chooses the worker.
+func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {
+	c, err := r.clients[p].NewClientConn(ctx, "http", r.address)
+	if err != nil {
+		return nil, fmt.Errorf("dial envoy: %w", err)
+	}
+	return &Conn{Protocol: p, rig: r, http: c}, nil
+}
+
+// DialWorker opens a connection to one worker, counted from 0. The system spreads connections over the workers by
+// their ports, so this opens some until one has come to the wanted worker.
+func (r *Rig) DialWorker(ctx context.Context, p Protocol, worker int) (*Conn, error) {
+	for {
+		c, at, err := r.dialAlone(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("dial envoy's worker %d: %w", worker, err)
+		}
+		if at == worker {
+			return c, nil
+		}
+		c.Close()
+	}
+}
+
+// dialAlone opens a connection and returns which worker has taken it, which is told by the workers' counters as long
+// as nobody else opens one.
+func (r *Rig) dialAlone(ctx context.Context, p Protocol) (c *Conn, worker int, err error) {
+	r.dialing.Lock()
+	defer r.dialing.Unlock()
+	before, err := r.accepted(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	connection, err := r.open(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	after, err := r.accepted(ctx)
+	if err != nil {
+		return nil, 0, errors.Join(err, connection.Close())
+	}
+	for worker := range after {
+		if after[worker] != before[worker] {
+			c, err := r.clients[p].NewClientConn(context.WithValue(ctx, opened{}, connection), "http", r.address)
+			if err != nil {
+				return nil, 0, errors.Join(err, connection.Close())
+			}
+			return &Conn{Protocol: p, rig: r, http: c}, worker, nil
+		}
+	}
+	return nil, 0, errors.Join(errors.New("no worker has taken the connection"), connection.Close())
+}
+
+var workerStat = regexp.MustCompile(`\.worker_(\d+)\.downstream_cx_total$`)
+
+// accepted returns how many connections each worker has taken, when they have taken all that were opened.
+func (r *Rig) accepted(ctx context.Context) (map[int]uint64, error) {
+	for {
+		stats, err := r.envoy.Admin().Stats(ctx, workerStat.String())
+		if err != nil {
+			return nil, err
+		}
+		accepted := make(map[int]uint64)
+		var all uint64
+		for name, n := range stats.Values {
+			worker, err := strconv.Atoi(workerStat.FindStringSubmatch(name)[1])
+			if err != nil {
+				return nil, err
+			}
+			accepted[worker] = n
+			all += n
+		}
+		if all >= uint64(r.dialed.Load()) {
+			return accepted, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("envoy has taken %d connections of %d: %w", all, r.dialed.Load(), context.Cause(ctx))
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// DialTCP opens a connection for those who speak HTTP themselves.
+func (r *Rig) DialTCP(ctx context.Context) (net.Conn, error) {
+	r.dialing.RLock()
+	defer r.dialing.RUnlock()
+	return r.open(ctx)
+}
+
+func (r *Rig) open(ctx context.Context) (net.Conn, error) {
+	var dialer net.Dialer
+	connection, err := dialer.DialContext(ctx, "tcp", r.address)
+	if err == nil {
+		r.dialed.Add(1)
+	}
+	return connection, err
+}
+
+// opened is the key under which a context carries a connection that is there already.
+type opened struct{}
+
+func (r *Rig) transport(p Protocol) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(p == HTTP1)
+	protocols.SetUnencryptedHTTP2(p == HTTP2)
+	return &http.Transport{
+		Protocols:          &protocols,
+		DisableCompression: true, // it would add a header
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if connection, ok := ctx.Value(opened{}).(net.Conn); ok {
+				return connection, nil
+			}
+			return r.DialTCP(ctx)
+		},
+	}
+}
+
+// Close closes the connection and with it what goes on there.
+func (c *Conn) Close() error { return c.http.Close() }
+
+// Usable reports whether the connection takes requests: it is open, and over HTTP/1.1 idle.
+func (c *Conn) Usable() bool { return c.http.Err() == nil && c.http.Available() > 0 }
+
+// A Request is what a client asks for. Path is required.
+type Request struct {
+	Client string // whom the backend counts the stream for; what the filter is to read stands in path and header
+	Method string // "": GET
+	Path   string // with query
+	Header map[string]string
+	Body   string
+	Answer Answer
+}
+
+func (r *Rig) build(ctx context.Context, q Request) (*http.Request, int, error) {
+	id := int(r.streams.Add(1))
+	request, err := http.NewRequestWithContext(ctx, q.Method, "http://"+r.address+q.Path, strings.NewReader(q.Body))
+	if err != nil {
+		return nil, 0, err
+	}
+	request.Header.Set("Accept", "text/event-stream") // as an EventSource
+	request.Header.Set("User-Agent", "rig")
+	request.Header.Set(headerClient, q.Client)
+	request.Header.Set(headerStream, strconv.Itoa(id))
+	request.Header.Set(headerAnswer, string(q.Answer))
+	for name, value := range q.Header {
+		request.Header.Set(name, value)
+	}
+	return request, id, nil
+}
+
+// A Response is an answer, read to its end.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Do sends a request and reads the answer to its end, which an event stream does not have.
+func (c *Conn) Do(ctx context.Context, q Request) (*Response, error) {
+	request, _, err := c.rig.build(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	response, err := c.http.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	return &Response{Status: response.StatusCode, Header: response.Header, Body: string(body)}, nil
+}
