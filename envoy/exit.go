@@ -11,8 +11,8 @@ import (
 const (
 	// keptLines is how many of its last lines an Envoy's end is explained from.
 	keptLines = 200
-	// quotedLines is how many of them are quoted.
-	quotedLines = 8
+	// quotedLines is how many of them are quoted: room for all faults of a configuration that the filter names.
+	quotedLines = 30
 )
 
 // An ExitError is the end of an Envoy that nobody stopped, or that did not stop in good order.

@@ -20,6 +20,7 @@ func TestDeadWorkerIsSwept(t *testing.T) {
 		e.open(0, client)
 	}
 	survivor := e.open(1, "dave")
+	e.Advance(time.Second)
 	e.Worker(0).Crash()
 	e.Advance(2 * time.Second)
 	e.counted(map[string]uint64{"swept": 0, "events.active": 4}) // it might still live
@@ -71,7 +72,7 @@ func TestStalledWorkerComesBack(t *testing.T) {
 	e.live(alice, true)
 	e.superseded(bob)
 	e.live(newer, true)
-	e.counted(map[string]uint64{"events.active": 3, "lost_wakeups": 0})
+	e.counted(map[string]uint64{"events.active": 3, "events.superseded": 1, "lost_wakeups": 0})
 }
 
 // What no version of the filter has written is counted and started afresh; the new claim stands.

@@ -113,7 +113,7 @@ func TestContention(t *testing.T) {
 	e.Run()
 	e.superseded(old)
 	e.live(fresh, true)
-	e.counted(map[string]uint64{"contended": 1, "events.active": 1})
+	e.counted(map[string]uint64{"contended": 1, "events.active": 1, "events.superseded": 1})
 }
 
 // A wake-up gets lost: the message is still in the queue, and the tick finds it.

@@ -130,11 +130,20 @@ func (p *plugin) OnQueueReady(queue uint32) {
 
 // OnTick is the worker's housekeeping.
 func (p *plugin) OnTick() {
-	ticked, err := p.worker.Tick(nowMs())
+	now := nowMs()
+	ticked, err := p.worker.Tick(now)
 	p.reset(ticked.Superseded, reasonSuperseded)
 	p.reset(ticked.Lost, reasonUnregistered)
+	for _, t := range ticked.Takeovers {
+		p.ids[t.By.Rule].countTakeovers(t.By, t.Yielding, now)
+	}
 	if ticked.Deaths > 0 {
-		proxywasm.LogInfo("sweeping dead_workers=" + strconv.Itoa(ticked.Deaths))
+		message := "sweeping dead_workers=" + strconv.Itoa(ticked.Deaths) + " streams=" + strconv.Itoa(ticked.Orphaned)
+		if ticked.Orphaned > 0 {
+			proxywasm.LogInfo(message)
+		} else { // a plugin context that has drained, after a configuration update, ends like this
+			proxywasm.LogDebug(message)
+		}
 	}
 	p.warn(err)
 }

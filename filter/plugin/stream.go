@@ -91,14 +91,19 @@ func (s *stream) OnHttpResponseHeaders(_ int, endOfStream bool) types.Action {
 	c.rule.metrics.opened.Increment(1)
 	yielding, err := p.worker.Claim(now, &c.Stream)
 	p.warn(err)
+	c.rule.countTakeovers(&c.Stream, yielding, now)
+	return types.ActionContinue
+}
+
+// countTakeovers counts and logs that streams had to yield to one of this worker's.
+func (r *rule) countTakeovers(by *registry.Stream, yielding []policy.Stream, now int64) {
 	for _, y := range yielding {
 		age := uint64(max(0, now-y.ClaimedAt))
-		c.rule.metrics.superseded.Increment(1)
-		c.rule.metrics.supersededAge.Record(age)
-		proxywasm.LogDebug("takeover rule=" + c.rule.Name + " client=" + c.Client.Short() +
+		r.metrics.superseded.Increment(1)
+		r.metrics.supersededAge.Record(age)
+		proxywasm.LogDebug("takeover rule=" + r.Name + " client=" + by.Client.Short() +
 			" claim=" + strconv.FormatUint(y.Claim, 10) + " age_ms=" + strconv.FormatUint(age, 10))
 	}
-	return types.ActionContinue
 }
 
 // OnHttpStreamDone ends the stream, for whatever reason.

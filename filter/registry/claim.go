@@ -67,13 +67,12 @@ func (w *Worker) register(now int64, s *Stream) (policy.Verdict, error) {
 	if delta := len(verdict.Next) - had; delta != 0 {
 		w.meter.Active(s.Rule, delta)
 	}
-	if !verdict.Admitted {
-		s.state = superseded
-		verdict.Superseded = slices.DeleteFunc(verdict.Superseded, mine.Is)
-	} else {
+	if verdict.Admitted {
 		s.as = mine
+	} else {
+		s.state = superseded // its own owner need not be told
 	}
-	w.tell(now, verdict.Superseded, s.Enforce)
+	w.tell(now, slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), s.Enforce)
 	return verdict, nil
 }
 

@@ -4,36 +4,41 @@ import "testing"
 
 // TestRule2FencesFirst: the swept worker ticks in the middle of the sweep, whatever the place, and ends nothing.
 func TestRule2FencesFirst(t *testing.T) {
-	everyPlace(t, func(w *world, a, b *thread) (interrupted, other *thread) { return b, a })
+	everyPlace(t, func(a, b *thread) (interrupted *thread, meanwhile func()) {
+		if err := b.declareDead(a); err != nil {
+			t.Fatal(err)
+		}
+		return b, func() {
+			if _, err := a.tick(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 // TestRule4LooksAtTheSlotLast: the sweep comes in the middle of the worker's own tick, whatever the place, and the
 // worker ends nothing.
 func TestRule4LooksAtTheSlotLast(t *testing.T) {
-	everyPlace(t, func(w *world, a, b *thread) (interrupted, other *thread) { return a, b })
+	everyPlace(t, func(a, b *thread) (interrupted *thread, meanwhile func()) {
+		return a, func() { b.sweepNow(t, a) }
+	})
 }
 
-// everyPlace has worker a swept by b's tick while a ticks, too. The one tick is interrupted by the other before its
-// n-th call, for every n.
-func everyPlace(t *testing.T, roles func(w *world, a, b *thread) (interrupted, other *thread)) {
+// everyPlace interrupts a worker's tick before its n-th call, for every n. Worker a holds alice's only stream, and
+// must hold it in the end.
+func everyPlace(t *testing.T, roles func(a, b *thread) (interrupted *thread, meanwhile func())) {
 	places := 0
-	for place := 0; ; place++ {
+	for place := 1; ; place++ {
 		w := newWorld().small(0)
 		a, b := w.thread(), w.thread()
 		s := a.open("alice")
 		b.open("bob")
 		w.ticks(t, 1)
-		if err := b.declareDead(a); err != nil {
-			t.Fatal(err)
-		}
-		interrupted, other := roles(w, a, b)
-		n, done := 0, false
+		interrupted, meanwhile := roles(a, b)
+		n := 0
 		interrupted.port.before = func(call) error {
-			if n++; n == place+1 {
-				done = true
-				if _, err := other.tick(); err != nil {
-					t.Errorf("before call %d: %v", place, err)
-				}
+			if n++; n == place {
+				meanwhile()
 			}
 			return nil
 		}
@@ -41,7 +46,7 @@ func everyPlace(t *testing.T, roles func(w *world, a, b *thread) (interrupted, o
 			t.Fatalf("interrupted before call %d: %v", place, err)
 		}
 		interrupted.port.before = nil
-		if !done {
+		if n < place {
 			break
 		}
 		places++

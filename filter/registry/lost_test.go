@@ -144,6 +144,31 @@ func TestSelfCheckSeesEveryStream(t *testing.T) {
 	w.settle(t)
 }
 
+// TestSelfCheckDespiteAnError: one bucket that cannot be read does not hide streams that are missing from others.
+func TestSelfCheckDespiteAnError(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first, bob := a.open("alice"), a.open("bob")
+	b.open("alice")
+	w.loseMessages(a)
+	unreadable := bucketKey(a.table.bucket(bob.handle.Client))
+	a.port.before = func(c call) error {
+		if c.on == unreadable {
+			return errBroken
+		}
+		return nil
+	}
+	for range 2 { // one of them may begin with bob's
+		if _, err := a.tick(); !errors.Is(err, errBroken) {
+			t.Fatalf("tick: %v", err)
+		}
+	}
+	expect(t, foundBy, first)
+	expect(t, alive, bob)
+	a.port.before = nil
+	w.settle(t)
+}
+
 func TestMalformedMessageIsDropped(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()

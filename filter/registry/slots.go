@@ -165,13 +165,12 @@ func (w *Worker) withoutOrphans(streams []policy.Stream) ([]policy.Stream, int) 
 }
 
 // watch looks at every slot once and takes it from a worker whose heartbeat has stood still over missedTicks of this
-// worker's own ticks: no clocks are compared, so a suspended machine does not make workers sweep each other. It
-// returns the number of workers that were found dead.
-func (w *Worker) watch() (deaths int, err error) {
+// worker's own ticks: no clocks are compared, so a suspended machine does not make workers sweep each other.
+func (w *Worker) watch(t *Ticked) error {
 	for slot := range uint16(MaxWorkers) {
 		record, cas, err := w.readSlot(slot)
 		if err != nil || cas == Absent {
-			return deaths, err
+			return err
 		}
 		if record.Incarnation == 0 || slot == w.owner.Slot {
 			continue
@@ -183,10 +182,11 @@ func (w *Worker) watch() (deaths int, err error) {
 		switch err := w.store.Set(slotKey(slot), Record{}.Append(nil), cas); {
 		case err == nil:
 			p.record, p.looks = Record{}, 0
-			deaths++
+			t.Deaths++
+			t.Orphaned += int(record.Live)
 		case !errors.Is(err, ErrCasMismatch): // a mismatch: it lives, or another was faster
-			return deaths, fmt.Errorf("write %s: %w", slotKey(slot), err)
+			return fmt.Errorf("write %s: %w", slotKey(slot), err)
 		}
 	}
-	return deaths, nil
+	return nil
 }

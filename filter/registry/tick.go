@@ -11,9 +11,18 @@ import (
 
 // Ticked is what a tick found.
 type Ticked struct {
-	Superseded []*Stream // their message's wake-up was lost, or they came back to find newer ones: reset them
-	Lost       []*Stream // no longer in the registry, and nobody said so: reset them
-	Deaths     int       // workers found dead
+	Superseded []*Stream  // their message's wake-up was lost, or they came back to find newer ones: reset them
+	Lost       []*Stream  // no longer in the registry, and nobody said so: reset them
+	Takeovers  []Takeover // by claims that had to be left to this tick
+	Deaths     int        // workers found dead
+	Orphaned   int        // streams that these held, by their own last word
+}
+
+// Takeover is what a late claim did: the streams that yield, as from [Worker.Claim], which may have to be the claim's
+// own if newer ones came first.
+type Takeover struct {
+	By       *Stream
+	Yielding []policy.Stream
 }
 
 // Tick does the worker's housekeeping. It is called once a second or so, and does a bounded amount of work however
@@ -74,9 +83,13 @@ func (w *Worker) finish(now int64, t *Ticked) (first error) {
 		case s.state == released:
 			_, err = w.unregister(s)
 		case s.state == live && s.as.Owner != w.owner:
-			_, err = w.register(now, s)
+			var verdict policy.Verdict
+			verdict, err = w.register(now, s)
 			if err == nil && s.state == superseded && s.Enforce {
 				t.Superseded = append(t.Superseded, s)
+			}
+			if len(verdict.Superseded) > 0 {
+				t.Takeovers = append(t.Takeovers, Takeover{s, verdict.Superseded})
 			}
 		}
 		if err != nil {
@@ -129,9 +142,8 @@ func (w *Worker) selfCheck(now int64, t *Ticked) error {
 // sweep looks for dead workers and scans a part of the table for streams whose worker does not hold its slot: a small
 // part at all times, a large one after a death until the whole table has been seen.
 func (w *Worker) sweep(now int64, t *Ticked) error {
-	deaths, err := w.watch()
-	t.Deaths = deaths
-	if deaths > 0 {
+	err := w.watch(t)
+	if t.Deaths > 0 {
 		w.toSweep = w.table.Buckets()
 	}
 	if err != nil {
