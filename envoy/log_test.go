@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -54,6 +55,13 @@ func TestEachLine(t *testing.T) {
 	}
 }
 
+func numbers(from, to int) (lines []string) {
+	for i := from; i <= to; i++ {
+		lines = append(lines, strconv.Itoa(i))
+	}
+	return lines
+}
+
 func TestLastWords(t *testing.T) {
 	failed := exec.Command("sh", "-c", "exit 1").Run()
 	killed := exec.Command("sh", "-c", "kill -9 $$").Run()
@@ -70,7 +78,7 @@ func TestLastWords(t *testing.T) {
 		"no frames of a backtrace": {killed,
 			[]string{head + "[error][wasm] [a.cc:1] vm failed", head + "[critical][backtrace] [b.h:1] #0: [0x55]"}, []string{"vm failed"}},
 		"killed: it has said nothing of it": {killed, []string{head + "[warning][main] [a.cc:1] hm", head + "[info][main] [a.cc:1] all is well"}, nil},
-		"not more than a few":               {failed, strings.Split("1 2 3 4 5 6 7 8 9 10", " "), strings.Split("3 4 5 6 7 8 9 10", " ")},
+		"not more than a few":               {failed, numbers(1, 2*quotedLines), numbers(quotedLines+1, 2*quotedLines)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var last tail

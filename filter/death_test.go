@@ -10,7 +10,7 @@ import (
 )
 
 // swept is long enough for a worker to be declared dead and the whole table to be scanned.
-const swept = 15 * time.Second
+const swept = 22 * time.Second
 
 // A VM dies with its streams: the others sweep what it left in the registry.
 func TestDeadWorkerIsSwept(t *testing.T) {
@@ -60,7 +60,7 @@ func TestStalledWorkerComesBack(t *testing.T) {
 	e := newEdge(t, host.Config{})
 	alice, bob := e.open(0, "alice"), e.open(0, "bob")
 	e.open(1, "carol")
-	for range 15 { // worker 1 lives, worker 0 does not
+	for range 22 { // worker 1 lives, worker 0 does not
 		e.SkipTime(time.Second)
 		e.Worker(1).Tick()
 	}

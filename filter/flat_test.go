@@ -12,7 +12,7 @@ import (
 // that has gone leaves nothing behind.
 func TestMillionClientsLeaveNothing(t *testing.T) {
 	t.Parallel()
-	const clients, buckets = 1_000_000, 1 << 14
+	const clients, buckets = 1_000_000, 1 << 15
 	e := newEdge(t, host.Config{})
 	e.Intercept(nil)
 	visit := func(from, to int) {

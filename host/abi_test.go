@@ -173,6 +173,7 @@ func TestHostcalls(t *testing.T) {
 			`property mine -> NotFound`,
 			`setproperty mine value -> Ok`,
 			`property mine -> Ok "value"`,
+			`property mine/x -> NotFound`,
 			`property filter_state/wasm.mine -> Ok "value"`,
 			`setproperty a/b value -> Ok`,
 			`property a/b -> NotFound`, // its key has a NUL in it, and paths are looked up by element

@@ -31,8 +31,9 @@ type Call struct {
 
 	perform   func() uint32 // nil when the call is over
 	performed bool
+	result    uint32 // of perform
 	answered  bool
-	answer    uint32
+	answer    uint32 // what the guest is told, if answered
 	trap      string
 }
 
@@ -42,13 +43,9 @@ func (c *Call) Proceed() Status {
 	c.mustBeOpen("Proceed")
 	if !c.performed {
 		c.performed = true
-		result := c.perform()
-		if !c.answered {
-			c.answer = result
-		}
-		return Status(result)
+		c.result = c.perform()
 	}
-	return Status(c.answer)
+	return Status(c.result)
 }
 
 // Answer settles what the guest is told. Without a Proceed the call has no effect
@@ -87,14 +84,16 @@ func (v *vm) intercepted(f *hostFunc, stack []uint64) uint32 {
 	intercept(c)
 	perform := c.perform
 	c.perform = nil
-	if c.trap != "" {
+	switch {
+	case c.trap != "":
 		v.doomed = c.trap
+		return c.result
+	case c.answered:
 		return c.answer
-	}
-	if !c.performed && !c.answered && v.doomed == "" {
+	case !c.performed && v.doomed == "":
 		return perform()
 	}
-	return c.answer
+	return c.result
 }
 
 // subjectKey is the subject of calls whose first two parameters are a name.

@@ -36,8 +36,6 @@ func TestEndingsThatMeet(t *testing.T) {
 			[]string{"2 request-headers", "2 response-headers", "2 log", "2 done", "2 delete"}, host.Completed, "410"},
 		{"a reply and a reset call a dead context", []string{"request-headers", "reply 409 _ x; close 0"}, "",
 			[]string{"2 request-headers", "2 log", "2 done", "2 delete", "2 response-headers"}, host.Reset, ""},
-		{"which may reply in vain", []string{"request-headers", "reply 409 _ x; close 0", "response-headers", "reply 410 _ y"}, "",
-			[]string{"2 request-headers", "2 log", "2 done", "2 delete", "2 response-headers"}, host.Reset, ""},
 		{"so do a reset and a reply", []string{"request-headers", "close 0; reply 409 _ x"}, "",
 			[]string{"2 request-headers", "2 log", "2 done", "2 delete", "2 response-headers"}, host.Reset, ""},
 		{"in a tick, a reset cuts the reply before it", []string{"request-headers", "return 1"}, "effective 2; reply 409 _ x; close 0",
@@ -69,6 +67,18 @@ func TestEndingsThatMeet(t *testing.T) {
 				t.Errorf("%d contexts are left, want the plugin's", n)
 			}
 		})
+	}
+}
+
+// The context that is shown the headers of a reply after its end replies to them.
+func TestReplyOfTheDead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{}, "unknown: reply 410 _ y")
+	s := open(w.Worker(0), "request-headers", "reply 409 _ x; close 0")
+	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 log", "2 done", "2 delete", "2 response-headers")
+	wantLog(t, w.Logs(), "2 response-headers", "unknown context", "reply 410 _ y -> Ok")
+	if s.Ending() != host.Reset || s.ToClient().Headers != nil {
+		t.Errorf("got %v, %+v", s.Ending(), s.ToClient())
 	}
 }
 

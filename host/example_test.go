@@ -18,7 +18,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	module, err := host.Compile(context.Background(), wasm)
+	module, err := host.Compile(context.Background(), wasm, host.WithInterpreter())
 	if err != nil {
 		log.Fatal(err)
 	}

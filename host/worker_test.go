@@ -291,17 +291,18 @@ func TestShutdown(t *testing.T) {
 func TestSharedDataOfTheWorld(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2})
+	w.SetSharedData("l", nil)
 	w.SetSharedData("k", []byte("first"))
 	w.SetSharedData("k", []byte{0xff})
 	open(w.Worker(0), "request-headers", "get k; set k w $; set l _ 0")
-	wantLog(t, w.Logs(), `get k -> Ok "\xff" cas 2`)
+	wantLog(t, w.Logs(), `get k -> Ok "\xff" cas 3`)
 	got := w.SharedData()
-	if len(got) != 2 || string(got["k"].Bytes) != "w" || got["k"].CAS != 3 || got["l"].CAS != 4 {
+	if len(got) != 2 || string(got["k"].Bytes) != "w" || got["k"].CAS != 4 || got["l"].CAS != 5 {
 		t.Errorf("shared data: got %v", got)
 	}
 	got["k"].Bytes[0] = 'X'
 	open(w.Worker(1), "request-headers", "get k")
-	wantLog(t, w.Logs().OfWorker(1), `get k -> Ok "w" cas 3`)
+	wantLog(t, w.Logs().OfWorker(1), `get k -> Ok "w" cas 4`)
 }
 
 func TestMemoryBytes(t *testing.T) {

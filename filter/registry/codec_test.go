@@ -148,6 +148,21 @@ func TestMostStreams(t *testing.T) {
 	}
 }
 
+// TestEntriesAreIndependent: an entry's streams can be appended to, and the next entry's stay as they are.
+func TestEntriesAreIndependent(t *testing.T) {
+	const stream = "0300000000000000 0700000000000000 0000000000000000 01000000 0000"
+	b, err := ParseBucket(unhex(t, "01 0900000000000000"+
+		"101112131415161718191a1b1c1d1e1f 00000000 01"+stream+
+		"1112131415161718191a1b1c1d1e1f20 00000000 01"+stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = append(b.Entries[0].Streams, policy.Stream{Claim: 99})
+	if got := b.Entries[1].Streams[0].Claim; got != 3 {
+		t.Fatalf("the next entry's claim is %d now, was 3", got)
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	const (
 		head   = "01 0900000000000000"

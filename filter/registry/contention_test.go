@@ -132,7 +132,14 @@ func TestLateClaimIsTheNewest(t *testing.T) {
 	first := a.open("alice")
 	a.port.before, first.err = nil, nil
 	second := b.open("alice")
-	w.ticks(t, 1)
+	found, err := a.tick()
+	if err != nil || len(found.Takeovers) != 1 {
+		t.Fatalf("tick found %+v, %v; want one takeover", found, err)
+	}
+	if got := found.Takeovers[0]; got.By != &first.handle || len(got.Yielding) != 1 || got.Yielding[0] != second.handle.as {
+		t.Fatalf("takeover %+v; want the second stream to yield to the first", got)
+	}
+	w.deliver(t)
 	expect(t, alive, first)
 	expect(t, told, second)
 	w.settle(t)

@@ -19,8 +19,8 @@ func TestDeadWorkerIsSwept(t *testing.T) {
 	}
 	w.now += 1000
 	found, err := b.tick() // the third without a heartbeat
-	if err != nil || found.Deaths != 1 {
-		t.Fatalf("tick found %+v, %v; want one death", found, err)
+	if err != nil || found.Deaths != 1 || found.Orphaned != len(lost) {
+		t.Fatalf("tick found %+v, %v; want one death and its %d streams", found, err, len(lost))
 	}
 	if entries, _ := w.registry(); len(entries) != 1 || entries[0].Context != kept.handle.Context {
 		t.Fatalf("after the sweep: %+v", entries)
@@ -81,8 +81,8 @@ func TestSlowWorkerLives(t *testing.T) {
 	w.settle(t)
 }
 
-// TestSweepOfTheWholeTable: a table of the real size is swept within eight ticks of the death, from wherever the scan
-// happens to stand.
+// TestSweepOfTheWholeTable: a table of the real size is swept in as many ticks as it has portions, from wherever the
+// scan happens to stand.
 func TestSweepOfTheWholeTable(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()

@@ -96,8 +96,12 @@ func TestRule3OldStreamsYield(t *testing.T) {
 	second := b.open("alice")
 	w.deliver(t)
 	expect(t, alive, first) // nobody knew of it
-	if _, err := a.tick(); err != nil {
-		t.Fatal(err)
+	found, err := a.tick()
+	if err != nil || len(found.Takeovers) != 1 {
+		t.Fatalf("tick found %+v, %v; want one takeover", found, err)
+	}
+	if got := found.Takeovers[0]; got.By != &first.handle || len(got.Yielding) != 1 || got.Yielding[0].Context != first.handle.Context {
+		t.Fatalf("takeover %+v; want the first stream to yield by its own return", got)
 	}
 	expect(t, told, first)
 	expect(t, alive, second)

@@ -12,9 +12,9 @@ const (
 	tableKey  = keyPrefix + "table"
 	tableSize = 1 + 1 + 16
 
-	// bucketBits of a new table: 16,384 buckets. With 100,000 live clients a bucket holds six of them, some 300 bytes
+	// bucketBits of a new table: 32,768 buckets. With 100,000 live clients a bucket holds three of them, some 160 bytes
 	// to read and write a claim; untouched buckets cost nothing.
-	bucketBits    = 14
+	bucketBits    = 15
 	maxBucketBits = 20
 )
 

@@ -14,6 +14,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"unsafe"
 )
@@ -54,7 +55,7 @@ func onContextCreate(id, parent uint32) {
 //go:wasmexport proxy_on_vm_start
 func onVMStart(id, size uint32) uint32 {
 	plugin["vm-start"] = bufferText(6, size)
-	return execute("vm-start", id, plugin["vm-start"], 1)
+	return onPlugin("vm-start", id, 1)
 }
 
 //go:wasmexport proxy_on_configure
@@ -64,16 +65,16 @@ func onConfigure(id, size uint32) uint32 {
 			plugin[strings.TrimSpace(phase)] = script
 		}
 	}
-	return execute("configure", id, plugin["configure"], 1)
+	return onPlugin("configure", id, 1)
 }
 
 //go:wasmexport proxy_on_tick
-func onTick(id uint32) { execute("tick", id, plugin["tick"], 0) }
+func onTick(id uint32) { onPlugin("tick", id, 0) }
 
 //go:wasmexport proxy_on_queue_ready
 func onQueueReady(id, token uint32) {
 	last = token
-	execute("queue-ready", id, plugin["queue-ready"], 0)
+	onPlugin("queue-ready", id, 0)
 }
 
 //go:wasmexport proxy_on_request_headers
@@ -110,7 +111,7 @@ func onLog(id uint32) { onStream("log", id) }
 //go:wasmexport proxy_on_done
 func onDone(id uint32) uint32 {
 	if roots[id] {
-		return execute("done", id, plugin["done"], 1)
+		return onPlugin("done", id, 1)
 	}
 	onStream("done", id)
 	return 1
@@ -119,17 +120,25 @@ func onDone(id uint32) uint32 {
 //go:wasmexport proxy_on_delete
 func onDelete(id uint32) {
 	if roots[id] {
-		execute("delete", id, plugin["delete"], 0)
+		onPlugin("delete", id, 0)
 		return
 	}
 	onStream("delete", id)
 	delete(streams, id)
 }
 
+func onPlugin(phase string, id, normal uint32) uint32 {
+	say(strconv.Itoa(int(id)) + " " + phase)
+	return execute(plugin[phase], normal)
+}
+
+// onStream runs a stream's script, or what the configuration has for contexts
+// that are not, or no more: "unknown".
 func onStream(phase string, id uint32) uint32 {
-	result := execute(phase, id, streams[id][phase], 0)
+	say(strconv.Itoa(int(id)) + " " + phase)
 	if streams[id] == nil {
 		say("unknown context")
+		return execute(plugin["unknown"], 0)
 	}
-	return result
+	return execute(streams[id][phase], 0)
 }

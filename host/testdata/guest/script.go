@@ -15,8 +15,7 @@ var last uint32
 var kept [][]byte
 
 // execute runs a script and returns what its "return" command says, or normal.
-func execute(phase string, id uint32, script string, normal uint32) uint32 {
-	say(strconv.Itoa(int(id)) + " " + phase)
+func execute(script string, normal uint32) uint32 {
 	for _, line := range strings.Split(script, ";") {
 		words := strings.Fields(line)
 		if len(words) == 0 {
