@@ -82,6 +82,13 @@ func TestFaults(t *testing.T) {
 		{"lost, with a good answer", func(c *host.Call) { c.Answer(host.StatusOk) }, "Ok", "old", false},
 		{"done, with a bad answer", func(c *host.Call) { c.Proceed(); c.Answer(host.StatusInternalFailure) }, "InternalFailure", "v", false},
 		{"the answer settled first", func(c *host.Call) { c.Answer(host.StatusInternalFailure); c.Proceed() }, "InternalFailure", "v", false},
+		{"an answer is not what the call did", func(c *host.Call) {
+			c.Proceed()
+			c.Answer(host.StatusEmpty)
+			if got := c.Proceed(); got != host.StatusOk {
+				c.Trap(got.String())
+			}
+		}, "Empty", "v", false},
 		{"proceeding twice is once", func(c *host.Call) { c.Proceed(); c.Proceed() }, "Ok", "v", false},
 		{"a trap before", func(c *host.Call) { c.Trap("here") }, "", "old", true},
 		{"a trap after", func(c *host.Call) { c.Proceed(); c.Trap("here") }, "", "v", true},
