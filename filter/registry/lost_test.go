@@ -8,10 +8,12 @@ import (
 // loseWakeups is Envoy forgetting to wake the thread: the messages stay in its queue.
 func (w *world) loseWakeups(t *thread) { w.envoy.takeWakeups(t.port.listener) }
 
-// loseMessages empties the thread's queue as well.
+// loseMessages empties the thread's queue as well, if it has one: swept, and not back yet, it has not.
 func (w *world) loseMessages(t *thread) {
 	w.loseWakeups(t)
-	w.envoy.queues[t.queue-1].messages = nil
+	if t.queue != 0 {
+		w.envoy.queues[t.queue-1].messages = nil
+	}
 }
 
 func TestLostWakeupCostsOneTick(t *testing.T) {

@@ -11,8 +11,10 @@ type Store interface {
 	Set(key string, value []byte, cas uint32) error
 }
 
-// Absent is the cas that creates a key only if it is absent. Envoy creates an absent key whatever the cas, and
-// numbers writes upwards from 1 over all keys, so the largest number matches no key in any process that will be.
+// Absent is the cas that creates a key only if it is absent: Envoy creates an absent key whatever the cas, and refuses
+// a present one that has another. Envoy numbers its writes from 1 and comes past the largest number once in four
+// billion of them; the key that is written then, and it alone, could be overwritten by a create, until it is written
+// again. Only slots, the table and new buckets are created, each once.
 const Absent uint32 = 1<<32 - 1
 
 // Queues are the message queues through which one worker reaches another: Envoy's shared queues.
