@@ -19,7 +19,7 @@ import (
 
 func main() {
 	rounds := flag.Int("rounds", 41, "rounds in which those that are compared take turns")
-	requests := flag.Int("requests", 2000, "requests of a turn: short ones, so that all meet the same noise")
+	requests := flag.Int("requests", 4000, "requests of a turn: short ones, so that all meet the same noise")
 	streams := flag.Int("streams", 8000, "event streams open during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
 	only := flag.String("only", "requests,takeovers,claims", "what to measure")

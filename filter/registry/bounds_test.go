@@ -150,7 +150,7 @@ func TestKeysAreBounded(t *testing.T) {
 			t.Errorf("key %q is outside of this format's key space", key)
 		}
 	}
-	if a.Live() != 0 || len(a.byContext) != 0 || len(a.unfinished) != 0 {
-		t.Errorf("the worker still holds %d streams, %d contexts, %d unfinished", a.Live(), len(a.byContext), len(a.unfinished))
+	if len(a.streams) != 0 || len(a.byContext) != 0 || len(a.unfinished) != 0 {
+		t.Errorf("the worker still holds %d streams, %d contexts, %d unfinished", len(a.streams), len(a.byContext), len(a.unfinished))
 	}
 }

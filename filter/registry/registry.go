@@ -140,17 +140,11 @@ func NewWorker(store Store, queues Queues, meter Meter, random func() uint64) *W
 	return &Worker{store: store, queues: queues, meter: meter, random: random, byContext: map[uint32]*Stream{}}
 }
 
-// Live returns the number of streams between Claim and Release.
-func (w *Worker) Live() int { return len(w.streams) }
-
 // Owner returns the identity the worker holds now; its incarnation is 0 before the first Join.
 func (w *Worker) Owner() policy.Owner { return w.owner }
 
 // Table returns what all workers agree on; it is zero before the first Join.
 func (w *Worker) Table() Table { return w.table }
-
-// Queue returns the token of the queue on which others reach this worker.
-func (w *Worker) Queue() uint32 { return w.queue }
 
 // update reads bucket n, lets step change it, and writes it back with compare-and-swap: again from the start while
 // others get in between, [ErrContended] when the tries are used up. A step that reports no change ends it without a

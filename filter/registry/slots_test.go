@@ -26,8 +26,8 @@ func TestJoin(t *testing.T) {
 	if err := a.Join(); err != nil {
 		t.Fatal(err)
 	}
-	if w.envoy.tokens[queueName(0)] != a.Queue() || a.Owner().Slot != 0 || a.Owner().Incarnation == 0 {
-		t.Fatalf("joined as %+v on queue %d", a.Owner(), a.Queue())
+	if w.envoy.tokens[queueName(0)] != a.queue || a.Owner().Slot != 0 || a.Owner().Incarnation == 0 {
+		t.Fatalf("joined as %+v on queue %d", a.Owner(), a.queue)
 	}
 	record, err := ParseRecord(w.envoy.data[slotKey(0)].value)
 	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 1}); record != want || err != nil {

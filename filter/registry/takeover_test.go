@@ -111,8 +111,8 @@ func TestClaimTwice(t *testing.T) {
 		t.Fatalf("claimed twice: %+v, %v", yielding, err)
 	}
 	a.close(s)
-	if _, err := a.Claim(w.now, &s.handle); err != nil || a.Live() != 0 {
-		t.Fatalf("claimed after its end: %d live, %v", a.Live(), err)
+	if _, err := a.Claim(w.now, &s.handle); err != nil || len(a.streams) != 0 {
+		t.Fatalf("claimed after its end: %d live, %v", len(a.streams), err)
 	}
 	w.settle(t)
 }
@@ -139,8 +139,8 @@ func TestReleaseOfTheHolder(t *testing.T) {
 	if held, err := a.Release(&s.handle); held || err != nil {
 		t.Fatalf("a second Release: held %v, %v", held, err)
 	}
-	if entries, _ := w.registry(); len(entries) != 0 || a.Live() != 0 {
-		t.Fatalf("left in the registry: %+v; on the worker: %d", entries, a.Live())
+	if entries, _ := w.registry(); len(entries) != 0 || len(a.streams) != 0 {
+		t.Fatalf("left in the registry: %+v; on the worker: %d", entries, len(a.streams))
 	}
 	w.settle(t)
 }
