@@ -61,7 +61,7 @@ func TestCrash(t *testing.T) {
 		s.Close()
 	}
 	wantCounts(t, r, "events", counts{opened: 6, superseded: 2, released: 3})
-	for _, once := range []string{"sweeping dead_workers=1", "started version="} { // the fresh VM is no news
+	for _, once := range []string{"swept streams=1", "started version="} { // the fresh VM is no news
 		if got := r.Log.Containing(once); len(got) != 1 {
 			t.Errorf("the log has %q %d times, want once", once, len(got))
 		}

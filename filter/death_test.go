@@ -1,10 +1,12 @@
 package main_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
 	"github.com/streamlatch/streamlatch/host"
 )
@@ -20,15 +22,43 @@ func TestDeadWorkerIsSwept(t *testing.T) {
 		e.open(0, client)
 	}
 	survivor := e.open(1, "dave")
-	e.Advance(time.Second)
 	e.Worker(0).Crash()
 	e.Advance(2 * time.Second)
 	e.counted(map[string]uint64{"swept": 0, "events.active": 4}) // it might still live
 	e.Advance(swept)
 	e.live(survivor, true)
 	e.counted(map[string]uint64{"swept": 3, "events.active": 1, "lost_wakeups": 0})
-	if lines := e.Logs().Containing("sweeping"); len(lines) != 1 || lines[0].Level != host.LogInfo {
-		t.Errorf("lines about the sweep:\n%v\nwant one at info", lines)
+	found := 0
+	for _, line := range e.Logs().Containing("swept streams=") {
+		n, err := strconv.Atoi(strings.TrimPrefix(line.Message, "swept streams="))
+		if err != nil || line.Level != host.LogInfo {
+			t.Errorf("line about the sweep: %v, want a number, at info", line)
+		}
+		found += n
+	}
+	if found != 3 {
+		t.Errorf("the log tells of %d streams swept, want 3", found)
+	}
+}
+
+// The streams that a dead worker left may be of a rule that those who sweep do not have: of another listener's, or of an
+// earlier configuration. Their gauge goes down all the same.
+func TestSweepOfAnotherConfigurationsStreams(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	e.open(0, "alice")
+	const id = 0xabcd
+	bucket := registry.Bucket{Claims: 1, Entries: []registry.Entry{{Rule: id, Streams: []policy.Stream{
+		{Claim: 1, Owner: policy.Owner{Slot: 0, Incarnation: 1}, Context: 1},
+	}}}}
+	e.SetSharedData("streamlatch/1/b/0", bucket.Append(nil))
+	e.SetSharedData("streamlatch/1/r/abcd", []byte("elsewhere"))
+	e.Advance(time.Duration(1<<15/64+1) * time.Second) // the slow scan, all the way round
+	if got := int64(e.Metrics().Gauges["streamlatch.elsewhere.active"]); got != -1 { // nobody had counted it up
+		t.Errorf("the other rule's gauge is %d, want -1", got)
+	}
+	if got := e.Metrics().Counters["streamlatch.swept"]; got != 1 {
+		t.Errorf("%d streams swept, want 1", got)
 	}
 }
 

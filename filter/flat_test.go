@@ -34,8 +34,8 @@ func TestMillionClientsLeaveNothing(t *testing.T) {
 			bytes += len(value.Bytes)
 		}
 	}
-	// The buckets, a slot a worker, the table, and what was announced last.
-	if want := buckets + 4 + 2; keys != want {
+	// The buckets, a slot a worker, the rule's name, the table, and what was announced last.
+	if want := buckets + 4 + 1 + 2; keys != want {
 		t.Errorf("%d keys in shared data, want %d", keys, want)
 	}
 	if want := buckets * 9; bytes != want {

@@ -20,8 +20,8 @@ import (
 // Package is the import path of the filter's main package.
 const Package = "github.com/streamlatch/streamlatch/filter"
 
-// unused lists the callbacks that the filter leaves to the SDK's empty defaults. proxy_on_done is among them: a
-// stream's end is told by proxy_on_log as well, and a plugin context that ends is swept by the others.
+// unused lists the callbacks that the filter leaves to the SDK's empty defaults. proxy_on_done is among them: the SDK
+// tells a filter of a stream's end in proxy_on_log, and a plugin context that ends is swept by the others.
 var unused = []string{
 	"proxy_on_request_body",
 	"proxy_on_request_trailers",

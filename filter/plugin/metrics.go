@@ -24,7 +24,7 @@ func defineRuleMetrics(rule string) ruleMetrics {
 		superseded:    proxywasm.DefineCounterMetric(prefix + "superseded"),
 		released:      proxywasm.DefineCounterMetric(prefix + "released"),
 		noKey:         proxywasm.DefineCounterMetric(prefix + "no_key"),
-		active:        proxywasm.DefineGaugeMetric(prefix + "active"),
+		active:        defineActive(rule),
 		supersededAge: proxywasm.DefineHistogramMetric(prefix + "superseded_age_ms"),
 		duration:      proxywasm.DefineHistogramMetric(prefix + "duration_ms"),
 	}
@@ -44,12 +44,29 @@ func defineEventCounters() eventCounters {
 }
 
 // Active implements [registry.Meter]. The gauge follows the registry's content and not this worker's streams, so that
-// it stays true when a worker dies and others remove what it left. A rule that this configuration does not have, left
-// over from an earlier one, has no gauge here.
+// it stays true when a worker dies and others remove what it left: also streams of a rule that this configuration does
+// not have, but an earlier one or another listener's.
 func (p *plugin) Active(id registry.RuleID, delta int) {
 	if r := p.ids[id]; r != nil {
 		r.metrics.active.Add(int64(delta))
+		return
 	}
+	gauge, known := p.others[id]
+	if !known {
+		name, err := p.worker.RuleName(id)
+		if err != nil {
+			p.warn(err)
+			return
+		}
+		gauge = defineActive(name)
+		p.others[id] = gauge
+	}
+	gauge.Add(int64(delta))
+}
+
+// defineActive returns the gauge of a rule's streams in the registry.
+func defineActive(rule string) proxywasm.MetricGauge {
+	return proxywasm.DefineGaugeMetric(metricPrefix + rule + ".active")
 }
 
 // Count implements [registry.Meter].

@@ -36,7 +36,7 @@ type vm struct {
 
 // NewPluginContext is called for every configuration that this VM serves.
 func (v *vm) NewPluginContext(contextID uint32) types.PluginContext {
-	p := &plugin{version: v.version, contextID: contextID}
+	p := &plugin{version: v.version, contextID: contextID, others: map[registry.RuleID]proxywasm.MetricGauge{}}
 	// The runtime seeds this generator from the host's random source, one for every VM; it is ChaCha8.
 	p.worker = registry.NewWorker(sharedData{}, sharedQueues{}, p, rand.Uint64)
 	return p
@@ -50,7 +50,8 @@ type plugin struct {
 
 	matches *match.Set
 	rules   []rule
-	ids     map[registry.RuleID]*rule // filled when the worker has joined
+	ids     map[registry.RuleID]*rule                 // filled when the worker has joined
+	others  map[registry.RuleID]proxywasm.MetricGauge // active streams of rules that only other configurations have
 	counts  eventCounters
 
 	worker *registry.Worker
@@ -112,8 +113,12 @@ func (p *plugin) join() error {
 	p.ids = make(map[registry.RuleID]*rule, len(p.rules))
 	for i := range p.rules {
 		r := &p.rules[i]
-		r.id = p.worker.Table().Rule(r.Name)
-		p.ids[r.id] = r
+		id, err := p.worker.NameRule(r.Name)
+		if err != nil {
+			return err
+		}
+		r.id = id
+		p.ids[id] = r
 	}
 	p.joined = true
 	owner := p.worker.Owner()
@@ -137,13 +142,11 @@ func (p *plugin) OnTick() {
 	for _, t := range ticked.Takeovers {
 		p.ids[t.By.Rule].countTakeovers(t.By, t.Yielding, now)
 	}
-	if ticked.Deaths > 0 {
-		message := "sweeping dead_workers=" + strconv.Itoa(ticked.Deaths) + " streams=" + strconv.Itoa(ticked.Orphaned)
-		if ticked.Orphaned > 0 {
-			proxywasm.LogInfo(message)
-		} else { // a plugin context that has drained, after a configuration update, ends like this
-			proxywasm.LogDebug(message)
-		}
+	if ticked.Deaths > 0 { // also a plugin context that has drained after a configuration update
+		proxywasm.LogDebug("dead workers=" + strconv.Itoa(ticked.Deaths))
+	}
+	if ticked.Swept > 0 {
+		proxywasm.LogInfo("swept streams=" + strconv.Itoa(ticked.Swept))
 	}
 	p.warn(err)
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -86,7 +87,7 @@ func TestWakeIsBounded(t *testing.T) {
 	if err := b.Join(); err != nil {
 		t.Fatal(err)
 	}
-	for range readPerWake {
+	for range readPerCall {
 		if err := b.port.Enqueue(a.queue, Message{}.Append(nil)); err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +95,7 @@ func TestWakeIsBounded(t *testing.T) {
 	b.open("alice")
 	reads := 0
 	a.port.before = func(c call) error {
-		if reads++; reads > 2*readPerWake {
+		if reads++; reads > 2*readPerCall {
 			return errBroken
 		}
 		return b.port.Enqueue(a.queue, Message{}.Append(nil))
@@ -108,6 +109,41 @@ func TestWakeIsBounded(t *testing.T) {
 		a.end(ends, told)
 	}
 	expect(t, told, first)
+}
+
+// TestEndsAreBounded: a worker that stalled finds thousands of its streams superseded at once. It is told to end them
+// in batches, by its wake-ups or, if these were lost, by its ticks, and forgets none.
+func TestEndsAreBounded(t *testing.T) {
+	const streams = 2*endsPerCall + 10
+	for name, next := range map[string]func(*thread) ([]*Stream, error){
+		"by wake-ups": func(a *thread) ([]*Stream, error) { return a.Wake(a.queue) },
+		"by ticks": func(a *thread) ([]*Stream, error) {
+			found, err := a.Tick(a.world.now)
+			return append(found.Superseded, found.Lost...), err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			a, b := w.thread(), w.thread()
+			for i := range streams {
+				a.open(clientName(i))
+			}
+			for i := range streams {
+				b.open(clientName(i))
+			}
+			var batches []int
+			for range 3 {
+				ends, err := next(a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				batches = append(batches, len(ends))
+			}
+			if want := []int{endsPerCall, endsPerCall, 10}; !slices.Equal(batches, want) {
+				t.Errorf("ended in batches of %d, want %d", batches, want)
+			}
+		})
+	}
 }
 
 // countingStore remembers which keys were written, and nothing else: every key looks absent.

@@ -157,14 +157,17 @@ func (w *Worker) Wake(queue uint32) ([]*Stream, error) {
 	if queue != w.queue {
 		return nil, nil
 	}
-	end, _, err := w.drain(0)
+	end, _, err := w.drain(0, endsPerCall)
 	return end, err
 }
 
 // drain is Wake. Of the messages that name a live stream, those sent before the given time are counted. Each message
 // has its own wake-up, so what is left over when there are very many is not forgotten.
-func (w *Worker) drain(before int64) (end []*Stream, late int, err error) {
-	for range readPerWake {
+func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err error) {
+	for range readPerCall {
+		if len(end) >= most {
+			break
+		}
 		value, err := w.queues.Dequeue(w.queue)
 		if errors.Is(err, ErrEmpty) {
 			return end, late, nil

@@ -31,6 +31,7 @@ const MaxWorkers = 1024
 
 func bucketKey(n uint32) string { return keyPrefix + "b/" + strconv.FormatUint(uint64(n), 10) }
 func slotKey(n uint16) string   { return keyPrefix + "w/" + strconv.FormatUint(uint64(n), 10) }
+func ruleKey(id RuleID) string  { return keyPrefix + "r/" + strconv.FormatUint(uint64(id), 16) }
 func queueName(n uint16) string { return keyPrefix + "q/" + strconv.FormatUint(uint64(n), 10) }
 
 // ClientID is a keyed hash of a rule and a client's key under that rule. Keys themselves are never stored.

@@ -38,8 +38,12 @@ import (
 
 // Bounds of one call. Each is far above what a healthy Envoy needs, and what is left over is done on a later tick.
 const (
+	// endsPerCall is how many streams one call may name to be reset. Envoy carries a callback's resets out nested, one
+	// inside the other: at some 1,700 the VM's stack is full, and all its streams are cut.
+	endsPerCall = 256
+
 	casAttempts    = 32   // tries of one compare-and-swap: each failure is another worker's success
-	readPerWake    = 4096 // messages taken from the queue
+	readPerCall    = 4096 // messages taken from the queue
 	finishPerTick  = 256  // claims and releases taken up again
 	checkPerTick   = 512  // own streams looked up in the registry
 	scanPerTick    = 64   // buckets looked through for orphans

@@ -183,7 +183,6 @@ func (w *Worker) watch(t *Ticked) error {
 		case err == nil:
 			p.record, p.looks = Record{}, 0
 			t.Deaths++
-			t.Orphaned += int(record.Live)
 		case !errors.Is(err, ErrCasMismatch): // a mismatch: it lives, or another was faster
 			return fmt.Errorf("write %s: %w", slotKey(slot), err)
 		}

@@ -48,6 +48,26 @@ func (t Table) Rule(name string) RuleID {
 	return RuleID(siphash.Hash(k0, k1, []byte(name)))
 }
 
+// NameRule hashes a rule's name, and leaves the name where every worker finds it: who sweeps a rule's streams need not
+// know the rule.
+func (w *Worker) NameRule(name string) (RuleID, error) {
+	id := w.table.Rule(name)
+	err := w.store.Set(ruleKey(id), []byte(name), Absent)
+	if err != nil && !errors.Is(err, ErrCasMismatch) { // a mismatch: it is there
+		return id, fmt.Errorf("write %s: %w", ruleKey(id), err)
+	}
+	return id, nil
+}
+
+// RuleName returns the name that a worker has left for a rule.
+func (w *Worker) RuleName(id RuleID) (string, error) {
+	name, _, err := w.store.Get(ruleKey(id))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", ruleKey(id), err)
+	}
+	return string(name), nil
+}
+
 // bucket returns the number of the client's bucket.
 func (t Table) bucket(client ClientID) uint32 {
 	return binary.LittleEndian.Uint32(client[12:]) & (t.Buckets() - 1)

@@ -15,8 +15,11 @@ type Ticked struct {
 	Lost       []*Stream  // no longer in the registry, and nobody said so: reset them
 	Takeovers  []Takeover // by claims that had to be left to this tick
 	Deaths     int        // workers found dead
-	Orphaned   int        // streams that these held, by their own last word
+	Swept      int        // streams removed whose worker is dead
 }
+
+// room is how many more streams this tick may end.
+func (t *Ticked) room() int { return max(0, endsPerCall-len(t.Superseded)-len(t.Lost)) }
 
 // Takeover is what a late claim did: the streams that yield, as from [Worker.Claim], which may have to be the claim's
 // own if newer ones came first.
@@ -61,7 +64,7 @@ func (w *Worker) keepSlot() error {
 
 // collect reads the queue, in case a wake-up was lost. A message that has only just been sent does not count as lost.
 func (w *Worker) collect(now int64, t *Ticked) error {
-	end, late, err := w.drain(now - wakeupIsLateMs)
+	end, late, err := w.drain(now-wakeupIsLateMs, t.room())
 	w.count(LostWakeup, late)
 	t.Superseded = append(t.Superseded, end...)
 	if late > 0 && err == nil {
@@ -74,7 +77,7 @@ func (w *Worker) collect(now int64, t *Ticked) error {
 // finish takes up claims and releases that were left to a tick. One that fails again goes to the end of the line: a
 // bucket that stays contended does not hold up the others.
 func (w *Worker) finish(now int64, t *Ticked) (first error) {
-	n := min(len(w.unfinished), finishPerTick)
+	n := min(len(w.unfinished), finishPerTick, t.room())
 	batch := slices.Clone(w.unfinished[:n])
 	w.unfinished = slices.Delete(w.unfinished, 0, n)
 	for _, s := range batch {
@@ -129,7 +132,7 @@ func (w *Worker) selfCheck(now int64, t *Ticked) error {
 	if err != nil || record.Incarnation != w.owner.Incarnation {
 		return errors.Join(failed, err)
 	}
-	for _, s := range missing {
+	for _, s := range missing[:min(len(missing), t.room())] {
 		s.state = superseded
 		w.count(LostWakeup, 1)
 		if s.Enforce {
@@ -156,21 +159,23 @@ func (w *Worker) sweep(now int64, t *Ticked) error {
 	for range n {
 		w.scanned = (w.scanned + 1) % w.table.Buckets()
 		w.toSweep -= min(w.toSweep, 1)
-		if err := w.clean(w.scanned); err != nil {
+		swept, err := w.clean(w.scanned)
+		t.Swept += swept
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// clean removes the orphans of one bucket.
-func (w *Worker) clean(n uint32) error {
+// clean removes the orphans of one bucket, and returns how many.
+func (w *Worker) clean(n uint32) (swept int, err error) {
 	type change struct {
 		rule    RuleID
 		orphans int
 	}
 	var changes []change
-	err := w.update(n, func(b *Bucket) bool {
+	err = w.update(n, func(b *Bucket) bool {
 		changes = changes[:0]
 		for i := range b.Entries {
 			e := &b.Entries[i]
@@ -183,11 +188,12 @@ func (w *Worker) clean(n uint32) error {
 		return len(changes) > 0
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, c := range changes {
 		w.count(Swept, c.orphans)
 		w.meter.Active(c.rule, -c.orphans)
+		swept += c.orphans
 	}
-	return nil
+	return swept, nil
 }
