@@ -53,7 +53,7 @@ func TestSweepOfAnotherConfigurationsStreams(t *testing.T) {
 	}}}}
 	e.SetSharedData("streamlatch/1/b/0", bucket.Append(nil))
 	e.SetSharedData("streamlatch/1/r/abcd", []byte("elsewhere"))
-	e.Advance(time.Duration(1<<15/64+1) * time.Second) // the slow scan, all the way round
+	e.Advance(time.Duration(1<<15/64+1) * time.Second)                               // the slow scan, all the way round
 	if got := int64(e.Metrics().Gauges["streamlatch.elsewhere.active"]); got != -1 { // nobody had counted it up
 		t.Errorf("the other rule's gauge is %d, want -1", got)
 	}
