@@ -21,9 +21,13 @@ func onThread(f func()) {
 	f()
 }
 
-// runHere runs a command that must not outlive this program, and returns what it wrote.
+// runHere runs a command that must not outlive this program, and returns what it wrote. If its context ends, so do
+// its children: a python3 may be a script that starts the real one.
 func runHere(cmd *exec.Cmd) (output []byte, err error) {
 	cmd.SysProcAttr = dieWithParent()
+	if cmd.Cancel != nil {
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	}
 	onThread(func() { output, err = cmd.CombinedOutput() })
 	return output, err
 }

@@ -4,7 +4,7 @@
 //
 // Envoy starts the plugin more often than it has workers: twice on its main thread, and again for every
 // configuration. Nothing tells those instances apart but that only a worker ever sees a stream, so a plugin context
-// touches shared state, a slot, a queue and a timer, when the first stream that needs them comes by, and not before.
+// takes a slot, a queue and a timer when the first stream that needs them comes by, and not before.
 package plugin
 
 import (
