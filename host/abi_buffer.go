@@ -29,10 +29,10 @@ func (v *vm) buffer(kind uint32) *buffer {
 	case bufferVMConfig:
 		return &buffer{data: v.world.config.VMConfig, readOnly: true}
 	case bufferPluginConfig:
-		if !v.pluginConfigReadable {
+		if !c.configReadable {
 			return nil
 		}
-		return &buffer{data: v.world.config.PluginConfig, readOnly: true}
+		return &buffer{data: c.plugin.config, readOnly: true}
 	case bufferHTTPCallResponse:
 		return nil
 	case bufferRequestBody:

@@ -30,11 +30,12 @@ func proxySetEffectiveContext(v *vm, a args) uint32 {
 //
 // cpp-host: src/wasm.cc, done.
 func proxyDone(v *vm, _ args) uint32 {
-	root := v.pendingDone
-	if root == nil {
+	p := v.context().root().plugin
+	if p == nil || v.pendingDone[p.key()] == nil {
 		return uint32(StatusNotFound)
 	}
-	v.pendingDone = nil
-	v.after = append(v.after, func() { v.deletePlugin(root) })
+	pending := v.pendingDone[p.key()]
+	delete(v.pendingDone, p.key())
+	v.after = append(v.after, pending.delete)
 	return uint32(StatusOk)
 }

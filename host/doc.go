@@ -17,6 +17,20 @@
 //	world.Run()                    // deliver the wake-ups of shared queues
 //	world.Advance(5 * time.Second) // on_tick of every worker that set a period
 //
+// # Configuration updates
+//
+// Envoy puts each plugin configuration into a plugin context of its own, in the one
+// VM that a thread has for a vm_id, code and VM configuration. So a new
+// configuration lives side by side with the old one until that has drained, and two
+// listeners that use the filter meet in every VM. [World.AddListener] does either,
+// [Listener.Open] chooses, [Listener.Drain] ends the old one:
+//
+//	old := world.Listeners()[0]
+//	fresh, err := world.AddListener(config) // refused: the old one is untouched
+//	stream := world.Worker(0).Open(request) // on the newest listener
+//	other := old.Open(0, request)           // on an old connection, say
+//	old.Drain()                             // its plugin contexts end with their last streams
+//
 // # What is modelled
 //
 // Envoy, as far as one HTTP filter can see it: the plugin starts twice on the
@@ -25,21 +39,26 @@
 // with held headers and buffered bodies; local replies, deferred resets and
 // continues; on_log, on_done, on_delete, in that order; timers that are re-armed
 // after on_tick; queue wake-ups that go to the last registrant and are lost with
-// it; traps, and the three failure policies. The standard is proxy-wasm-cpp-host
+// it; traps, and the three failure policies; several plugin contexts in one VM, each
+// with its canary, timer, streams and reload. The standard is proxy-wasm-cpp-host
 // and Envoy's own source, cited by file where a rule may surprise, not the
 // specification's text, which differs in places. The dialogues of this package's
 // tests (every hostcall with its statuses, bad pointers, local replies, resets and
-// what comes of them together) have been held with Envoy 1.40 too, and agree.
+// what comes of them together; updates, refusals, drains and reloads of several
+// listeners) have been held with Envoy 1.40 too, and agree.
 //
 // # What is not
 //
-// One plugin, one virtual machine id, no other filters, no router: the test plays
-// client and upstream. Callouts (http_call, grpc), foreign functions, TCP
-// callbacks, metadata maps, ABI 0.1.0 and allow_on_headers_stop_iteration are
-// missing, and so is proxy_get_status; a guest that imports a missing hostcall is refused by [Compile], which
-// names it. Buffer limits and watermarks never trigger. Time stands still while a
-// guest runs, but for one nanosecond that its monotonic clock gains per reading. A
-// guest that loops for ever hangs the test, as it hangs a worker.
+// One guest under one virtual machine id, no other filters, no router: the test
+// plays client and upstream. The code, the VM's configuration, the plugin's name and
+// its root id are the same in all listeners. A VM outlives its last plugin; Envoy
+// drops it at once, with what is pending in it, and shared data with the last VM.
+// Callouts (http_call, grpc), foreign functions, TCP callbacks, metadata maps, ABI
+// 0.1.0 and allow_on_headers_stop_iteration are missing, and so is
+// proxy_get_status; a guest that imports a missing hostcall is refused by
+// [Compile], which names it. Buffer limits and watermarks never trigger. Time stands
+// still while a guest runs, but for one nanosecond that its monotonic clock gains
+// per reading. A guest that loops for ever hangs the test, as it hangs a worker.
 //
 // # Interleaving and faults
 //

@@ -65,4 +65,5 @@ func (s *Stream) finish(how Ending) {
 	s.vm.callback(s.context, "proxy_on_done", id)
 	s.vm.callback(s.context, "proxy_on_delete", id)
 	delete(s.vm.contexts, s.context.id)
+	s.plugin.release()
 }

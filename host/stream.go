@@ -15,9 +15,10 @@ import (
 // or by End, and then on_log, on_done and on_delete run.
 type Stream struct {
 	worker     *Worker
-	vm         *vm // nil if the VM had failed when the stream began
+	vm         *vm     // nil if the VM had failed when the stream began
+	plugin     *plugin // whose context it is in; nil like vm
 	context    *vmContext
-	unfiltered bool // fail open
+	unfiltered bool // fail open, or no plugin on this worker
 	created    bool // on_context_create was called
 
 	request, response flow
@@ -168,7 +169,7 @@ func (s *Stream) create() {
 	}
 	s.created = true
 	if s.vm != nil {
-		s.vm.callback(s.context, "proxy_on_context_create", uint64(s.context.id), uint64(s.vm.root.id))
+		s.vm.callback(s.context, "proxy_on_context_create", uint64(s.context.id), uint64(s.context.parent.id))
 	}
 }
 

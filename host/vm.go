@@ -26,8 +26,9 @@ type vm struct {
 	contexts      map[uint32]*vmContext
 	nextContextID uint32
 	vmContext     *vmContext // id 0, current while the guest starts or allocates
-	root          *vmContext // the plugin's; nil once it was shut down
-	pendingDone   *vmContext // a plugin that is not done yet
+
+	plugins     map[string]*plugin // those that were not asked to end, by key
+	pendingDone map[string]*plugin // those that were, and are not done yet
 
 	// What cpp-host keeps in thread-local variables during a call.
 	running   string // the callback the guest is in; empty: none
@@ -35,7 +36,6 @@ type vm struct {
 	effective uint32
 
 	starting, allocating bool
-	pluginConfigReadable bool     // only in the plugin's on_context_create and on_configure
 	stopIteration        bool     // a local reply was asked for in this callback
 	after                []func() // deferred until the callback returns
 	doomed               string   // set: the guest traps when the hostcall at hand returns
@@ -54,6 +54,9 @@ type vmContext struct {
 	id     uint32
 	parent *vmContext // of a stream: the plugin's; otherwise nil
 	stream *Stream
+	plugin *plugin // of a plugin's context; otherwise nil
+
+	configReadable bool // the plugin's configuration: only in its on_context_create and on_configure
 }
 
 // root returns the plugin context that a context belongs to.
@@ -75,6 +78,8 @@ func (w *World) newVM(thread int) (*vm, error) {
 		timers:    newTimers(),
 		random:    w.newRandom(),
 
+		plugins:       make(map[string]*plugin),
+		pendingDone:   make(map[string]*plugin),
 		nextContextID: 1,
 	}
 	v.contexts[0] = v.vmContext

@@ -1,48 +1,26 @@
 package host
 
 import (
+	"errors"
 	"fmt"
-	"time"
 )
 
-// Worker is one of Envoy's threads, with the guest's VM on it.
+// Worker is one of Envoy's threads, with the guest's VM on it, which the plugins of
+// all listeners share.
 type Worker struct {
 	world    *World
 	index    int
-	vm       *vm       // nil before it has started
-	starting bool      // a VM for this thread is being started
-	loaded   time.Time // when a VM was last started here, or tried to
+	vm       *vm  // nil before it has started
+	starting bool // a VM or a plugin for this thread is being started
 }
 
 // Index returns the number of the worker, or MainThread.
 func (t *Worker) Index() int { return t.index }
 
-// Open begins a stream on this worker, with request headers that have arrived and
-// that the filter has not seen: call RequestHeaders next. If the VM has failed
-// and the policy is FailReload, and the back-off is over, the worker gets a new
-// VM now.
-//
-// It panics for the main thread, which never has a stream.
+// Open begins a stream on this worker, by way of the newest listener that has not
+// drained: see [Listener.Open].
 func (t *Worker) Open(request Headers) *Stream {
-	if t.index == MainThread {
-		panic("host: Open on the main thread: streams live on workers")
-	}
-	t.mustBeFree("Open")
-	t.reloadIfDue()
-	s := &Stream{
-		worker: t, opened: t.world.now,
-		properties: make(map[string][]byte), filterState: make(map[string][]byte),
-	}
-	s.request.direction, s.response.direction = requestNames, responseNames
-	s.request.headers = request.normalized()
-	switch v := t.vm; {
-	case !v.failed:
-		s.vm = v
-		s.context = v.addContext(v.root, s)
-	case t.world.config.FailurePolicy == FailOpen:
-		s.unfiltered = true
-	}
-	return s
+	return t.world.newest().Open(t.index, request)
 }
 
 // Tick fires the timers of this worker now, whenever they are due, and re-arms
@@ -64,8 +42,8 @@ func (t *Worker) Run() (delivered int) {
 	return t.world.deliver(func(u Wakeup) bool { return u.Worker == t.index })
 }
 
-// Crash fails the VM as a trap would: no callback is ever made into it again. Its
-// streams are cut at their next callback, its timers stop, and wake-ups for it
+// Crash fails the VM as a trap would: no callback is ever made into it again. The
+// streams of all its plugins are cut at their next callback, its timers stop, and wake-ups for it
 // are lost. On a worker that waits in an interceptor, the trap happens when its
 // hostcall returns.
 func (t *Worker) Crash() {
@@ -79,36 +57,28 @@ func (t *Worker) Crash() {
 }
 
 // Reload gives a worker whose VM failed a new one at once, whatever the policy
-// and the back-off. It is an error if the VM has not failed, or if the new one
-// does not start; the worker then keeps the VM it had.
+// and the back-off, and starts there the plugin of every listener, the oldest
+// first. It is an error if no listener needs it, or if a plugin does not start;
+// its listener then keeps what it had.
 func (t *Worker) Reload() error {
 	t.mustBeFree("Reload")
-	if !t.Failed() {
+	var errs []error
+	needed := false
+	for _, l := range t.world.listeners {
+		if l.failed(t) {
+			needed = true
+			errs = append(errs, l.load(t))
+		}
+	}
+	if !needed {
 		return fmt.Errorf("reload %s: its VM has not failed", threadName(t.index))
 	}
-	return t.start()
+	return errors.Join(errs...)
 }
 
-// reloadIfDue is FailReload. A failed attempt counts for the back-off too. The
-// interval is drawn anew at every stream: the base and up to half of it again.
-//
-// Envoy: source/extensions/common/wasm/wasm.cc, maybeReloadHandleIfNeeded.
-func (t *Worker) reloadIfDue() {
-	if !t.Failed() || t.world.config.FailurePolicy != FailReload {
-		return
-	}
-	base := t.world.config.ReloadBackoff
-	backoff := base + time.Duration(t.world.jitter.Int64N(int64(base/2)+1))
-	if t.world.now.Sub(t.loaded) < backoff {
-		return
-	}
-	t.loaded = t.world.now
-	if err := t.start(); err != nil {
-		t.world.log(t.index, LogError, "reload failed: "+err.Error())
-	}
-}
-
-// Failed reports whether the VM of this worker has failed.
+// Failed reports whether the VM of this worker has failed. A newer one, which some
+// listener was given since, does not help those that still have the old one: their
+// streams fail until they are reloaded too.
 func (t *Worker) Failed() bool { return t.vm != nil && t.vm.failed }
 
 // MemoryBytes returns the size of the guest's memory. It never shrinks.
@@ -120,7 +90,7 @@ func (t *Worker) MemoryBytes() int {
 }
 
 // Contexts returns the number of contexts that the VM of this worker holds: the
-// plugin's and one for each stream that has not ended.
+// plugins' and one for each stream that has not ended.
 func (t *Worker) Contexts() int {
 	if t.vm == nil {
 		return 0
@@ -146,6 +116,38 @@ func (t *Worker) mustBeFree(method string) {
 	default:
 		t.vm.mustBeIdle(method)
 	}
+}
+
+// plugin returns the plugin that runs a configuration in the thread's VM, started
+// if need be, in a new VM if there is none or it has failed. An error leaves the
+// thread with the VM it had. The caller has to release the plugin.
+//
+// If the old VM has failed its streams may still be open, but they never enter it
+// again, so it can go.
+//
+// cpp-host: src/wasm.cc, getOrCreateThreadLocalPlugin.
+func (t *Worker) plugin(config []byte) (*plugin, error) {
+	t.starting = true
+	defer func() { t.starting = false }()
+	v, old := t.vm, t.vm
+	if v == nil || v.failed {
+		fresh, err := t.world.initVM(t, "")
+		if err != nil {
+			return nil, err
+		}
+		v = fresh
+	}
+	p, err := v.plugin(config)
+	switch {
+	case err == nil && v != old:
+		t.vm = v
+		if old != nil {
+			err = old.close()
+		}
+	case err != nil && v != old:
+		err = errors.Join(err, v.close())
+	}
+	return p, err
 }
 
 // tick runs on_tick and starts the timer again. A module without on_tick has its

@@ -45,7 +45,7 @@ type Config struct {
 
 	VMID         string
 	VMConfig     []byte
-	PluginConfig []byte
+	PluginConfig []byte // of the first listener: see World.AddListener
 	PluginName   string
 	RootID       string
 
@@ -67,7 +67,8 @@ type Config struct {
 // defaultStart is the time at which worlds begin.
 var defaultStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// World is an Envoy with one filter: its workers and what they share.
+// World is an Envoy with one filter: its workers, what they share, and the listeners
+// that use the filter.
 type World struct {
 	module    *Module
 	config    Config
@@ -76,6 +77,10 @@ type World struct {
 	start, now time.Time
 	main       *Worker
 	workers    []*Worker
+
+	listeners   []*Listener      // those that have not drained, the oldest first
+	verdicts    map[string]error // on_configure's in the canary, by configuration
+	baseFailure error            // why no configuration is accepted any more
 
 	data    *sharedData
 	queues  *sharedQueues
@@ -102,7 +107,8 @@ func NewWorld(module *Module, config Config) (*World, error) {
 	w := &World{
 		module: module, config: config, intercept: config.Intercept,
 		start: config.Start, now: config.Start,
-		data: newSharedData(), queues: newSharedQueues(), metrics: newMetricStore(),
+		verdicts: make(map[string]error),
+		data:     newSharedData(), queues: newSharedQueues(), metrics: newMetricStore(),
 		jitter: rand.New(rand.NewPCG(config.Seed, 0)),
 	}
 	w.main = &Worker{world: w, index: MainThread}
@@ -128,15 +134,16 @@ func (w *World) Close() error {
 	return errors.Join(errs...)
 }
 
-// Shutdown ends the plugin on every thread, as when its listener has drained:
-// on_done, and on_delete for those that answered true. The others are pending
-// until they call proxy_done; Shutdown returns how many. End all streams before.
-//
-// cpp-host: src/wasm.cc, startShutdown.
+// Shutdown drains all listeners: see [Listener.Drain]. It returns the number of
+// plugin contexts whose on_done answered false, and which are pending until they
+// call proxy_done. End all streams before.
 func (w *World) Shutdown() (pending int) {
+	for _, l := range w.Listeners() {
+		l.Drain()
+	}
 	for _, worker := range w.threads() {
-		if v := worker.vm; v != nil && !v.failed && v.root != nil && !v.shutDown() {
-			pending++
+		if v := worker.vm; v != nil && !v.failed {
+			pending += len(v.pendingDone)
 		}
 	}
 	return pending
@@ -159,6 +166,14 @@ func (w *World) Workers() []*Worker { return slices.Clone(w.workers) }
 
 // threads are all threads with a VM, the main thread first.
 func (w *World) threads() []*Worker { return append([]*Worker{w.main}, w.workers...) }
+
+// mustBeFree panics unless all threads are free, when the test misuses an
+// interceptor, or if there is no world any more.
+func (w *World) mustBeFree(method string) {
+	for _, t := range w.threads() {
+		t.mustBeFree(method)
+	}
+}
 
 // Intercept replaces Config.Intercept from the next hostcall on; nil removes it.
 func (w *World) Intercept(f func(*Call)) { w.intercept = f }

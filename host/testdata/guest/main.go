@@ -9,7 +9,9 @@
 // script.go. The plugin's scripts stand in the configuration, one a line:
 //
 //	configure: set k v 0; tick 100
+//	stream: say hello
 //
+// where "stream" is on_context_create of its streams;
 // and a stream's in request headers "on-request-headers", "on-log" and so on.
 package main
 
@@ -21,14 +23,14 @@ import (
 
 func main() {}
 
-// scripts of the plugin, by callback.
-var plugin = map[string]string{}
+// plugins are the scripts of each plugin, by the id of its context and callback.
+var plugins = map[uint32]map[string]string{}
+
+// pluginOf says which plugin a stream belongs to, also when it has gone.
+var pluginOf = map[uint32]uint32{}
 
 // streams are the scripts of each stream, by context id and callback.
 var streams = map[uint32]map[string]string{}
-
-// roots are the ids of plugin contexts.
-var roots = map[uint32]bool{}
 
 var phases = []string{
 	"request-headers", "request-body", "request-trailers",
@@ -46,15 +48,17 @@ func onMemoryAllocate(size uint32) unsafe.Pointer {
 //go:wasmexport proxy_on_context_create
 func onContextCreate(id, parent uint32) {
 	if parent == 0 {
-		roots[id] = true
+		plugins[id] = map[string]string{}
 		return
 	}
 	streams[id] = map[string]string{}
+	pluginOf[id] = parent
+	execute(plugins[parent]["stream"], 0)
 }
 
 //go:wasmexport proxy_on_vm_start
 func onVMStart(id, size uint32) uint32 {
-	plugin["vm-start"] = bufferText(6, size)
+	plugins[id]["vm-start"] = bufferText(6, size)
 	return onPlugin("vm-start", id, 1)
 }
 
@@ -62,7 +66,7 @@ func onVMStart(id, size uint32) uint32 {
 func onConfigure(id, size uint32) uint32 {
 	for _, line := range strings.Split(bufferText(7, size), "\n") {
 		if phase, script, ok := strings.Cut(line, ":"); ok {
-			plugin[strings.TrimSpace(phase)] = script
+			plugins[id][strings.TrimSpace(phase)] = script
 		}
 	}
 	return onPlugin("configure", id, 1)
@@ -110,7 +114,7 @@ func onLog(id uint32) { onStream("log", id) }
 
 //go:wasmexport proxy_on_done
 func onDone(id uint32) uint32 {
-	if roots[id] {
+	if plugins[id] != nil {
 		return onPlugin("done", id, 1)
 	}
 	onStream("done", id)
@@ -119,8 +123,9 @@ func onDone(id uint32) uint32 {
 
 //go:wasmexport proxy_on_delete
 func onDelete(id uint32) {
-	if roots[id] {
+	if plugins[id] != nil {
 		onPlugin("delete", id, 0)
+		delete(plugins, id)
 		return
 	}
 	onStream("delete", id)
@@ -129,7 +134,7 @@ func onDelete(id uint32) {
 
 func onPlugin(phase string, id, normal uint32) uint32 {
 	say(strconv.Itoa(int(id)) + " " + phase)
-	return execute(plugin[phase], normal)
+	return execute(plugins[id][phase], normal)
 }
 
 // onStream runs a stream's script, or what the configuration has for contexts
@@ -138,7 +143,7 @@ func onStream(phase string, id uint32) uint32 {
 	say(strconv.Itoa(int(id)) + " " + phase)
 	if streams[id] == nil {
 		say("unknown context")
-		return execute(plugin["unknown"], 0)
+		return execute(plugins[pluginOf[id]]["unknown"], 0)
 	}
 	return execute(streams[id][phase], 0)
 }
