@@ -48,11 +48,11 @@ func TestSweepOfAnotherConfigurationsStreams(t *testing.T) {
 	e := newEdge(t, host.Config{})
 	e.open(0, "alice")
 	const id = 0xabcd
-	bucket := registry.Bucket{Claims: 1, Entries: []registry.Entry{{Rule: id, Streams: []policy.Stream{
+	bucket := registry.Bucket{Claims: 1, Entries: []registry.Entry{{Rule: id, Client: policy.Client{Streams: []policy.Stream{
 		{Claim: 1, Owner: policy.Owner{Slot: 0, Incarnation: 1}, Context: 1},
-	}}}}
-	e.SetSharedData("streamlatch/1/b/0", bucket.Append(nil))
-	e.SetSharedData("streamlatch/1/r/abcd", []byte("elsewhere"))
+	}}}}}
+	e.SetSharedData("streamlatch/2/b/0", bucket.Append(nil))
+	e.SetSharedData("streamlatch/2/rules", []byte("\x02\xcd\xab\x00\x00\x09elsewhere"))
 	e.Advance(time.Duration(1<<15/64+1) * time.Second)                               // the slow scan, all the way round
 	if got := int64(e.Metrics().Gauges["streamlatch.elsewhere.active"]); got != -1 { // nobody had counted it up
 		t.Errorf("the other rule's gauge is %d, want -1", got)
@@ -113,7 +113,7 @@ func TestMalformedBucket(t *testing.T) {
 	s.End()
 	var key string
 	for k := range e.SharedData() {
-		if strings.HasPrefix(k, "streamlatch/1/b/") {
+		if strings.HasPrefix(k, "streamlatch/2/b/") {
 			key = k
 		}
 	}

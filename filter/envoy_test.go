@@ -132,7 +132,7 @@ func (e *edge) registered() int {
 	e.t.Helper()
 	n := 0
 	for key, value := range e.SharedData() {
-		if !strings.HasPrefix(key, "streamlatch/1/b/") {
+		if !strings.HasPrefix(key, "streamlatch/2/b/") {
 			continue
 		}
 		b, err := registry.ParseBucket(value.Bytes)

@@ -2,7 +2,10 @@
 // built as a WebAssembly module by `make build`; see filter/module.
 package main
 
-import "github.com/streamlatch/streamlatch/filter/plugin"
+import (
+	"github.com/streamlatch/streamlatch/filter/plugin"
+	"github.com/streamlatch/streamlatch/filter/proxywasm"
+)
 
 // version is set by the linker.
 var version = "dev"
@@ -10,4 +13,4 @@ var version = "dev"
 // main is not called in a WebAssembly reactor: the host calls init and then the callbacks.
 func main() {}
 
-func init() { plugin.Register(version) }
+func init() { proxywasm.Register(plugin.New(version)) }

@@ -13,15 +13,20 @@
 package config
 
 import (
-	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 // Config is a valid configuration with the defaults filled in.
 type Config struct {
-	Rules []Rule
+	Rules           []Rule
+	MaxTotalStreams int // 0: no limit
+	OnContention    OnContention
+	AdminPath       string // "": off
 }
 
 // Rule says which requests may open streams, who their client is, and what
@@ -30,10 +35,20 @@ type Rule struct {
 	Name        string
 	Match       match.Conditions // New accepts them
 	Client      identity.Sources
+	Instance    identity.Sources // none: instances are not told apart
 	MaxStreams  int
 	OnDuplicate OnDuplicate
 	ClaimAt     ClaimAt
-	Mode        Mode
+
+	TakeoverLimit policy.TokenBucket
+	Retry         time.Duration // at least; what a refused client is told to wait
+
+	GoodbyeGrace          time.Duration // 0: reset at once
+	MaxLifetime           time.Duration // 0: no limit
+	LifetimeJitterPercent int           // 0 to 100
+	IdleTimeout           time.Duration // 0: no limit
+
+	Mode Mode
 }
 
 // defaults is a rule of which nothing has been read yet.
@@ -42,7 +57,13 @@ func defaults() Rule {
 		MaxStreams:  1,
 		OnDuplicate: ResetPrevious,
 		ClaimAt:     AtResponse,
-		Mode:        Enforce,
+
+		TakeoverLimit: policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: 30 * time.Second},
+		Retry:         15 * time.Second,
+
+		LifetimeJitterPercent: 10,
+
+		Mode: Enforce,
 	}
 }
 
@@ -52,13 +73,18 @@ type OnDuplicate int
 const (
 	// ResetPrevious ends the oldest streams.
 	ResetPrevious OnDuplicate = iota + 1
+	// RejectNew refuses the newcomer.
+	RejectNew
 )
 
 func (o OnDuplicate) String() string {
-	if o == ResetPrevious {
+	switch o {
+	case ResetPrevious:
 		return "reset_previous"
+	case RejectNew:
+		return "reject_new"
 	}
-	return fmt.Sprintf("OnDuplicate(%d)", int(o))
+	return "OnDuplicate(" + strconv.Itoa(int(o)) + ")"
 }
 
 // ClaimAt says when a stream takes its client's place.
@@ -68,13 +94,40 @@ const (
 	// AtResponse claims once the backend has answered with an event stream, so
 	// that an attempt it turns away costs no healthy stream.
 	AtResponse ClaimAt = iota + 1
+	// AtRequest claims before the backend hears of the request, for backends
+	// that turn a client away while its old stream lives.
+	AtRequest
 )
 
 func (c ClaimAt) String() string {
-	if c == AtResponse {
+	switch c {
+	case AtResponse:
 		return "response"
+	case AtRequest:
+		return "request"
 	}
-	return fmt.Sprintf("ClaimAt(%d)", int(c))
+	return "ClaimAt(" + strconv.Itoa(int(c)) + ")"
+}
+
+// OnContention says what becomes of a newcomer whose claim other workers kept
+// from being written.
+type OnContention int
+
+const (
+	// Allow lets it through; the claim is finished a tick later.
+	Allow OnContention = iota + 1
+	// Refuse turns it away.
+	Refuse
+)
+
+func (o OnContention) String() string {
+	switch o {
+	case Allow:
+		return "allow"
+	case Refuse:
+		return "refuse"
+	}
+	return "OnContention(" + strconv.Itoa(int(o)) + ")"
 }
 
 // Mode says whether the filter acts.
@@ -94,7 +147,7 @@ func (m Mode) String() string {
 	case Observe:
 		return "observe"
 	}
-	return fmt.Sprintf("Mode(%d)", int(m))
+	return "Mode(" + strconv.Itoa(int(m)) + ")"
 }
 
 // Parse reads a configuration as Envoy hands it over: JSON, if it was given as a
@@ -110,8 +163,8 @@ func Parse(data []byte) (*Config, error) {
 		}
 	}
 	var found faults
-	var config Config
-	readObject(value{node: root, faults: &found}, configFields(), &config)
+	config := Config{OnContention: Allow}
+	readObject(value{node: root, faults: &found}, configFields(root), &config)
 	if err := found.err(); err != nil {
 		return nil, err
 	}

@@ -5,10 +5,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 func parse(t testing.TB, text string) *config.Config {
@@ -22,21 +24,37 @@ func parse(t testing.TB, text string) *config.Config {
 
 const least = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}]}`
 
+// plain is a rule of the defaults.
+func plain(name string, client identity.Sources) config.Rule {
+	return config.Rule{
+		Name:                  name,
+		Client:                client,
+		MaxStreams:            1,
+		OnDuplicate:           config.ResetPrevious,
+		ClaimAt:               config.AtResponse,
+		TakeoverLimit:         policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: 30 * time.Second},
+		Retry:                 15 * time.Second,
+		LifetimeJitterPercent: 10,
+		Mode:                  config.Enforce,
+	}
+}
+
+// plainLine is how String ends a rule of the defaults.
+const plainLine = `"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response",` +
+	`"takeover_limit":{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"},"retry":"15s",` +
+	`"goodbye_grace":"0s","max_lifetime":"0s","lifetime_jitter_percent":10,"idle_timeout":"0s","mode":"enforce"}`
+
 func TestDefaults(t *testing.T) {
-	want := &config.Config{Rules: []config.Rule{{
-		Name:        "events",
-		Client:      identity.Sources{{Kind: identity.Header, Name: "x-client-id"}},
-		MaxStreams:  1,
-		OnDuplicate: config.ResetPrevious,
-		ClaimAt:     config.AtResponse,
-		Mode:        config.Enforce,
-	}}}
+	want := &config.Config{
+		Rules:        []config.Rule{plain("events", identity.Sources{{Kind: identity.Header, Name: "x-client-id"}})},
+		OnContention: config.Allow,
+	}
 	c := parse(t, least)
 	if !reflect.DeepEqual(c, want) {
-		t.Errorf("got %+v, want %+v", c, want)
+		t.Errorf("got %+v, want %+v", *c, *want)
 	}
-	line := `{"rules":[{"name":"events","match":{},"client":[{"header":"x-client-id"}],` +
-		`"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response","mode":"enforce"}]}`
+	line := `{"rules":[{"name":"events","match":{},"client":[{"header":"x-client-id"}],` + plainLine + `],` +
+		`"max_total_streams":0,"on_contention":"allow","admin_path":""}`
 	if got := c.String(); got != line {
 		t.Errorf("got %s\nwant %s", got, line)
 	}
@@ -44,6 +62,7 @@ func TestDefaults(t *testing.T) {
 
 // everything uses each field at least once.
 const everything = `{
+  "on_contention": "refuse",
   "rules": [
     {
       "mode": "observe",
@@ -59,70 +78,157 @@ const everything = `{
           {"name": "x-c", "present": false}
         ]
       },
-      "client": [{"header": "X-Client-ID"}, {"cookie": "SID"}, {"query": "Tab é"}, {"header": ":path"}],
+      "client": [
+        {"header": "X-Client-ID"}, {"cookie": "SID"}, {"query": "Tab é"}, {"header": ":path"},
+        {"jwt_claim": {"claim": "https://a.example/Org é", "metadata_key": "Payload é"}},
+        {"jwt_claim": {"metadata_key": "p", "claim": ["org", "a.b", "id"]}},
+        {"property": ["connection", "uri_san_peer_certificate"]},
+        {"source_address": true}
+      ],
+      "instance": [{"query": "tab"}, {"jwt_claim": {"claim": ["sub"], "metadata_key": "p"}}],
+      "idle_timeout": "1m30s",
       "max_streams": 64,
-      "on_duplicate": "reset_previous",
-      "claim_at": "response"
+      "on_duplicate": "reject_new",
+      "claim_at": "request",
+      "takeover_limit": {"fill_interval": "250ms", "tokens_per_fill": 7, "max_tokens": 3},
+      "retry": "24h",
+      "goodbye_grace": "1.5s",
+      "max_lifetime": "8h0m0.5s",
+      "lifetime_jitter_percent": 25
     },
-    {"name": "a", "match": {"path": {"exact": "/"}}, "client": [{"query": "q"}]},
-    {"name": "a23456789_123456789_123456789_12", "match": {"path": {"regex": "/v\\d+|x"}, "methods": ["GET"]}, "client": [{"query": "q"}]},
-    {"name": "b", "match": {}, "client": [{"query": "q"}]}
-  ]
+    {"name": "a", "match": {"path": {"exact": "/"}}, "client": [{"query": "q"}], "takeover_limit": false},
+    {"name": "a23456789_123456789_123456789_12", "match": {"path": {"regex": "/v\\d+|x"}, "methods": ["GET"]}, "client": [{"query": "q"}],
+     "takeover_limit": {"max_tokens": 1}},
+    {"name": "b", "match": {}, "client": [{"query": "q"}], "takeover_limit": {}}
+  ],
+  "admin_path": "/Streamlatch/admin",
+  "max_total_streams": 10000000
 }`
 
 func TestEveryField(t *testing.T) {
 	q := identity.Sources{{Kind: identity.Query, Name: "q"}}
-	rule := func(name string, conditions match.Conditions) config.Rule {
-		return config.Rule{Name: name, Match: conditions, Client: q, MaxStreams: 1,
-			OnDuplicate: config.ResetPrevious, ClaimAt: config.AtResponse, Mode: config.Enforce}
-	}
-	want := &config.Config{Rules: []config.Rule{
-		{
-			Name: "events",
-			Match: match.Conditions{
-				Path:    match.Path{Op: match.Prefix, Value: "/events"},
-				Methods: []string{"GET", "M-SEARCH"},
-				Headers: []match.Header{
-					{Name: "accept", Op: match.Contains, Value: "text/event-stream"},
-					{Name: ":authority", Op: match.Exact, Value: "a<b>&c"},
-					{Name: "x-a", Op: match.Prefix, Value: "x\n\x01"},
-					{Name: "x-b", Op: match.Present},
-					{Name: "x-c", Op: match.Absent},
-				},
+	first := config.Rule{
+		Name: "events",
+		Match: match.Conditions{
+			Path:    match.Path{Op: match.Prefix, Value: "/events"},
+			Methods: []string{"GET", "M-SEARCH"},
+			Headers: []match.Header{
+				{Name: "accept", Op: match.Contains, Value: "text/event-stream"},
+				{Name: ":authority", Op: match.Exact, Value: "a<b>&c"},
+				{Name: "x-a", Op: match.Prefix, Value: "x\n\x01"},
+				{Name: "x-b", Op: match.Present},
+				{Name: "x-c", Op: match.Absent},
 			},
-			Client: identity.Sources{
-				{Kind: identity.Header, Name: "x-client-id"},
-				{Kind: identity.Cookie, Name: "SID"},
-				{Kind: identity.Query, Name: "Tab é"},
-				{Kind: identity.Header, Name: ":path"},
-			},
-			MaxStreams:  64,
-			OnDuplicate: config.ResetPrevious,
-			ClaimAt:     config.AtResponse,
-			Mode:        config.Observe,
 		},
-		rule("a", match.Conditions{Path: match.Path{Op: match.Exact, Value: "/"}}),
-		rule("a23456789_123456789_123456789_12", match.Conditions{
-			Path: match.Path{Op: match.Regex, Value: `/v\d+|x`}, Methods: []string{"GET"}}),
-		rule("b", match.Conditions{}),
-	}}
+		Client: identity.Sources{
+			{Kind: identity.Header, Name: "x-client-id"},
+			{Kind: identity.Cookie, Name: "SID"},
+			{Kind: identity.Query, Name: "Tab é"},
+			{Kind: identity.Header, Name: ":path"},
+			{Kind: identity.JWTClaim, Name: "Payload é", Path: []string{"https://a.example/Org é"}},
+			{Kind: identity.JWTClaim, Name: "p", Path: []string{"org", "a.b", "id"}},
+			{Kind: identity.Property, Path: []string{"connection", "uri_san_peer_certificate"}},
+			{Kind: identity.SourceAddress},
+		},
+		Instance: identity.Sources{
+			{Kind: identity.Query, Name: "tab"},
+			{Kind: identity.JWTClaim, Name: "p", Path: []string{"sub"}},
+		},
+		MaxStreams:            64,
+		OnDuplicate:           config.RejectNew,
+		ClaimAt:               config.AtRequest,
+		TakeoverLimit:         policy.TokenBucket{MaxTokens: 3, TokensPerFill: 7, FillInterval: 250 * time.Millisecond},
+		Retry:                 24 * time.Hour,
+		GoodbyeGrace:          1500 * time.Millisecond,
+		MaxLifetime:           8*time.Hour + 500*time.Millisecond,
+		LifetimeJitterPercent: 25,
+		IdleTimeout:           90 * time.Second,
+		Mode:                  config.Observe,
+	}
+	unlimited := plain("a", q)
+	unlimited.Match.Path = match.Path{Op: match.Exact, Value: "/"}
+	unlimited.TakeoverLimit = policy.TokenBucket{}
+	long := plain("a23456789_123456789_123456789_12", q)
+	long.Match = match.Conditions{Path: match.Path{Op: match.Regex, Value: `/v\d+|x`}, Methods: []string{"GET"}}
+	long.TakeoverLimit.MaxTokens = 1
+	want := &config.Config{
+		Rules:           []config.Rule{first, unlimited, long, plain("b", q)},
+		MaxTotalStreams: 10_000_000,
+		OnContention:    config.Refuse,
+		AdminPath:       "/Streamlatch/admin",
+	}
 	c := parse(t, everything)
 	if !reflect.DeepEqual(c, want) {
-		t.Errorf("got  %+v\nwant %+v", c, want)
+		t.Errorf("got  %+v\nwant %+v", *c, *want)
 	}
 	line := `{"rules":[{"name":"events","match":{"path":{"prefix":"/events"},"methods":["GET","M-SEARCH"],"headers":[` +
 		`{"name":"accept","contains":"text/event-stream"},{"name":":authority","exact":"a<b>&c"},{"name":"x-a","prefix":"x\n\u0001"},` +
 		`{"name":"x-b","present":true},{"name":"x-c","present":false}]},` +
-		`"client":[{"header":"x-client-id"},{"cookie":"SID"},{"query":"Tab é"},{"header":":path"}],` +
-		`"max_streams":64,"on_duplicate":"reset_previous","claim_at":"response","mode":"observe"},` +
+		`"client":[{"header":"x-client-id"},{"cookie":"SID"},{"query":"Tab é"},{"header":":path"},` +
+		`{"jwt_claim":{"claim":"https://a.example/Org é","metadata_key":"Payload é"}},` +
+		`{"jwt_claim":{"claim":["org","a.b","id"],"metadata_key":"p"}},` +
+		`{"property":["connection","uri_san_peer_certificate"]},{"source_address":true}],` +
+		`"instance":[{"query":"tab"},{"jwt_claim":{"claim":"sub","metadata_key":"p"}}],` +
+		`"max_streams":64,"on_duplicate":"reject_new","claim_at":"request",` +
+		`"takeover_limit":{"max_tokens":3,"tokens_per_fill":7,"fill_interval":"250ms"},"retry":"24h",` +
+		`"goodbye_grace":"1.5s","max_lifetime":"8h0m0.5s","lifetime_jitter_percent":25,"idle_timeout":"1m30s","mode":"observe"},` +
 		`{"name":"a","match":{"path":{"exact":"/"}},"client":[{"query":"q"}],` +
-		`"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response","mode":"enforce"},` +
+		strings.Replace(plainLine, `{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"}`, `false`, 1) + `,` +
 		`{"name":"a23456789_123456789_123456789_12","match":{"path":{"regex":"/v\\d+|x"},"methods":["GET"]},"client":[{"query":"q"}],` +
-		`"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response","mode":"enforce"},` +
-		`{"name":"b","match":{},"client":[{"query":"q"}],` +
-		`"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response","mode":"enforce"}]}`
+		strings.Replace(plainLine, `"max_tokens":5`, `"max_tokens":1`, 1) + `,` +
+		`{"name":"b","match":{},"client":[{"query":"q"}],` + plainLine + `],` +
+		`"max_total_streams":10000000,"on_contention":"refuse","admin_path":"/Streamlatch/admin"}`
 	if got := c.String(); got != line {
 		t.Errorf("got  %s\nwant %s", got, line)
+	}
+	if again := parse(t, line); !reflect.DeepEqual(again, want) {
+		t.Errorf("the effective configuration is read as %+v\nwant %+v", *again, *want)
+	}
+}
+
+// A listener for the admin path needs no rules, wherever in the document the path stands.
+func TestNoRulesButAnAdminPath(t *testing.T) {
+	want := &config.Config{OnContention: config.Allow, AdminPath: "/streamlatch"}
+	for _, text := range []string{
+		`{"rules": [], "admin_path": "/streamlatch"}`,
+		`{"admin_path": "/streamlatch", "rules": []}`,
+		want.String(),
+	} {
+		if c := parse(t, text); !reflect.DeepEqual(c, want) {
+			t.Errorf("%s\ngot %+v, want %+v", text, *c, *want)
+		}
+	}
+}
+
+// Durations are read as Go reads them, and written as one would write them.
+func TestDurations(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want time.Duration
+		line string
+	}{
+		{"1s", time.Second, "1s"},
+		{"1.5s", 1500 * time.Millisecond, "1.5s"},
+		{"1500ms", 1500 * time.Millisecond, "1.5s"},
+		{"1000000us", time.Second, "1s"},
+		{"60s", time.Minute, "1m"},
+		{"90s", 90 * time.Second, "1m30s"},
+		{"600s", 10 * time.Minute, "10m"},
+		{"60m", time.Hour, "1h"},
+		{"3610s", time.Hour + 10*time.Second, "1h0m10s"},
+		{"24h0m0s", 24 * time.Hour, "24h"},
+		{"1h20m0.001s", 80*time.Minute + time.Millisecond, "1h20m0.001s"},
+		{"8760h", 8760 * time.Hour, "8760h"},
+		{"0s", 0, "0s"},
+		{"0", 0, "0s"},
+	} {
+		c := parse(t, with(`"max_lifetime": "`+test.text+`"`))
+		if got := c.Rules[0].MaxLifetime; got != test.want {
+			t.Errorf("%q was read as %v, want %v", test.text, got, test.want)
+		}
+		if got := c.String(); !strings.Contains(got, `"max_lifetime":"`+test.line+`"`) {
+			t.Errorf("%q is written as %s, want %q", test.text, got, test.line)
+		}
 	}
 }
 
@@ -144,19 +250,45 @@ func TestLimits(t *testing.T) {
 	}
 	parse(t, `{"rules": [`+strings.Join(rules, ",")+`]}`)
 	parse(t, from(`[`+strings.Repeat(`{"query": "a"}, `, 7)+`{"query": "a"}]`))
-	parse(t, with(`"max_streams": 1`))
-	parse(t, with(`"max_streams": 64`))
+	parse(t, from(`[{"property": ["a", "b", "c", "d", "e", "f", "g", "h"]}]`))
+	parse(t, from(`[{"jwt_claim": {"claim": ["a", "b", "c", "d", "e", "f", "g", "h"], "metadata_key": "p"}}]`))
+	for _, fields := range []string{
+		`"instance": [` + strings.Repeat(`{"query": "a"}, `, 7) + `{"query": "a"}]`,
+		`"max_streams": 1`, `"max_streams": 64`,
+		`"takeover_limit": {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "100ms"}`,
+		`"takeover_limit": {"max_tokens": 10000, "tokens_per_fill": 10000, "fill_interval": "24h"}`,
+		`"takeover_limit": {"max_tokens": 1, "tokens_per_fill": 2}`,
+		`"on_duplicate": "reject_new", "takeover_limit": {"max_tokens": 1}`,
+		`"retry": "100ms"`, `"retry": "24h"`,
+		`"goodbye_grace": "0s"`, `"goodbye_grace": "1ms"`, `"goodbye_grace": "1m"`,
+		`"max_lifetime": "0s"`, `"max_lifetime": "1s"`, `"max_lifetime": "8760h"`,
+		`"lifetime_jitter_percent": 0`, `"lifetime_jitter_percent": 100`,
+		`"idle_timeout": "0s"`, `"idle_timeout": "1s"`, `"idle_timeout": "8760h"`,
+	} {
+		parse(t, with(fields))
+	}
+	for _, fields := range []string{
+		`"max_total_streams": 0`, `"max_total_streams": 10000000`,
+		`"admin_path": ""`, `"admin_path": "/a"`, `"admin_path": "//a.b-c_d~é"`,
+	} {
+		parse(t, beside(fields))
+	}
 }
 
 func TestEnumsHaveNames(t *testing.T) {
 	for got, want := range map[string]string{
-		config.ResetPrevious.String():  "reset_previous",
-		config.OnDuplicate(0).String(): "OnDuplicate(0)",
-		config.AtResponse.String():     "response",
-		config.ClaimAt(0).String():     "ClaimAt(0)",
-		config.Enforce.String():        "enforce",
-		config.Observe.String():        "observe",
-		config.Mode(0).String():        "Mode(0)",
+		config.ResetPrevious.String():   "reset_previous",
+		config.RejectNew.String():       "reject_new",
+		config.OnDuplicate(0).String():  "OnDuplicate(0)",
+		config.AtResponse.String():      "response",
+		config.AtRequest.String():       "request",
+		config.ClaimAt(0).String():      "ClaimAt(0)",
+		config.Allow.String():           "allow",
+		config.Refuse.String():          "refuse",
+		config.OnContention(0).String(): "OnContention(0)",
+		config.Enforce.String():         "enforce",
+		config.Observe.String():         "observe",
+		config.Mode(0).String():         "Mode(0)",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -179,6 +311,9 @@ func BenchmarkParse(b *testing.B) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(least))
 	f.Add([]byte(everything))
+	f.Add([]byte(`{"admin_path": "/a", "rules": []}`))
+	f.Add(asStruct(f, least))
+	f.Add(asStruct(f, everything))
 	for _, test := range faultTable {
 		if len(test.config) < 1<<10 {
 			f.Add([]byte(test.config))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,6 +28,9 @@ func TestFieldsAreThoseOfTheParser(t *testing.T) {
 		if !used[field.Name] {
 			t.Errorf("%s is documented, but not used by the example that uses everything", field.Name)
 		}
+		if strings.ContainsAny(field.Default+field.Meaning, "|\n") {
+			t.Errorf("%s does not fit a row of a table", field.Name)
+		}
 		if field.Default == "" || field.Meaning == "" {
 			t.Errorf("%s lacks a default or a meaning", field.Name)
 		}
@@ -44,6 +48,8 @@ func walk(v any, path string, found map[string]bool) {
 	case map[string]any:
 		for key, member := range v {
 			name := strings.TrimPrefix(path+"."+key, ".")
+			// One schema, documented once.
+			name = strings.Replace(name, ".instance[].", ".client[].", 1)
 			found[name] = true
 			walk(member, name, found)
 		}
@@ -56,19 +62,51 @@ func walk(v any, path string, found map[string]bool) {
 
 // The documented default of an optional field is what its absence means.
 func TestDocumentedDefaults(t *testing.T) {
-	var effective struct{ Rules []map[string]any }
+	var effective any
 	if err := json.Unmarshal([]byte(parse(t, least).String()), &effective); err != nil {
 		t.Fatal(err)
 	}
-	defaults := map[string]string{}
+	values := map[string]string{}
+	leaves(effective, "", values)
+	bucket := values["rules[].takeover_limit.max_tokens"] + " tokens, " + values["rules[].takeover_limit.tokens_per_fill"] +
+		" each " + values["rules[].takeover_limit.fill_interval"]
 	for _, field := range config.Fields() {
-		defaults[field.Name] = field.Default
-	}
-	for _, name := range []string{"max_streams", "on_duplicate", "claim_at", "mode"} {
-		want := fmt.Sprint(effective.Rules[0][name])
-		if got := defaults["rules[]."+name]; got != want {
-			t.Errorf("%s is documented as %q, and is %q", name, got, want)
+		want, isValue := values[field.Name]
+		switch field.Name {
+		case "rules[].takeover_limit":
+			want = bucket
+		case "admin_path":
+			want = strconv.Quote(want)
+		default:
+			if !isValue || strings.HasPrefix(field.Default, "required") || field.Default == "one of these" {
+				continue
+			}
 		}
+		if field.Default != want {
+			t.Errorf("%s is documented as %q, and is %q", field.Name, field.Default, want)
+		}
+		delete(values, field.Name)
+	}
+	delete(values, "rules[].name")
+	delete(values, "rules[].client[].header")
+	if len(values) > 0 {
+		t.Errorf("no default is documented for %v", values)
+	}
+}
+
+// leaves collects the way to each value that is no object or list.
+func leaves(v any, path string, found map[string]string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			leaves(member, strings.TrimPrefix(path+"."+key, "."), found)
+		}
+	case []any:
+		for _, item := range v {
+			leaves(item, path+"[]", found)
+		}
+	default:
+		found[path] = fmt.Sprint(v)
 	}
 }
 
@@ -78,12 +116,22 @@ func TestFieldsTable(t *testing.T) {
 		fmt.Fprintf(&table, "%s | %s\n", field.Name, field.Default)
 	}
 	want := `rules | required, 1 to 64 rules
+max_total_streams | 0
+on_contention | allow
+admin_path | ""
 rules[].name | required, [a-z][a-z0-9_]{0,31}, unique
 rules[].match | every request
 rules[].client | required, 1 to 8 sources
+rules[].instance | none
 rules[].max_streams | 1
 rules[].on_duplicate | reset_previous
 rules[].claim_at | response
+rules[].takeover_limit | 5 tokens, 1 each 30s
+rules[].retry | 15s
+rules[].goodbye_grace | 0s
+rules[].max_lifetime | 0s
+rules[].lifetime_jitter_percent | 10
+rules[].idle_timeout | 0s
 rules[].mode | enforce
 rules[].match.path | any
 rules[].match.methods | any
@@ -99,6 +147,14 @@ rules[].match.headers[].present | one of these
 rules[].client[].header | one of these
 rules[].client[].cookie | one of these
 rules[].client[].query | one of these
+rules[].client[].jwt_claim | one of these
+rules[].client[].property | one of these
+rules[].client[].source_address | one of these
+rules[].client[].jwt_claim.claim | required, the name of a claim
+rules[].client[].jwt_claim.metadata_key | required, the payload_in_metadata of jwt_authn
+rules[].takeover_limit.max_tokens | 5
+rules[].takeover_limit.tokens_per_fill | 1
+rules[].takeover_limit.fill_interval | 30s
 `
 	if got := table.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

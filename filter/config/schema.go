@@ -1,21 +1,33 @@
 package config
 
 import (
-	"fmt"
 	"slices"
-	"strings"
+	"strconv"
+	"time"
 
-	"github.com/streamlatch/streamlatch/filter/identity"
-	"github.com/streamlatch/streamlatch/filter/match"
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 const (
-	maxRules   = 64
-	maxSources = 8
-	maxStreams = 64
-	maxMethods = 16
-	maxHeaders = 16
-	maxName    = 32
+	maxRules        = 64
+	maxSources      = 8
+	maxParts        = 8 // of the way to a claim or a property
+	maxStreams      = policy.MaxStreams
+	maxTotalStreams = 10_000_000
+	maxTokens       = policy.MaxTokens // of tokens_per_fill too
+	maxMethods      = 16
+	maxHeaders      = 16
+	maxName         = 32
+
+	// For retry and fill_interval. A bucket multiplies the latter by its tokens;
+	// that has to fit a time.Duration.
+	minWait = 100 * time.Millisecond
+	maxWait = 24 * time.Hour
+
+	maxGrace = time.Minute
+
+	minAge = time.Second // for max_lifetime and idle_timeout
+	maxAge = 365 * 24 * time.Hour
 )
 
 // Field documents one field. Name is the way to it ("rules[].match.path.exact").
@@ -25,15 +37,18 @@ type Field struct {
 	Meaning string
 }
 
-// Fields returns all fields that Parse knows, outer ones first.
+// Fields returns all fields that Parse knows, outer ones first. Those of a
+// source stand under client only; instance has the same.
 func Fields() []Field {
 	var all []Field
-	all = document(all, "", configFields())
+	all = document(all, "", configFields(node{}))
 	all = document(all, "rules[].", ruleFields(nil))
 	all = document(all, "rules[].match.", matchFields())
 	all = document(all, "rules[].match.path.", pathFields())
 	all = document(all, "rules[].match.headers[].", headerFields())
 	all = document(all, "rules[].client[].", sourceFields())
+	all = document(all, "rules[].client[].jwt_claim.", claimFields())
+	all = document(all, "rules[].takeover_limit.", bucketFields())
 	return all
 }
 
@@ -51,17 +66,36 @@ func document[T any](all []Field, prefix string, fields []field[T]) []Field {
 	return all
 }
 
-func configFields() []field[Config] {
+// configFields is the schema of root, the whole configuration. Whether it may do
+// without rules depends on a field that may stand after them.
+func configFields(root node) []field[Config] {
+	least := 1
+	if hasAdminPath(root) {
+		least = 0
+	}
 	return []field[Config]{
-		{"rules", required, fmt.Sprintf("1 to %d rules", maxRules), "the first that matches a request wins",
+		{"rules", required, sprintf("1 to %d rules", maxRules), "the first that matches a request wins; [] is allowed with an admin_path",
 			func(v value, c *Config) {
-				for _, item := range v.list(1, maxRules) {
+				for _, item := range v.list(least, maxRules) {
 					rule := defaults()
 					readObject(item, ruleFields(c.Rules), &rule)
 					c.Rules = append(c.Rules, rule)
 				}
 			}},
+		{"max_total_streams", optional, "0", sprintf("tracked streams in this Envoy, up to %d; over it newcomers are refused, takeovers are not; 0: no limit", maxTotalStreams),
+			func(v value, c *Config) { c.MaxTotalStreams, _ = v.integer(0, maxTotalStreams) }},
+		{"on_contention", optional, Allow.String(), "allow or refuse a newcomer whose claim other workers kept from being written",
+			func(v value, c *Config) { c.OnContention, _ = enum(v, Allow, Refuse) }},
+		{"admin_path", optional, `""`, `where status (GET) and resets (DELETE) are served, on an internal listener only; "": off`,
+			func(v value, c *Config) { c.AdminPath, _ = v.text(wantAdminPath, isAdminPath) }},
 	}
+}
+
+// hasAdminPath takes a faulty path for one that is wanted: its own fault is
+// enough.
+func hasAdminPath(root node) bool {
+	i := slices.IndexFunc(root.members, func(m member) bool { return m.key == "admin_path" })
+	return i >= 0 && (root.members[i].value.kind != text || root.members[i].value.content != "")
 }
 
 // ruleFields is the schema of a rule that stands after the earlier ones.
@@ -80,113 +114,57 @@ func ruleFields(earlier []Rule) []field[Rule] {
 			}},
 		{"match", optional, "every request", "conditions, all of which must hold",
 			func(v value, r *Rule) { readObject(v, matchFields(), &r.Match) }},
-		{"client", required, fmt.Sprintf("1 to %d sources", maxSources), "all of them together are the key; one missing or empty: not tracked, counted",
-			func(v value, r *Rule) {
-				for _, item := range v.list(1, maxSources) {
-					var source identity.Source
-					readObject(item, sourceFields(), &source)
-					r.Client = append(r.Client, source)
-				}
-			}},
-		{"max_streams", optional, fmt.Sprint(standard.MaxStreams), fmt.Sprintf("streams a client may have, up to %d; over it the oldest go", maxStreams),
+		{"client", required, sprintf("1 to %d sources", maxSources), "all of them together are the key; one missing or empty: not tracked, counted",
+			func(v value, r *Rule) { r.Client = readSources(v) }},
+		{"instance", optional, "none", sprintf("1 to %d sources, as of client, that name one page or process of it: its next stream supersedes its last one, whatever the limits", maxSources),
+			func(v value, r *Rule) { r.Instance = readSources(v) }},
+		{"max_streams", optional, strconv.Itoa(standard.MaxStreams), sprintf("streams a client may have, up to %d", maxStreams),
 			func(v value, r *Rule) { r.MaxStreams, _ = v.integer(1, maxStreams) }},
-		{"on_duplicate", optional, standard.OnDuplicate.String(), "what a newcomer over max_streams does",
-			func(v value, r *Rule) { r.OnDuplicate, _ = enum(v, ResetPrevious) }},
-		{"claim_at", optional, standard.ClaimAt.String(), "when a stream takes its client's place",
-			func(v value, r *Rule) { r.ClaimAt, _ = enum(v, AtResponse) }},
+		{"on_duplicate", optional, standard.OnDuplicate.String(), "at max_streams, reset_previous: the oldest stream goes; reject_new: the newcomer is refused",
+			func(v value, r *Rule) { r.OnDuplicate, _ = enum(v, ResetPrevious, RejectNew) }},
+		{"claim_at", optional, standard.ClaimAt.String(), "when a stream takes its client's place; request: before the backend sees it, for one that turns a client away while its old stream lives",
+			func(v value, r *Rule) { r.ClaimAt, _ = enum(v, AtResponse, AtRequest) }},
+		{"takeover_limit", optional, bucketText(standard.TakeoverLimit), "token bucket of each client, for takeovers by another or an unknown instance; false: no limit",
+			readBucket},
+		{"retry", optional, spelled(standard.Retry), "what a refused client is told to wait, at least; " + span(minWait, maxWait),
+			func(v value, r *Rule) { r.Retry, _ = v.duration(minWait, maxWait) }},
+		{"goodbye_grace", optional, spelled(standard.GoodbyeGrace), "a superseded stream gets a goodbye event after its next chunk and then its reset, at the latest after this, up to " + spelled(maxGrace) + "; 0s: reset at once",
+			func(v value, r *Rule) { r.GoodbyeGrace, _ = v.duration(0, maxGrace) }},
+		{"max_lifetime", optional, spelled(standard.MaxLifetime), "end a stream at this age, " + span(minAge, maxAge) + "; 0s: off",
+			func(v value, r *Rule) { r.MaxLifetime, _ = v.durationOrOff(minAge, maxAge) }},
+		{"lifetime_jitter_percent", optional, strconv.Itoa(standard.LifetimeJitterPercent), "max_lifetime is cut by a random part of up to this, 0 to 100, so that clients do not come back together",
+			func(v value, r *Rule) { r.LifetimeJitterPercent, _ = v.integer(0, 100) }},
+		{"idle_timeout", optional, spelled(standard.IdleTimeout), "end a stream that the backend has sent nothing on for this long, " + span(minAge, maxAge) + "; 0s: off",
+			func(v value, r *Rule) { r.IdleTimeout, _ = v.durationOrOff(minAge, maxAge) }},
 		{"mode", optional, standard.Mode.String(), "enforce, or observe: count and log what would happen, touch nothing",
 			func(v value, r *Rule) { r.Mode, _ = enum(v, Enforce, Observe) }},
 	}
 }
 
-func matchFields() []field[match.Conditions] {
-	return []field[match.Conditions]{
-		{"path", optional, "any", "the path without query and fragment",
-			func(v value, c *match.Conditions) { readObject(v, pathFields(), &c.Path) }},
-		{"methods", optional, "any", "the method is one of these",
-			func(v value, c *match.Conditions) {
-				for _, item := range v.list(1, maxMethods) {
-					method, _ := item.text(wantMethod, isMethod)
-					c.Methods = append(c.Methods, method)
-				}
-			}},
-		{"headers", optional, "any", "each condition holds for the first value of its header",
-			func(v value, c *match.Conditions) {
-				for _, item := range v.list(1, maxHeaders) {
-					var header match.Header
-					readObject(item, headerFields(), &header)
-					c.Headers = append(c.Headers, header)
-				}
-			}},
+// readBucket leaves the default of what an object does not say.
+func readBucket(v value, r *Rule) {
+	switch {
+	case v.kind == object:
+		readObject(v, bucketFields(), &r.TakeoverLimit)
+	case v.kind == boolean && !v.truth:
+		r.TakeoverLimit = policy.TokenBucket{}
+	default:
+		v.fault("found %v, want an object or false", v.node)
 	}
 }
 
-func pathFields() []field[match.Path] {
-	read := func(op match.Op) func(value, *match.Path) {
-		return func(v value, p *match.Path) {
-			path, _ := v.text(wantPath, isPath)
-			*p = match.Path{Op: op, Value: path}
-		}
-	}
-	return []field[match.Path]{
-		{"exact", choice, "", "the whole path", read(match.Exact)},
-		{"prefix", choice, "", "how the path begins", read(match.Prefix)},
-		{"regex", choice, "", "an RE2 expression for the whole path",
-			func(v value, p *match.Path) {
-				regex, ok := v.text("an RE2 expression", notEmpty)
-				if !ok {
-					return
-				}
-				if err := match.CheckRegex(regex); err != nil {
-					v.fault("found %s (%v), want an RE2 expression", quote(regex), err)
-				}
-				*p = match.Path{Op: match.Regex, Value: regex}
-			}},
+func bucketFields() []field[policy.TokenBucket] {
+	standard := defaults().TakeoverLimit
+	return []field[policy.TokenBucket]{
+		{"max_tokens", optional, strconv.Itoa(standard.MaxTokens), sprintf("tokens the bucket holds, one a takeover; 1 to %d", maxTokens),
+			func(v value, b *policy.TokenBucket) { b.MaxTokens, _ = v.integer(1, maxTokens) }},
+		{"tokens_per_fill", optional, strconv.Itoa(standard.TokensPerFill), sprintf("tokens it gets at each fill; 1 to %d", maxTokens),
+			func(v value, b *policy.TokenBucket) { b.TokensPerFill, _ = v.integer(1, maxTokens) }},
+		{"fill_interval", optional, spelled(standard.FillInterval), "time between fills; " + span(minWait, maxWait),
+			func(v value, b *policy.TokenBucket) { b.FillInterval, _ = v.duration(minWait, maxWait) }},
 	}
 }
 
-func headerFields() []field[match.Header] {
-	read := func(op match.Op) func(value, *match.Header) {
-		return func(v value, h *match.Header) {
-			h.Op = op
-			h.Value, _ = v.text("some text", notEmpty)
-		}
-	}
-	return []field[match.Header]{
-		{"name", required, "the name of a header", "in any case; :authority and :scheme are headers too",
-			func(v value, h *match.Header) {
-				name, _ := v.text(wantMatchHeader, isMatchHeader)
-				h.Name = strings.ToLower(name)
-			}},
-		{"exact", choice, "", "the whole value", read(match.Exact)},
-		{"prefix", choice, "", "how the value begins", read(match.Prefix)},
-		{"contains", choice, "", "what the value has anywhere", read(match.Contains)},
-		{"present", choice, "", "true: the header is there; false: it is not",
-			func(v value, h *match.Header) {
-				h.Op = match.Present
-				if there, ok := v.boolean(); ok && !there {
-					h.Op = match.Absent
-				}
-			}},
-	}
-}
-
-func sourceFields() []field[identity.Source] {
-	return []field[identity.Source]{
-		{"header", choice, "", "the first value of this header; :authority, :method, :path and :scheme are headers too",
-			func(v value, s *identity.Source) {
-				name, _ := v.text(wantHeader, isHeader)
-				*s = identity.Source{Kind: identity.Header, Name: strings.ToLower(name)}
-			}},
-		{"cookie", choice, "", "the first cookie of this name",
-			func(v value, s *identity.Source) {
-				name, _ := v.text(wantCookie, isToken)
-				*s = identity.Source{Kind: identity.Cookie, Name: name}
-			}},
-		{"query", choice, "", "the first query parameter of this name",
-			func(v value, s *identity.Source) {
-				name, _ := v.text("the name of a query parameter", notEmpty)
-				*s = identity.Source{Kind: identity.Query, Name: name}
-			}},
-	}
+func bucketText(b policy.TokenBucket) string {
+	return sprintf("%d tokens, %d each %s", b.MaxTokens, b.TokensPerFill, spelled(b.FillInterval))
 }

@@ -1,30 +1,36 @@
 package config
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+)
 
-	"google.golang.org/protobuf/encoding/protowire"
+// The wire types that a Struct has. protobuf-go's protowire reads them too, but brings fmt and os with it.
+const (
+	varintType  = 0
+	fixed64Type = 1
+	bytesType   = 2
 )
 
 // The tags of google/protobuf/struct.proto: field number and wire type.
 const (
-	tagMember = 1<<3 | uint64(protowire.BytesType) // Struct.fields, a map
+	tagMember = 1<<3 | bytesType // Struct.fields, a map
 
-	tagKey   = 1<<3 | uint64(protowire.BytesType) // an entry of that map
-	tagValue = 2<<3 | uint64(protowire.BytesType)
+	tagKey   = 1<<3 | bytesType // an entry of that map
+	tagValue = 2<<3 | bytesType
 
-	tagNull   = 1<<3 | uint64(protowire.VarintType) // Value: one of these
-	tagNumber = 2<<3 | uint64(protowire.Fixed64Type)
-	tagString = 3<<3 | uint64(protowire.BytesType)
-	tagBool   = 4<<3 | uint64(protowire.VarintType)
-	tagStruct = 5<<3 | uint64(protowire.BytesType)
-	tagList   = 6<<3 | uint64(protowire.BytesType)
+	tagNull   = 1<<3 | varintType // Value: one of these
+	tagNumber = 2<<3 | fixed64Type
+	tagString = 3<<3 | bytesType
+	tagBool   = 4<<3 | varintType
+	tagStruct = 5<<3 | bytesType
+	tagList   = 6<<3 | bytesType
 
-	tagItem = 1<<3 | uint64(protowire.BytesType) // ListValue.values
+	tagItem = 1<<3 | bytesType // ListValue.values
 )
 
 // parseStruct reads a google.protobuf.Struct in its binary form, which is what
@@ -106,25 +112,31 @@ func (r *structReader) text(content []byte) string {
 func (r *structReader) fields(data []byte, depth int, f func(tag uint64, content []byte, bits uint64)) {
 	r.bad = r.bad || depth > maxDepth
 	for len(data) > 0 && !r.bad {
-		tag, n := protowire.ConsumeVarint(data)
-		if n < 0 {
+		tag, n := binary.Uvarint(data)
+		if n <= 0 {
 			r.bad = true
 			return
 		}
 		data = data[n:]
 		var content []byte
 		var bits uint64
-		switch protowire.Type(tag & 7) {
-		case protowire.BytesType:
-			content, n = protowire.ConsumeBytes(data)
-		case protowire.VarintType:
-			bits, n = protowire.ConsumeVarint(data)
-		case protowire.Fixed64Type:
-			bits, n = protowire.ConsumeFixed64(data)
+		switch tag & 7 {
+		case bytesType:
+			if bits, n = binary.Uvarint(data); n > 0 && bits <= uint64(len(data)-n) {
+				content, n = data[n:n+int(bits)], n+int(bits)
+			} else {
+				n = 0
+			}
+		case varintType:
+			bits, n = binary.Uvarint(data)
+		case fixed64Type:
+			if n = 0; len(data) >= 8 {
+				bits, n = binary.LittleEndian.Uint64(data), 8
+			}
 		default:
-			n = -1
+			n = 0
 		}
-		if n < 0 {
+		if n <= 0 {
 			r.bad = true
 			return
 		}

@@ -3,14 +3,13 @@ package config
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxDepth bounds how deep objects and lists may nest. The schema needs six.
+// maxDepth bounds how deep objects and lists may nest. The schema needs seven.
 const maxDepth = 16
 
 type kind int
@@ -127,7 +126,7 @@ func (t *tree) node(depth int) (node, error) {
 	switch token.Kind() {
 	case '{', '[':
 		if depth > maxDepth {
-			return node{}, invalidAt(t.data, int(t.InputOffset())-1, fmt.Sprintf("more than %d objects and lists inside each other", maxDepth))
+			return node{}, invalidAt(t.data, int(t.InputOffset())-1, sprintf("more than %d objects and lists inside each other", maxDepth))
 		}
 		if token.Kind() == '{' {
 			return t.object(depth)

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -48,15 +47,34 @@ type field[T any] struct {
 	read     func(v value, into *T)
 }
 
-// readObject reads the members of v in the order of the document.
+// readObject reads the members of v in the order of the document. What does
+// not depend on T is apart: each kind of object would have its own copy, 32 KB
+// in all.
 func readObject[T any](v value, fields []field[T], into *T) {
+	known := make([]entry, len(fields))
+	for i, f := range fields {
+		known[i] = entry{f.name, f.need, f.standard}
+	}
+	v.readMembers(known, func(i int, member value) { fields[i].read(member, into) })
+}
+
+// An entry is a field without its type.
+type entry struct {
+	name     string
+	need     need
+	standard string
+}
+
+// readMembers calls read for each member whose key is known, with the index of
+// its entry.
+func (v value) readMembers(entries []entry, read func(i int, member value)) {
 	if v.kind != object {
 		v.fault("found %v, want an object", v.node)
 		return
 	}
-	known := names(fields)
-	given := make([]bool, len(fields))
-	misspelt := make([]bool, len(fields))
+	known := names(entries)
+	given := make([]bool, len(entries))
+	misspelt := make([]bool, len(entries))
 	strangers := false
 	for _, m := range v.members {
 		i := slices.Index(known, m.key)
@@ -70,21 +88,21 @@ func readObject[T any](v value, fields []field[T], into *T) {
 			v.member(m.key, m.value).fault("given more than once")
 		default:
 			given[i] = true
-			fields[i].read(v.member(m.key, m.value), into)
+			read(i, v.member(m.key, m.value))
 		}
 	}
 
 	var chosen, choosable []string
-	for i, f := range fields {
-		switch f.need {
+	for i, e := range entries {
+		switch e.need {
 		case required:
 			if !given[i] && !misspelt[i] {
-				v.member(f.name, node{}).fault("missing, want %s", f.standard)
+				v.member(e.name, node{}).fault("missing, want %s", e.standard)
 			}
 		case choice:
-			choosable = append(choosable, f.name)
+			choosable = append(choosable, e.name)
 			if given[i] {
-				chosen = append(chosen, f.name)
+				chosen = append(chosen, e.name)
 			}
 		}
 	}
@@ -97,10 +115,10 @@ func readObject[T any](v value, fields []field[T], into *T) {
 	}
 }
 
-func names[T any](fields []field[T]) []string {
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.name
+func names(entries []entry) []string {
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.name
 	}
 	return names
 }
@@ -141,7 +159,7 @@ func (v value) list(least, most int) []value {
 	}
 	items := make([]value, min(len(v.items), most))
 	for i := range items {
-		items[i] = value{node: v.items[i], path: fmt.Sprintf("%s[%d]", v.path, i), faults: v.faults}
+		items[i] = value{node: v.items[i], path: v.path + "[" + strconv.Itoa(i) + "]", faults: v.faults}
 	}
 	return items
 }
@@ -183,7 +201,7 @@ func (v value) boolean() (truth, ok bool) {
 }
 
 // enum returns the one of all whose String is the text of v.
-func enum[E fmt.Stringer](v value, all ...E) (e E, ok bool) {
+func enum[E interface{ String() string }](v value, all ...E) (e E, ok bool) {
 	words := make([]string, len(all))
 	for i := range all {
 		words[i] = all[i].String()

@@ -13,6 +13,10 @@ const (
 	wantHeader      = `the name of a header, as "x-client-id"`
 	wantMatchHeader = `the name of a header, as "accept"; path and method have fields of their own`
 	wantCookie      = `the name of a cookie, as "session"`
+	wantClaim       = `the name of a claim, as "sub"`
+	wantMetadataKey = `the payload_in_metadata of jwt_authn`
+	wantPart        = `a part of the way to a property, as "connection"`
+	wantAdminPath   = `"" or a path as "/streamlatch" without query, fragment, "%", spaces and a "/" at the end`
 )
 
 func isName(s string) bool {
@@ -27,6 +31,17 @@ func notEmpty(s string) bool { return s != "" }
 func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") && !strings.ContainsAny(s, "?#")
 }
+
+// isAdminPath reports whether s is empty or a path that requests can have as it
+// stands: no other spelling of it is looked for.
+func isAdminPath(s string) bool {
+	return s == "" || isPath(s) && !strings.HasSuffix(s, "/") &&
+		all(s, func(c byte) bool { return c > ' ' && c != '%' && c != 0x7f })
+}
+
+// isPart reports whether s can stand in the path of a property, of which claims
+// are some. Envoy takes it as one string, with zero bytes between the parts.
+func isPart(s string) bool { return s != "" && strings.IndexByte(s, 0) < 0 }
 
 func isMethod(s string) bool {
 	return isToken(s) && !strings.ContainsFunc(s, func(r rune) bool { return 'a' <= r && r <= 'z' })

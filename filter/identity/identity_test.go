@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -19,10 +20,24 @@ func (r request) Header(name string) (string, bool) {
 	return value, ok
 }
 
+// Property returns what the request has under the path, as property spells it.
+func (r request) Property(path ...string) (string, bool) {
+	value, ok := r[property(path...)]
+	return value, ok
+}
+
+// property spells a path as no header is spelled.
+func property(path ...string) string { return "property " + strings.Join(path, ".") }
+
 // one reads a key of one source; ok is false if it is missing.
 func one(t testing.TB, kind identity.Kind, name string, req request) (value string, ok bool) {
 	t.Helper()
-	key, ok := identity.Sources{{Kind: kind, Name: name}}.Append(nil, req)
+	return only(t, identity.Source{Kind: kind, Name: name}, req)
+}
+
+func only(t testing.TB, source identity.Source, req request) (value string, ok bool) {
+	t.Helper()
+	key, ok := identity.Sources{source}.Append(nil, req)
 	if !ok {
 		if len(key) != 0 {
 			t.Fatalf("missing, and yet the key is %q", key)
@@ -143,14 +158,39 @@ func TestQuery(t *testing.T) {
 	t.Run("no path", func(t *testing.T) { check(t, identity.Query, "tab", request{}, missing) })
 }
 
+func TestProperty(t *testing.T) {
+	for _, test := range []struct {
+		about string
+		req   request
+		want  string
+	}{
+		{"text", request{property("connection", "uri_san"): "spiffe://a/b"}, "spiffe://a/b"},
+		{"bytes as they are", request{property("connection", "uri_san"): "\x00\xff"}, "\x00\xff"},
+		{"not there", request{property("connection"): "x", property("uri_san"): "x", "uri_san": "x"}, missing},
+		{"empty", request{property("connection", "uri_san"): ""}, missing},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			checkSource(t, identity.Source{Kind: identity.Property, Path: []string{"connection", "uri_san"}}, test.req, test.want)
+		})
+	}
+	t.Run("no path", func(t *testing.T) {
+		checkSource(t, identity.Source{Kind: identity.Property, Name: "id"}, request{"id": "x", property("id"): "x"}, missing)
+	})
+}
+
 func check(t *testing.T, kind identity.Kind, name string, req request, want string) {
 	t.Helper()
-	got, ok := one(t, kind, name, req)
+	checkSource(t, identity.Source{Kind: kind, Name: name}, req, want)
+}
+
+func checkSource(t *testing.T, source identity.Source, req request, want string) {
+	t.Helper()
+	got, ok := only(t, source, req)
 	if !ok {
 		got = missing
 	}
 	if got != want {
-		t.Errorf("%v %q of %q: got %q, want %q", kind, name, req, got, want)
+		t.Errorf("%v %q %q of %q: got %q, want %q", source.Kind, source.Name, source.Path, req, got, want)
 	}
 }
 
@@ -159,15 +199,23 @@ func TestKeyOfSeveralSources(t *testing.T) {
 		{Kind: identity.Header, Name: "x-user"},
 		{Kind: identity.Cookie, Name: "sid"},
 		{Kind: identity.Query, Name: "tab"},
+		{Kind: identity.JWTClaim, Name: "payload", Path: []string{"sub"}},
+		{Kind: identity.Property, Path: []string{"connection", "requested_server_name"}},
+		{Kind: identity.SourceAddress},
 	}
-	req := request{"x-user": "ann", "cookie": "sid=s1", ":path": "/e?tab=%31"}
+	req := request{
+		"x-user": "ann", "cookie": "sid=s1", ":path": "/e?tab=%31",
+		property("metadata"):                            verified(object{"sub": 7.0}),
+		property("connection", "requested_server_name"): "a.example",
+		property("source", "address"):                   "10.0.0.1:443",
+	}
 
 	key, ok := sources.Append([]byte("rule:"), req)
-	if want := "rule:\x03ann\x02s1\x011"; !ok || string(key) != want {
+	if want := "rule:\x03ann\x02s1\x011\x017\x09a.example\x0810.0.0.1"; !ok || string(key) != want {
 		t.Errorf("got %q, %v, want %q", key, ok, want)
 	}
 	for name := range req {
-		lacking := request{"x-user": "ann", "cookie": "sid=s1", ":path": "/e?tab=%31"}
+		lacking := maps.Clone(req)
 		delete(lacking, name)
 		if key, ok := sources.Append([]byte("rule:"), lacking); ok || string(key) != "rule:" {
 			t.Errorf("without %s: got %q, %v, want what was there and false", name, key, ok)
@@ -213,18 +261,47 @@ func TestKeyIsInjective(t *testing.T) {
 	})
 }
 
-// A cookie header or path is fetched once, however many sources read it.
-func TestSharedHeadersAreReadOnce(t *testing.T) {
-	req := &counting{request: request{"cookie": "a=1; b=2", ":path": "/?c=3&d=4"}, reads: map[string]int{}}
+// What several sources share is fetched once, and what none needs not at all.
+func TestSharedValuesAreReadOnce(t *testing.T) {
+	req := &counting{
+		request: request{"cookie": "a=1; b=2", ":path": "/?c=3&d=4", property("metadata"): verified(object{"e": "5", "f": "6"})},
+		reads:   map[string]int{},
+	}
 	sources := identity.Sources{
-		{Kind: identity.Cookie, Name: "a"}, {Kind: identity.Query, Name: "c"},
-		{Kind: identity.Cookie, Name: "b"}, {Kind: identity.Query, Name: "d"},
+		{Kind: identity.Cookie, Name: "a"}, {Kind: identity.Query, Name: "c"}, {Kind: identity.JWTClaim, Name: "payload", Path: []string{"e"}},
+		{Kind: identity.Cookie, Name: "b"}, {Kind: identity.Query, Name: "d"}, {Kind: identity.JWTClaim, Name: "payload", Path: []string{"f"}},
 	}
 	if _, ok := sources.Append(nil, req); !ok {
 		t.Fatal("no key")
 	}
-	if req.reads["cookie"] != 1 || req.reads[":path"] != 1 {
-		t.Errorf("reads %v, want one each", req.reads)
+	if want := map[string]int{"cookie": 1, ":path": 1, property("metadata"): 1}; !maps.Equal(req.reads, want) {
+		t.Errorf("reads %v, want %v", req.reads, want)
+	}
+}
+
+// Who is verified is not who claims to be: of what a client sends, nothing is
+// read in the place of what Envoy says.
+func TestVerifiedSourcesReadNoHeader(t *testing.T) {
+	req := &counting{
+		request: request{
+			"x-forwarded-for": "10.0.0.1", "authorization": "Bearer e30.eyJzdWIiOiJhbm4ifQ.", "cookie": "sub=ann", ":path": "/?sub=ann",
+			"sub": "ann", "metadata": "ann", "source": "10.0.0.1:1", "address": "10.0.0.1:1", "payload": "ann",
+		},
+		reads: map[string]int{},
+	}
+	for _, source := range []identity.Source{
+		{Kind: identity.JWTClaim, Name: "payload", Path: []string{"sub"}},
+		{Kind: identity.Property, Path: []string{"sub"}},
+		{Kind: identity.SourceAddress},
+	} {
+		if key, ok := (identity.Sources{source}).Append(nil, req); ok {
+			t.Errorf("%v: got %q, want no key", source.Kind, key)
+		}
+	}
+	for name := range req.reads {
+		if !strings.HasPrefix(name, property("")) {
+			t.Errorf("header %q was read", name)
+		}
 	}
 }
 
@@ -238,9 +315,15 @@ func (c *counting) Header(name string) (string, bool) {
 	return c.request.Header(name)
 }
 
+func (c *counting) Property(path ...string) (string, bool) {
+	c.reads[property(path...)]++
+	return c.request.Property(path...)
+}
+
 func TestKindString(t *testing.T) {
 	for kind, want := range map[identity.Kind]string{
-		identity.Header: "header", identity.Cookie: "cookie", identity.Query: "query", 0: "Kind(0)",
+		identity.Header: "header", identity.Cookie: "cookie", identity.Query: "query",
+		identity.JWTClaim: "jwt_claim", identity.Property: "property", identity.SourceAddress: "source_address", 0: "Kind(0)",
 	} {
 		if got := kind.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)

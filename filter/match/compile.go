@@ -2,10 +2,10 @@ package match
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,7 +23,7 @@ func New(rules []Conditions) (*Set, error) {
 	for i, rule := range rules {
 		tests, err := set.tests(rule)
 		if err != nil {
-			return nil, fmt.Errorf("rule %d: %w", i, err)
+			return nil, errors.New("rule " + strconv.Itoa(i) + ": " + err.Error())
 		}
 		slices.SortStableFunc(tests, func(a, b test) int {
 			return rank(set.headers[a.header] == gate) - rank(set.headers[b.header] == gate)
@@ -112,11 +112,11 @@ func (s *Set) tests(rule Conditions) ([]test, error) {
 		case Regex:
 			regex, err := compile(t.value)
 			if err != nil {
-				return nil, fmt.Errorf("path regex %q: %w", t.value, err)
+				return nil, errors.New("path regex " + strconv.Quote(t.value) + ": " + err.Error())
 			}
 			t.regex = regex
 		default:
-			return nil, fmt.Errorf("path: op %v, want exact, prefix or regex", t.op)
+			return nil, errors.New("path: op " + t.op.String() + ", want exact, prefix or regex")
 		}
 		tests = append(tests, t)
 	}
@@ -127,11 +127,11 @@ func (s *Set) tests(rule Conditions) ([]test, error) {
 		switch h.Op {
 		case Exact, Prefix, Contains, Present, Absent:
 		default:
-			return nil, fmt.Errorf("header %d: op %v, want exact, prefix, contains, present or absent", i, h.Op)
+			return nil, errors.New("header " + strconv.Itoa(i) + ": op " + h.Op.String() + ", want exact, prefix, contains, present or absent")
 		}
 		name := strings.ToLower(h.Name)
 		if name == "" || name == pathHeader || name == methodHeader {
-			return nil, fmt.Errorf("header %d: name %q, want a header other than path and method", i, h.Name)
+			return nil, errors.New("header " + strconv.Itoa(i) + ": name " + strconv.Quote(h.Name) + ", want a header other than path and method")
 		}
 		tests = append(tests, test{header: s.header(name), op: h.Op, value: h.Value})
 	}
@@ -154,13 +154,18 @@ func CheckRegex(expr string) error {
 	return err
 }
 
-// compile anchors expr at both ends. It does so on the parsed form, since text
-// put around an expression can change what it means: "a|b", `\Qa`, "a)(b".
+// compile anchors expr at both ends. What is put around an expression that is
+// none by itself could make it one ("a)(b"), so it is parsed alone first; and
+// an open quotation (`\Qa`), which would quote the end of the anchor, is closed.
+// The parsed form could be anchored too, but its String is 50 KB of code.
 func compile(expr string) (*regexp.Regexp, error) {
-	parsed, err := syntax.Parse(expr, syntax.Perl)
+	_, err := syntax.Parse(expr, syntax.Perl)
 	if err == nil {
+		if quotes(expr) {
+			expr += `\E`
+		}
 		var regex *regexp.Regexp
-		if regex, err = regexp.Compile(`\A(?:` + parsed.String() + `)\z`); err == nil {
+		if regex, err = regexp.Compile(`\A(?:` + expr + `)\z`); err == nil {
 			return regex, nil
 		}
 	}
@@ -169,6 +174,21 @@ func compile(expr string) (*regexp.Regexp, error) {
 		return nil, errors.New(bad.Code.String())
 	}
 	return nil, err
+}
+
+// quotes says whether a valid expression ends inside a quotation.
+func quotes(expr string) bool {
+	for {
+		_, escaped, ok := strings.Cut(expr, `\`)
+		if !ok || escaped == "" {
+			return false
+		}
+		if escaped[0] != 'Q' {
+			expr = escaped[1:]
+		} else if _, expr, ok = strings.Cut(escaped, `\E`); !ok {
+			return true
+		}
+	}
 }
 
 // withoutQuery cuts path where a route of Envoy does (Http::PathUtil in

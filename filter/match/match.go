@@ -9,7 +9,7 @@
 // no rule by it is done after one read.
 package match
 
-import "fmt"
+import "strconv"
 
 // Request is the part of a request that conditions read.
 type Request interface {
@@ -57,7 +57,7 @@ func (o Op) String() string {
 	case oneOf:
 		return "oneOf"
 	}
-	return fmt.Sprintf("Op(%d)", int(o))
+	return "Op(" + strconv.Itoa(int(o)) + ")"
 }
 
 // Conditions are what a rule wants of a request. All must hold; none at all

@@ -130,6 +130,7 @@ func everyRuleHasPath(rules []match.Conditions) bool {
 func FuzzRegexMatchesTheWholePath(f *testing.F) {
 	f.Add(`a|b`, "ab")
 	f.Add(`\Qa`, "a")
+	f.Add(`\\Qa\Qb\E\Q\`, `\Qab\`)
 	f.Add(`(?i)a(?-i)b$|^c`, "Ab")
 	f.Add(`(?m)^a$`, "a\nb")
 	f.Add(`a)(?:b`, "ab")

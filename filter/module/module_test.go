@@ -2,7 +2,6 @@ package module
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
@@ -34,14 +33,14 @@ func TestBuildExportsWhatTheFilterUses(t *testing.T) {
 	}
 	want := []string{
 		"_initialize",
-		"proxy_abi_version_0_2_0",
+		"proxy_abi_version_0_2_1",
 		"proxy_on_configure",
 		"proxy_on_context_create",
 		"proxy_on_delete",
-		"proxy_on_log",
 		"proxy_on_memory_allocate",
 		"proxy_on_queue_ready",
 		"proxy_on_request_headers",
+		"proxy_on_response_body",
 		"proxy_on_response_headers",
 		"proxy_on_tick",
 		"proxy_on_vm_start",
@@ -59,46 +58,26 @@ func TestBuildExportsWhatTheFilterUses(t *testing.T) {
 	}
 }
 
-// twoExports exports a memory as "m" and a function as "f".
-const twoExports = "\x00asm\x01\x00\x00\x00" +
-	"\x01\x04\x01\x60\x00\x00" + // one type: no parameters, no result
-	"\x03\x02\x01\x00" + // one function
-	"\x05\x03\x01\x00\x01" + // one memory
-	"\x07\x09\x02\x01m\x02\x00\x01f\x00\x00" + // two exports
-	"\x0a\x04\x01\x02\x00\x0b" // one empty body
-
-func TestTrimExports(t *testing.T) {
-	if got := exports(t, []byte(twoExports)); !slices.Equal(got, []string{"f"}) {
-		t.Fatalf("the test's own module exports %q", got)
-	}
-	trimmed, err := TrimExports([]byte(twoExports), []string{"f"})
+// What every worker of every Envoy has to load, and hold, must stay small.
+func TestSize(t *testing.T) {
+	const limit = 3_500_000
+	wasm, err := Build(t.Context(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Replace(twoExports, "\x07\x09\x02\x01m\x02\x00\x01f\x00\x00", "\x07\x05\x01\x01m\x02\x00", 1)
-	if string(trimmed) != want {
-		t.Errorf("trimmed module\n got %q\nwant %q", trimmed, want)
+	if len(wasm) >= limit {
+		t.Errorf("the module has %d bytes, want fewer than %d", len(wasm), limit)
 	}
 }
 
-func TestTrimExportsErrors(t *testing.T) {
-	for _, c := range []struct {
-		name, wasm string
-		names      []string
-		want       string
-	}{
-		{"an outgrown list", twoExports, []string{"f", "g"}, `not exported, so not to be taken out: ["g"]`},
-		{"no exports at all", twoExports[:8], []string{"f"}, `not exported, so not to be taken out: ["f"]`},
-		{"not wasm", "\x7fELF", nil, "not a WebAssembly module"},
-		{"cut short", twoExports[:len(twoExports)-3], nil, "module is cut short"},
-		{"a section longer than the file", twoExports[:8] + "\x01\xff\xff\xff\xff\x7f", nil, "module is cut short"},
-		{"exports that lie about their number", twoExports[:8] + "\x07\x01\x09", nil, "module is cut short"},
+func TestNotWasm(t *testing.T) {
+	for wasm, want := range map[string]string{
+		"\x7fELF":                     "not a WebAssembly module",
+		"\x00asm\x01\x00\x00\x00\x01": "module is cut short",
+		"\x00asm\x01\x00\x00\x00\x01\xff\xff\xff": "module is cut short",
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := TrimExports([]byte(c.wasm), c.names)
-			if err == nil || err.Error() != c.want {
-				t.Errorf("error %v, want %s", err, c.want)
-			}
-		})
+		if _, err := ShrinkFindFunc([]byte(wasm)); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", wasm, err, want)
+		}
 	}
 }

@@ -1,9 +1,37 @@
 package module
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 )
+
+const dataSection = 11
+
+// rewriteSection returns wasm with the content of a section replaced by what rewrite makes of it.
+func rewriteSection(wasm []byte, section byte, rewrite func(content []byte) ([]byte, error)) ([]byte, error) {
+	var header = []byte("\x00asm\x01\x00\x00\x00")
+	if !bytes.HasPrefix(wasm, header) {
+		return nil, errors.New("not a WebAssembly module")
+	}
+	out := slices.Clone(header)
+	r := reader{rest: wasm[len(header):]}
+	for len(r.rest) > 0 && r.err == nil {
+		id := r.byte()
+		content := r.bytes(r.uint())
+		if r.err == nil && id == section {
+			var err error
+			if content, err = rewrite(content); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, id)
+		out = appendUint(out, uint32(len(content)))
+		out = append(out, content...)
+	}
+	return out, r.err
+}
 
 // reader reads the binary format of WebAssembly; after an error it returns zeros.
 type reader struct {

@@ -3,9 +3,7 @@ package plugin
 import (
 	"errors"
 
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
-
+	"github.com/streamlatch/streamlatch/filter/proxywasm"
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
@@ -37,28 +35,32 @@ func (sharedQueues) Dequeue(token uint32) ([]byte, error) {
 	return message, translate(err)
 }
 
-// translate turns the SDK's errors into those that the registry's interfaces name.
+// translate turns the host's errors into those that the registry's interfaces name.
 func translate(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, types.ErrorStatusNotFound):
+	case errors.Is(err, proxywasm.NotFound):
 		return registry.ErrNotFound
-	case errors.Is(err, types.ErrorStatusCasMismatch):
+	case errors.Is(err, proxywasm.CasMismatch):
 		return registry.ErrCasMismatch
-	case errors.Is(err, types.ErrorStatusEmpty):
+	case errors.Is(err, proxywasm.Empty):
 		return registry.ErrEmpty
 	}
 	return err
 }
 
-// requestHeaders reads the request's headers; only in the request callbacks.
+// requestHeaders reads the request's headers, and what Envoy knows of the stream; only in the request callbacks.
 type requestHeaders struct{}
 
 // Header returns the first value of a header. An empty value and none are two things.
 func (requestHeaders) Header(name string) (string, bool) {
-	value, err := proxywasm.GetHttpRequestHeader(name)
-	return value, err == nil
+	return proxywasm.RequestHeader(name)
+}
+
+// Property returns what Envoy has for an attribute of the stream, as proxy-wasm serializes it.
+func (requestHeaders) Property(path ...string) (string, bool) {
+	return proxywasm.Property(path...)
 }
 
 // responseHeaders reads the response's headers; only in the response callbacks.
@@ -66,6 +68,5 @@ type responseHeaders struct{}
 
 // Header returns the first value of a header.
 func (responseHeaders) Header(name string) (string, bool) {
-	value, err := proxywasm.GetHttpResponseHeader(name)
-	return value, err == nil
+	return proxywasm.ResponseHeader(name)
 }

@@ -3,8 +3,7 @@ package plugin
 import (
 	"hash/fnv"
 
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
+	"github.com/streamlatch/streamlatch/filter/proxywasm"
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 

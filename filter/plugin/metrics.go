@@ -1,44 +1,56 @@
 package plugin
 
 import (
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/proxywasm"
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
 // ruleMetrics are the metrics of one rule, streamlatch.<rule>.<name>. Envoy adds up what all workers report.
 type ruleMetrics struct {
-	opened        proxywasm.MetricCounter
-	superseded    proxywasm.MetricCounter
-	released      proxywasm.MetricCounter
-	noKey         proxywasm.MetricCounter
-	active        proxywasm.MetricGauge
-	supersededAge proxywasm.MetricHistogram
-	duration      proxywasm.MetricHistogram
+	opened        proxywasm.Counter
+	superseded    proxywasm.Counter
+	released      proxywasm.Counter
+	dismissed     proxywasm.Counter
+	expired       proxywasm.Counter
+	idle          proxywasm.Counter
+	noKey         proxywasm.Counter
+	refused       map[policy.Refusal]proxywasm.Counter
+	active        proxywasm.Gauge
+	supersededAge proxywasm.Histogram
+	duration      proxywasm.Histogram
 }
 
 func defineRuleMetrics(rule string) ruleMetrics {
 	prefix := metricPrefix + rule + "."
+	refused := map[policy.Refusal]proxywasm.Counter{}
+	for _, why := range policy.Refusals {
+		refused[why] = proxywasm.DefineCounter(prefix + "refused_" + why.String())
+	}
 	return ruleMetrics{
-		opened:        proxywasm.DefineCounterMetric(prefix + "opened"),
-		superseded:    proxywasm.DefineCounterMetric(prefix + "superseded"),
-		released:      proxywasm.DefineCounterMetric(prefix + "released"),
-		noKey:         proxywasm.DefineCounterMetric(prefix + "no_key"),
+		opened:        proxywasm.DefineCounter(prefix + "opened"),
+		superseded:    proxywasm.DefineCounter(prefix + "superseded"),
+		released:      proxywasm.DefineCounter(prefix + "released"),
+		dismissed:     proxywasm.DefineCounter(prefix + "dismissed"),
+		expired:       proxywasm.DefineCounter(prefix + "expired"),
+		idle:          proxywasm.DefineCounter(prefix + "idle"),
+		refused:       refused,
+		noKey:         proxywasm.DefineCounter(prefix + "no_key"),
 		active:        defineActive(rule),
-		supersededAge: proxywasm.DefineHistogramMetric(prefix + "superseded_age_ms"),
-		duration:      proxywasm.DefineHistogramMetric(prefix + "duration_ms"),
+		supersededAge: proxywasm.DefineHistogram(prefix + "superseded_age_ms"),
+		duration:      proxywasm.DefineHistogram(prefix + "duration_ms"),
 	}
 }
 
 const metricPrefix = "streamlatch."
 
 // eventCounters count what the registry reports, per Envoy and not per rule.
-type eventCounters map[registry.Event]proxywasm.MetricCounter
+type eventCounters map[registry.Event]proxywasm.Counter
 
 func defineEventCounters() eventCounters {
 	counters := eventCounters{}
 	for _, e := range []registry.Event{registry.Contended, registry.Malformed, registry.Swept, registry.LostWakeup} {
-		counters[e] = proxywasm.DefineCounterMetric(metricPrefix + e.String())
+		counters[e] = proxywasm.DefineCounter(metricPrefix + e.String())
 	}
 	return counters
 }
@@ -48,28 +60,40 @@ func defineEventCounters() eventCounters {
 // not have, but an earlier one or another listener's.
 func (p *plugin) Active(id registry.RuleID, delta int) {
 	if r := p.ids[id]; r != nil {
-		r.metrics.active.Add(int64(delta))
+		r.metrics.active.Add(delta)
 		return
 	}
 	gauge, known := p.others[id]
 	if !known {
-		name, err := p.worker.RuleName(id)
+		rules, err := p.worker.Rules()
 		if err != nil {
 			p.warn(err)
 			return
 		}
+		if rules[id] == "" { // a name that was malformed, or one too many
+			return
+		}
+		gauge = p.active(id, rules[id])
+	}
+	gauge.Add(delta)
+}
+
+// active returns the gauge of a rule of any configuration.
+func (p *plugin) active(id registry.RuleID, name string) proxywasm.Gauge {
+	gauge, known := p.others[id]
+	if !known {
 		gauge = defineActive(name)
 		p.others[id] = gauge
 	}
-	gauge.Add(int64(delta))
+	return gauge
 }
 
 // defineActive returns the gauge of a rule's streams in the registry.
-func defineActive(rule string) proxywasm.MetricGauge {
-	return proxywasm.DefineGaugeMetric(metricPrefix + rule + ".active")
+func defineActive(rule string) proxywasm.Gauge {
+	return proxywasm.DefineGauge(metricPrefix + rule + ".active")
 }
 
 // Count implements [registry.Meter].
 func (p *plugin) Count(event registry.Event, n int) {
-	p.counts[event].Increment(uint64(n))
+	p.counts[event].Add(n)
 }

@@ -46,7 +46,7 @@ func BenchmarkTick(b *testing.B) {
 			w := newWorld()
 			w.envoy.onWrite = nil
 			worker := w.thread()
-			if err := worker.Join(); err != nil {
+			if err := worker.Join(0); err != nil {
 				b.Fatal(err)
 			}
 			for i := range live {

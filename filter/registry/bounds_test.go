@@ -84,11 +84,11 @@ func TestWakeIsBounded(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
-	if err := b.Join(); err != nil {
+	if err := b.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	for range readPerCall {
-		if err := b.port.Enqueue(a.queue, Message{}.Append(nil)); err != nil {
+		if err := b.port.Enqueue(a.queue, Message{Kind: Yield}.Append(nil)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,15 +98,15 @@ func TestWakeIsBounded(t *testing.T) {
 		if reads++; reads > 2*readPerCall {
 			return errBroken
 		}
-		return b.port.Enqueue(a.queue, Message{}.Append(nil))
+		return b.port.Enqueue(a.queue, Message{Kind: Yield}.Append(nil))
 	}
 	for range 2 {
-		ends, err := a.Wake(a.queue)
+		ends, err := a.Wake(w.now, a.queue)
 		if err != nil {
 			t.Fatalf("wake: %v", err)
 		}
 		a.port.before = nil
-		a.end(ends, told)
+		a.end(ends)
 	}
 	expect(t, told, first)
 }
@@ -114,12 +114,12 @@ func TestWakeIsBounded(t *testing.T) {
 // TestEndsAreBounded: a worker that stalled finds thousands of its streams superseded at once. It is told to end them
 // in batches, by its wake-ups or, if these were lost, by its ticks, and forgets none.
 func TestEndsAreBounded(t *testing.T) {
-	const streams = 2*endsPerCall + 10
+	const streams = 2*EndsPerCall + 10
 	for name, next := range map[string]func(*thread) ([]*Stream, error){
-		"by wake-ups": func(a *thread) ([]*Stream, error) { return a.Wake(a.queue) },
+		"by wake-ups": func(a *thread) ([]*Stream, error) { return a.Wake(a.world.now, a.queue) },
 		"by ticks": func(a *thread) ([]*Stream, error) {
 			found, err := a.Tick(a.world.now)
-			return append(found.Superseded, found.Lost...), err
+			return found.End, err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestEndsAreBounded(t *testing.T) {
 				}
 				batches = append(batches, len(ends))
 			}
-			if want := []int{endsPerCall, endsPerCall, 10}; !slices.Equal(batches, want) {
+			if want := []int{EndsPerCall, EndsPerCall, 10}; !slices.Equal(batches, want) {
 				t.Errorf("ended in batches of %d, want %d", batches, want)
 			}
 		})
@@ -161,7 +161,7 @@ func (s countingStore) Set(key string, _ []byte, _ uint32) error {
 func TestKeysAreBounded(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
-	if err := a.Join(); err != nil {
+	if err := a.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	keys := countingStore{}

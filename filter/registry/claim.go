@@ -8,91 +8,156 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Claim registers s, which has just opened, as its client's newest stream, tells the owners of those that have to
-// yield to it, and returns these, oldest first. The worker must have joined once. now is in Unix milliseconds. A second
-// Claim of the same stream does nothing.
+// Peek says what Claim would do with s now, and does nothing. The worker must have joined once. now is in Unix
+// milliseconds.
+func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
+	w.now = now
+	if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {
+		return policy.Verdict{}, err
+	}
+	client := w.bucket.client(s.Client)
+	client.Streams, _ = w.withoutOrphans(client.Streams)
+	newcomer := policy.Stream{Claim: w.bucket.Claims + 1, Owner: w.owner, Context: s.Context, ClaimedAt: now, Instance: s.Instance}
+	verdict := policy.Decide(client, newcomer, s.Limits, false, now)
+	if w.maxTotal > 0 && verdict.Refusal == 0 && len(verdict.Next.Streams) > len(client.Streams) {
+		others, err := w.othersTotal()
+		if err != nil {
+			return policy.Verdict{}, err
+		}
+		if others+w.registered >= w.maxTotal {
+			verdict = policy.Decide(client, newcomer, s.Limits, true, now)
+		}
+	}
+	return verdict, nil
+}
+
+// Claim registers s, which opens, as its client's newest stream, and tells the owners of those that yield to it; the
+// verdict names them. If it refuses s, nothing has changed, and s is not the worker's. The worker must have joined
+// once. now is in Unix milliseconds. A second Claim of the same stream does nothing.
 //
 // An error says that s is not in the registry yet: [ErrContended], or the store's own. The stream may live all the
-// same; the worker's tick finishes the claim.
-func (w *Worker) Claim(now int64, s *Stream) (yielding []policy.Stream, err error) {
+// same; the worker's tick finishes the claim. Or it is refused for that: then it must be released at once.
+func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 	if s.state != unclaimed {
-		return nil, nil
+		return policy.Verdict{}, nil
+	}
+	w.now = now
+	var verdict policy.Verdict
+	// A worker that was swept may not have got a new slot yet, and without one there is no name to register s under.
+	err := w.Join(now)
+	if err == nil {
+		verdict, err = w.register(s)
+	}
+	if verdict.Refusal != 0 {
+		return verdict, nil
 	}
 	s.state = live
 	s.index = len(w.streams)
 	w.streams = append(w.streams, s)
 	w.byContext[s.Context] = s
-
-	var verdict policy.Verdict
-	// A worker that was swept may not have got a new slot yet, and without one there is no name to register s under.
-	if err = w.Join(); err == nil {
-		verdict, err = w.register(now, s)
-	}
 	if err != nil {
 		w.later(s)
-		return nil, err
-	}
-	return verdict.Superseded, nil
-}
-
-// register puts s into its client's entry, under the next claim number or under the one it has, and sends the
-// messages that follow.
-func (w *Worker) register(now int64, s *Stream) (policy.Verdict, error) {
-	mine := policy.Stream{Claim: s.as.Claim, Owner: w.owner, Context: s.Context, ClaimedAt: s.as.ClaimedAt}
-	if s.as.Claim == 0 {
-		mine.ClaimedAt = now
-	}
-	var verdict policy.Verdict
-	var had, orphans int
-	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
-		if s.as.Claim == 0 {
-			mine.Claim = b.Claims + 1
-		}
-		b.Claims = max(b.Claims, mine.Claim)
-		var streams []policy.Stream
-		if at, found := b.find(s.Client); found {
-			streams = b.Entries[at].Streams
-		}
-		had = len(streams)
-		streams = slices.DeleteFunc(streams, func(r policy.Stream) bool { return s.as.Claim != 0 && r.Is(s.as) })
-		streams, orphans = w.withoutOrphans(streams)
-		verdict = policy.Decide(streams, mine, s.Limits)
-		b.put(s.Client, s.Rule, verdict.Next)
-		return true
-	})
-	if err != nil {
 		return policy.Verdict{}, err
 	}
-	w.count(Swept, orphans)
-	if delta := len(verdict.Next) - had; delta != 0 {
-		w.meter.Active(s.Rule, delta)
-	}
-	if verdict.Admitted {
-		s.as = mine
-	} else {
-		s.state = superseded // its own owner need not be told
-	}
-	w.tell(now, slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), s.Enforce)
 	return verdict, nil
 }
 
-// tell sends one message to the owner of each superseded stream. A message that cannot be sent is not tried again:
-// its stream finds itself out of the registry on its owner's tick.
-func (w *Worker) tell(now int64, streams []policy.Stream, enforce bool) {
+// register puts s into its client's entry, under the next claim number or under the one it has, and sends the
+// messages that follow. A stream that returns may find that it has to yield itself: it is out then.
+func (w *Worker) register(s *Stream) (policy.Verdict, error) {
+	mine := policy.Stream{Claim: s.as.Claim, Owner: w.owner, Context: s.Context, ClaimedAt: s.as.ClaimedAt, Instance: s.Instance}
+	returns := s.as.Claim != 0
+	if !returns {
+		mine.ClaimedAt = w.now
+	}
+	var verdict policy.Verdict
+	var had, orphans int
+	var room room
+	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
+		client := b.client(s.Client)
+		had = len(client.Streams)
+		if returns { // its old name is not an orphan, but its own
+			client.Streams = slices.DeleteFunc(client.Streams, s.as.Is)
+		}
+		client.Streams, orphans = w.withoutOrphans(client.Streams)
+		if returns {
+			b.Claims = max(b.Claims, mine.Claim)
+			verdict = policy.Return(client, mine, s.Limits)
+		} else {
+			mine.Claim = b.Claims + 1
+			verdict = policy.Decide(client, mine, s.Limits, false, w.now)
+			if verdict.Refusal == 0 && w.maxTotal > 0 {
+				room.reserve(w)
+				if adds := len(verdict.Next.Streams) > len(client.Streams); adds && room.over(w) {
+					verdict = policy.Decide(client, mine, s.Limits, true, w.now)
+				}
+			}
+			if verdict.Refusal != 0 || room.err != nil {
+				return false
+			}
+			b.Claims = mine.Claim
+		}
+		b.put(s.Client, s.Rule, verdict.Next)
+		return true
+	})
+	if err = errors.Join(err, room.err); err != nil || verdict.Refusal != 0 {
+		return verdict, errors.Join(err, room.giveBack(w))
+	}
+	w.count(Swept, orphans)
+	if delta := len(verdict.Next.Streams) - had; delta != 0 {
+		w.meter.Active(s.Rule, delta)
+	}
+	if slices.ContainsFunc(verdict.Superseded, mine.Is) {
+		w.drop(s, BySuccessor) // its own owner need not be told
+	} else {
+		s.as = mine
+		if !returns {
+			w.registered++
+		}
+	}
+	kind := Noted
+	if s.Enforce {
+		kind = Yield
+	}
+	w.tell(slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), kind)
+	return verdict, nil
+}
+
+// drop notes that s, which is live, has no place any more.
+func (w *Worker) drop(s *Stream, why Why) {
+	if s.as.Claim != 0 {
+		w.registered--
+	}
+	s.state, s.why = out, why
+}
+
+// tell sends one message to the owner of each stream. A message that cannot be sent is not tried again: its stream
+// finds itself out of the registry on its owner's tick.
+func (w *Worker) tell(streams []policy.Stream, kind MessageKind) {
 	for _, r := range streams {
 		record, held := w.holds(r.Owner)
 		if !held || record.Queue == 0 {
 			continue
 		}
-		m := Message{Incarnation: r.Owner.Incarnation, Claim: r.Claim, Context: r.Context, SentAt: now, Enforce: enforce}
+		m := Message{Incarnation: r.Owner.Incarnation, Claim: r.Claim, Context: r.Context, SentAt: w.now, Kind: kind}
 		_ = w.queues.Enqueue(record.Queue, m.Append(nil))
 	}
 }
 
-// Release takes s, which has ended, out of the registry, unless it was superseded: then its place is another's. It
-// reports whether s held its place to the end. On error the worker's tick takes it up again.
+// Recall makes a later Wake of this worker return s, which it holds: what must not be done in the callback that is
+// running can be done in that one. If the wake-up is lost, it does not come.
+func (w *Worker) Recall(now int64, s *Stream) error {
+	m := Message{Incarnation: s.as.Owner.Incarnation, Claim: s.as.Claim, Context: s.Context, SentAt: now, Kind: Recalled}
+	if err := w.queues.Enqueue(w.queue, m.Append(nil)); err != nil {
+		return fmt.Errorf("write queue %d: %w", w.queue, err)
+	}
+	return nil
+}
+
+// Release takes s, which has ended, out of the registry, unless it has no place there any more: then that is another's.
+// It reports whether s held its place to the end. On error that is not known yet; the worker's tick takes it up again.
 func (w *Worker) Release(s *Stream) (held bool, err error) {
-	if s.state != live && s.state != superseded {
+	if s.state != live && s.state != out {
 		return false, nil
 	}
 	last := len(w.streams) - 1
@@ -102,35 +167,31 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 	w.streams = w.streams[:last]
 	delete(w.byContext, s.Context)
 
-	held = s.state == live
+	had := s.state == live && s.as.Claim != 0
 	s.state = released
-	if !held || s.as.Claim == 0 {
-		return held, nil
+	if !had {
+		return false, nil
 	}
+	w.registered--
 	removed, err := w.unregister(s)
 	if err != nil {
 		w.later(s)
-		return held, err
+		return false, err
 	}
+	w.publish()
 	return removed, nil
 }
 
 // unregister removes exactly the stream that s is registered as.
 func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 	err = w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
-		removed = false
-		at, found := b.find(s.Client)
-		if !found {
-			return false
+		client := b.client(s.Client)
+		i := slices.IndexFunc(client.Streams, s.as.Is)
+		if removed = i >= 0; removed {
+			client.Streams = slices.Delete(client.Streams, i, i+1)
+			b.put(s.Client, s.Rule, client)
 		}
-		streams := b.Entries[at].Streams
-		i := slices.IndexFunc(streams, s.as.Is)
-		if i < 0 {
-			return false
-		}
-		b.put(s.Client, s.Rule, slices.Delete(streams, i, i+1))
-		removed = true
-		return true
+		return removed
 	})
 	if err != nil {
 		return false, err
@@ -139,6 +200,33 @@ func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 		w.meter.Active(s.Rule, -1)
 	}
 	return removed, nil
+}
+
+// Dismiss takes all streams of a client out of the registry, tells their owners to end them, and returns how many there
+// were. The worker must have read the table once, see [Worker.Open]. now is in Unix milliseconds.
+func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
+	w.now = now
+	var rule RuleID
+	var dismissed []policy.Stream
+	var had int
+	err = w.update(w.table.bucket(id), func(b *Bucket) bool {
+		at, found := b.find(id)
+		if !found {
+			had, dismissed = 0, nil
+			return false
+		}
+		rule, had = b.Entries[at].Rule, len(b.Entries[at].Streams)
+		dismissed, _ = w.withoutOrphans(slices.Clone(b.Entries[at].Streams))
+		b.put(id, rule, policy.Client{})
+		return true
+	})
+	if err != nil || had == 0 {
+		return 0, err
+	}
+	w.count(Swept, had-len(dismissed))
+	w.meter.Active(rule, -had)
+	w.tell(dismissed, Dismissed)
+	return len(dismissed), nil
 }
 
 // later leaves s to the next ticks.
@@ -150,14 +238,20 @@ func (w *Worker) later(s *Stream) {
 	}
 }
 
-// Wake reads the worker's queue and returns the streams to reset. Every message is about a stream that is out of the
-// registry; it is looked up among the worker's own by the name it was registered under, so a message that was meant
-// for an earlier life of the slot finds nothing. A queue that is not the worker's any more is left to its next owner.
-func (w *Worker) Wake(queue uint32) ([]*Stream, error) {
+// Wake reads the worker's queue and returns the streams to end, of which Why tells why, and those that were recalled.
+// A message about a stream looks it up among the worker's own by the name it was registered under, so one that was
+// meant for an earlier life of the slot finds nothing. A queue that is not the worker's any more is left to its next
+// owner. now is in Unix milliseconds.
+func (w *Worker) Wake(now int64, queue uint32) ([]*Stream, error) {
 	if queue != w.queue {
 		return nil, nil
 	}
-	end, _, err := w.drain(0, endsPerCall)
+	w.now = now
+	before := w.registered
+	end, _, err := w.drain(0, EndsPerCall)
+	if w.registered != before {
+		w.publish()
+	}
 	return end, err
 }
 
@@ -181,18 +275,37 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 			continue
 		}
 		s := w.byContext[m.Context]
-		if s == nil || s.state != live || s.as.Claim != m.Claim || s.as.Owner.Incarnation != m.Incarnation {
+		if s == nil || s.as.Claim != m.Claim || s.as.Owner.Incarnation != m.Incarnation {
 			continue
 		}
-		s.state = superseded
+		if m.Kind == Recalled {
+			end = including(end, s)
+			continue
+		}
+		if s.state != live {
+			continue
+		}
 		if m.SentAt < before {
 			late++
 		}
-		if m.Enforce {
-			end = append(end, s)
+		if m.Kind == Dismissed {
+			w.drop(s, ByOperator)
+		} else {
+			w.drop(s, BySuccessor)
+		}
+		if m.Kind != Noted {
+			end = including(end, s)
 		}
 	}
 	return end, late, nil
+}
+
+// including returns streams, a few hundred at most, with s once.
+func including(streams []*Stream, s *Stream) []*Stream {
+	if slices.Contains(streams, s) {
+		return streams
+	}
+	return append(streams, s)
 }
 
 func (w *Worker) count(event Event, n int) {

@@ -16,13 +16,14 @@ import (
 // there is one way to write a state and nothing can hide in another. formatVersion is the first byte of every value
 // and a part of every key.
 const (
-	formatVersion = 1
-	keyPrefix     = "streamlatch/1/"
+	formatVersion = 2
+	keyPrefix     = "streamlatch/2/"
 
 	bucketHeaderSize = 1 + 8
-	entryHeaderSize  = 16 + 4 + 1
-	streamSize       = 8 + 8 + 8 + 4 + 2
-	recordSize       = 1 + 8 + 4 + 8 + 4
+	entryHeaderSize  = 16 + 4 + 2 + 8 + 1 + 1
+	instanceSize     = 8
+	streamSize       = 8 + 8 + 8 + 8 + 4 + 2
+	recordSize       = 1 + 8 + 4 + 8 + 8 + 4
 	messageSize      = 1 + 8 + 8 + 4 + 8 + 1
 )
 
@@ -31,7 +32,6 @@ const MaxWorkers = 1024
 
 func bucketKey(n uint32) string { return keyPrefix + "b/" + strconv.FormatUint(uint64(n), 10) }
 func slotKey(n uint16) string   { return keyPrefix + "w/" + strconv.FormatUint(uint64(n), 10) }
-func ruleKey(id RuleID) string  { return keyPrefix + "r/" + strconv.FormatUint(uint64(id), 16) }
 func queueName(n uint16) string { return keyPrefix + "q/" + strconv.FormatUint(uint64(n), 10) }
 
 // ClientID is a keyed hash of a rule and a client's key under that rule. Keys themselves are never stored.
@@ -48,34 +48,44 @@ type Bucket struct {
 	Claims  uint64  // claims ever made in this bucket: the last number given
 	Entries []Entry // in ascending order of Client
 
-	streams []policy.Stream // what parse has read, of all entries
+	streams   []policy.Stream   // what parse has read, of all entries
+	instances []policy.Instance // the same
 }
 
-// Entry is what the registry holds for one client. There is none for a client without streams.
+// Entry is what the registry holds for one client. There is none for a client without streams: what is remembered of
+// a client goes with its last stream, so that memory is bounded by live streams.
 type Entry struct {
-	Client  ClientID
-	Rule    RuleID
-	Streams []policy.Stream // 1 to policy.MaxStreams, in ascending order of Claim
+	ID   ClientID
+	Rule RuleID
+	policy.Client
 }
 
 func (b *Bucket) reset() { b.Claims, b.Entries = 0, b.Entries[:0] }
 
 // find returns the place of client's entry, or where it would stand.
 func (b *Bucket) find(client ClientID) (at int, found bool) {
-	return slices.BinarySearchFunc(b.Entries, client, func(e Entry, c ClientID) int { return bytes.Compare(e.Client[:], c[:]) })
+	return slices.BinarySearchFunc(b.Entries, client, func(e Entry, c ClientID) int { return bytes.Compare(e.ID[:], c[:]) })
 }
 
-// put makes streams the client's entry; none: the entry goes.
-func (b *Bucket) put(client ClientID, rule RuleID, streams []policy.Stream) {
-	at, found := b.find(client)
+// client returns what is known of the client with this hash.
+func (b *Bucket) client(id ClientID) policy.Client {
+	if at, found := b.find(id); found {
+		return b.Entries[at].Client
+	}
+	return policy.Client{}
+}
+
+// put makes client what is known under the hash id; the entry of one without streams goes.
+func (b *Bucket) put(id ClientID, rule RuleID, client policy.Client) {
+	at, found := b.find(id)
 	switch {
-	case len(streams) == 0 && found:
+	case len(client.Streams) == 0 && found:
 		b.Entries = slices.Delete(b.Entries, at, at+1)
-	case len(streams) == 0:
+	case len(client.Streams) == 0:
 	case found:
-		b.Entries[at].Streams = streams
+		b.Entries[at].Client = client
 	default:
-		b.Entries = slices.Insert(b.Entries, at, Entry{Client: client, Rule: rule, Streams: streams})
+		b.Entries = slices.Insert(b.Entries, at, Entry{ID: id, Rule: rule, Client: client})
 	}
 }
 
@@ -83,20 +93,26 @@ func (b *Bucket) put(client ClientID, rule RuleID, streams []policy.Stream) {
 func (b *Bucket) Append(dst []byte) []byte {
 	size := bucketHeaderSize
 	for i := range b.Entries {
-		size += entryHeaderSize + streamSize*len(b.Entries[i].Streams)
+		size += entryHeaderSize + instanceSize*len(b.Entries[i].Superseded) + streamSize*len(b.Entries[i].Streams)
 	}
 	dst = slices.Grow(dst, size)
 	dst = append(dst, formatVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, b.Claims)
 	for i := range b.Entries {
 		e := &b.Entries[i]
-		dst = append(dst, e.Client[:]...)
+		dst = append(dst, e.ID[:]...)
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(e.Rule))
-		dst = append(dst, byte(len(e.Streams)))
+		dst = binary.LittleEndian.AppendUint16(dst, e.Spent.Tokens)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Spent.Since))
+		dst = append(dst, byte(len(e.Superseded)), byte(len(e.Streams)))
+		for _, instance := range e.Superseded {
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(instance))
+		}
 		for _, s := range e.Streams {
 			dst = binary.LittleEndian.AppendUint64(dst, s.Claim)
 			dst = binary.LittleEndian.AppendUint64(dst, s.Owner.Incarnation)
 			dst = binary.LittleEndian.AppendUint64(dst, uint64(s.ClaimedAt))
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(s.Instance))
 			dst = binary.LittleEndian.AppendUint32(dst, s.Context)
 			dst = binary.LittleEndian.AppendUint16(dst, s.Owner.Slot)
 		}
@@ -109,7 +125,7 @@ func (b *Bucket) Append(dst []byte) []byte {
 func ParseBucket(value []byte) (Bucket, error) {
 	var b Bucket
 	err := b.parse(value)
-	b.streams = nil
+	b.streams, b.instances = nil, nil
 	return b, err
 }
 
@@ -124,35 +140,52 @@ func (b *Bucket) parse(value []byte) error {
 		return malformed("bucket: %d claims", b.Claims)
 	}
 	rest := value[bucketHeaderSize:]
-	// All entries take slices of one array, with no room to grow into the next.
+	// All entries take slices of two arrays, with no room to grow into the next.
 	streams := slices.Grow(b.streams[:0], len(rest)/streamSize)
+	instances := b.instances[:0]
 	for len(rest) > 0 {
 		at := len(value) - len(rest)
 		if len(rest) < entryHeaderSize {
 			return malformed("bucket: entry at byte %d is cut short", at)
 		}
-		var e Entry
-		copy(e.Client[:], rest)
-		e.Rule = RuleID(binary.LittleEndian.Uint32(rest[16:]))
-		n := int(rest[20])
+		e := Entry{ID: ClientID(rest), Rule: RuleID(binary.LittleEndian.Uint32(rest[16:]))}
+		e.Spent.Tokens = binary.LittleEndian.Uint16(rest[20:])
+		e.Spent.Since = int64(binary.LittleEndian.Uint64(rest[22:]))
+		known, n := int(rest[30]), int(rest[31])
 		rest = rest[entryHeaderSize:]
-		if n < 1 || n > policy.MaxStreams {
-			return malformed("bucket: entry at byte %d has %d streams, want 1 to %d", at, n, policy.MaxStreams)
-		}
-		if len(rest) < n*streamSize {
+		switch {
+		case n < 1 || n > policy.MaxStreams || known > policy.MaxSuperseded:
+			return malformed("bucket: entry at byte %d has %d streams, want 1 to %d, and %d superseded instances, want up to %d",
+				at, n, policy.MaxStreams, known, policy.MaxSuperseded)
+		case e.Spent.Tokens == 0 && e.Spent.Since != 0:
+			return malformed("bucket: entry at byte %d has spent no token, and since %d", at, e.Spent.Since)
+		case len(rest) < known*instanceSize+n*streamSize:
 			return malformed("bucket: entry at byte %d is cut short", at)
 		}
-		if k := len(b.Entries); k > 0 && bytes.Compare(b.Entries[k-1].Client[:], e.Client[:]) >= 0 {
+		if k := len(b.Entries); k > 0 && bytes.Compare(b.Entries[k-1].ID[:], e.ID[:]) >= 0 {
 			return malformed("bucket: entry at byte %d is out of order", at)
+		}
+		if known > 0 {
+			first := len(instances)
+			for range known {
+				instance := policy.Instance(binary.LittleEndian.Uint64(rest))
+				rest = rest[instanceSize:]
+				if instance == 0 || slices.Contains(instances[first:], instance) {
+					return malformed("bucket: entry at byte %d has the superseded instance %x once too often", at, instance)
+				}
+				instances = append(instances, instance)
+			}
+			e.Superseded = instances[first:len(instances):len(instances)]
 		}
 		first := len(streams)
 		last := uint64(0)
 		for range n {
 			s := policy.Stream{
 				Claim:     binary.LittleEndian.Uint64(rest),
-				Owner:     policy.Owner{Incarnation: binary.LittleEndian.Uint64(rest[8:]), Slot: binary.LittleEndian.Uint16(rest[28:])},
+				Owner:     policy.Owner{Incarnation: binary.LittleEndian.Uint64(rest[8:]), Slot: binary.LittleEndian.Uint16(rest[36:])},
 				ClaimedAt: int64(binary.LittleEndian.Uint64(rest[16:])),
-				Context:   binary.LittleEndian.Uint32(rest[24:]),
+				Instance:  policy.Instance(binary.LittleEndian.Uint64(rest[24:])),
+				Context:   binary.LittleEndian.Uint32(rest[32:]),
 			}
 			rest = rest[streamSize:]
 			if s.Claim <= last || s.Claim > b.Claims {
@@ -167,7 +200,7 @@ func (b *Bucket) parse(value []byte) error {
 		e.Streams = streams[first:len(streams):len(streams)]
 		b.Entries = append(b.Entries, e)
 	}
-	b.streams = streams
+	b.streams, b.instances = streams, instances
 	return nil
 }
 
@@ -176,7 +209,8 @@ type Record struct {
 	Incarnation uint64 // of the worker that holds the slot; 0: free, and so is everything else
 	Queue       uint32 // token of the slot's queue; 0 until the worker has registered it
 	Heartbeat   uint64 // moves on every tick of a live worker
-	Live        uint32 // streams as of the last heartbeat
+	BeatAt      int64  // Unix milliseconds of the last heartbeat, for people to read: no decision goes by it
+	Live        uint32 // streams it has in the registry, as of the last heartbeat
 }
 
 // Append appends the stored form of r to dst.
@@ -185,6 +219,7 @@ func (r Record) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, r.Incarnation)
 	dst = binary.LittleEndian.AppendUint32(dst, r.Queue)
 	dst = binary.LittleEndian.AppendUint64(dst, r.Heartbeat)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.BeatAt))
 	return binary.LittleEndian.AppendUint32(dst, r.Live)
 }
 
@@ -197,7 +232,8 @@ func ParseRecord(value []byte) (Record, error) {
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
 		Queue:       binary.LittleEndian.Uint32(value[9:]),
 		Heartbeat:   binary.LittleEndian.Uint64(value[13:]),
-		Live:        binary.LittleEndian.Uint32(value[21:]),
+		BeatAt:      int64(binary.LittleEndian.Uint64(value[21:])),
+		Live:        binary.LittleEndian.Uint32(value[29:]),
 	}
 	if r.Incarnation == 0 && r != (Record{}) {
 		return Record{}, malformed("worker slot: free, and yet %+v", r)
@@ -205,14 +241,24 @@ func ParseRecord(value []byte) (Record, error) {
 	return r, nil
 }
 
-// Message tells a worker that a stream of its own was superseded.
+// Message tells a worker that a stream of its own has left the registry.
 type Message struct {
 	Incarnation uint64 // of the worker it is meant for: a later owner of the queue ignores it
-	Claim       uint64 // what the stream is registered under
+	Claim       uint64 // what the stream is or was registered under
 	Context     uint32
 	SentAt      int64 // Unix milliseconds
-	Enforce     bool  // end the stream; else only take note that it is out of the registry
+	Kind        MessageKind
 }
+
+// MessageKind is what a [Message] is about.
+type MessageKind uint8
+
+const (
+	Noted     MessageKind = iota + 1 // the stream was superseded in a rule that observes: take note, and no more
+	Yield                            // the stream was superseded: end it
+	Dismissed                        // the stream was taken out by an operator: end it
+	Recalled                         // the owner's own reminder, see [Worker.Recall]
+)
 
 // Append appends the form of m that is sent to dst.
 func (m Message) Append(dst []byte) []byte {
@@ -221,24 +267,25 @@ func (m Message) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, m.Claim)
 	dst = binary.LittleEndian.AppendUint32(dst, m.Context)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.SentAt))
-	if m.Enforce {
-		return append(dst, 1)
-	}
-	return append(dst, 0)
+	return append(dst, byte(m.Kind))
 }
 
 // ParseMessage reads the form of a message that is sent.
 func ParseMessage(value []byte) (Message, error) {
-	if len(value) != messageSize || value[0] != formatVersion || value[messageSize-1] > 1 {
+	if len(value) != messageSize || value[0] != formatVersion {
 		return Message{}, malformed("message: % x", value[:min(len(value), messageSize)])
 	}
-	return Message{
+	m := Message{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
 		Claim:       binary.LittleEndian.Uint64(value[9:]),
 		Context:     binary.LittleEndian.Uint32(value[17:]),
 		SentAt:      int64(binary.LittleEndian.Uint64(value[21:])),
-		Enforce:     value[messageSize-1] == 1,
-	}, nil
+		Kind:        MessageKind(value[messageSize-1]),
+	}
+	if m.Kind < Noted || m.Kind > Recalled {
+		return Message{}, malformed("message: kind %d", m.Kind)
+	}
+	return m, nil
 }
 
 func malformed(format string, args ...any) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,37 +29,58 @@ func parseBucket(b []byte) (any, error) {
 func parseRecord(b []byte) (any, error)  { return ParseRecord(b) }
 func parseTable(b []byte) (any, error)   { return ParseTable(b) }
 func parseMessage(b []byte) (any, error) { return ParseMessage(b) }
+func parseNames(b []byte) (any, error) {
+	names, err := parseRules(b)
+	return rules(names), err
+}
 
 // golden pins the stored form byte by byte: workers of the next release read what those of the last one wrote.
 var golden = []stored{
 	{"bucket without entries", &Bucket{Claims: 0x0102030405060708}, parseBucket,
-		"01 0807060504030201"},
+		"02 0807060504030201"},
 	{"bucket", &Bucket{Claims: 9, Entries: []Entry{
-		{Client: clientID(0x10), Rule: 0xa1a2a3a4, Streams: []policy.Stream{
-			{Claim: 3, Owner: policy.Owner{Slot: 0x0203, Incarnation: 0x1112131415161718}, Context: 0x21222324, ClaimedAt: 0x3132333435363738},
-			{Claim: 8, Owner: policy.Owner{Slot: 1, Incarnation: 2}, Context: 0, ClaimedAt: -1},
+		{ID: clientID(0x10), Rule: 0xa1a2a3a4, Client: policy.Client{
+			Streams: []policy.Stream{
+				{Claim: 3, Owner: policy.Owner{Slot: 0x0203, Incarnation: 0x1112131415161718}, Context: 0x21222324, ClaimedAt: 0x3132333435363738, Instance: 0x4142434445464748},
+				{Claim: 8, Owner: policy.Owner{Slot: 1, Incarnation: 2}, Context: 0, ClaimedAt: -1},
+			},
+			Superseded: []policy.Instance{0x5152535455565758, 1},
+			Spent:      policy.Spent{Tokens: 0x6162, Since: 0x7172737475767778},
 		}},
-		{Client: clientID(0x11), Rule: 0, Streams: []policy.Stream{
-			{Claim: 9, Owner: policy.Owner{Slot: 1023, Incarnation: math.MaxUint64}, Context: math.MaxUint32, ClaimedAt: 0},
-		}},
+		{ID: clientID(0x11), Rule: 0, Client: policy.Client{Streams: []policy.Stream{
+			{Claim: 9, Owner: policy.Owner{Slot: 1023, Incarnation: math.MaxUint64}, Context: math.MaxUint32, ClaimedAt: 0, Instance: math.MaxUint64},
+		}}},
 	}}, parseBucket, `
-		01 0900000000000000
-		101112131415161718191a1b1c1d1e1f a4a3a2a1 02
-			0300000000000000 1817161514131211 3837363534333231 24232221 0302
-			0800000000000000 0200000000000000 ffffffffffffffff 00000000 0100
-		1112131415161718191a1b1c1d1e1f20 00000000 01
-			0900000000000000 ffffffffffffffff 0000000000000000 ffffffff ff03`},
+		02 0900000000000000
+		101112131415161718191a1b1c1d1e1f a4a3a2a1 6261 7877767574737271 02 02
+			5857565554535251 0100000000000000
+			0300000000000000 1817161514131211 3837363534333231 4847464544434241 24232221 0302
+			0800000000000000 0200000000000000 ffffffffffffffff 0000000000000000 00000000 0100
+		1112131415161718191a1b1c1d1e1f20 00000000 0000 0000000000000000 00 01
+			0900000000000000 ffffffffffffffff 0000000000000000 ffffffffffffffff ffffffff ff03`},
 	{"free slot", Record{}, parseRecord,
-		"01 0000000000000000 00000000 0000000000000000 00000000"},
-	{"held slot", Record{Incarnation: 0x0102030405060708, Queue: 0x11121314, Heartbeat: 0x2122232425262728, Live: 0x31323334}, parseRecord,
-		"01 0807060504030201 14131211 2827262524232221 34333231"},
+		"02 0000000000000000 00000000 0000000000000000 0000000000000000 00000000"},
+	{"held slot", Record{Incarnation: 0x0102030405060708, Queue: 0x11121314, Heartbeat: 0x2122232425262728, BeatAt: 0x4142434445464748, Live: 0x31323334}, parseRecord,
+		"02 0807060504030201 14131211 2827262524232221 4847464544434241 34333231"},
 	{"table", Table{Bits: 14, Seed: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}, parseTable,
-		"01 0e 0102030405060708090a0b0c0d0e0f10"},
-	{"message", Message{Incarnation: 0x0102030405060708, Claim: 0x1112131415161718, Context: 0x21222324, SentAt: 0x3132333435363738, Enforce: true}, parseMessage,
-		"01 0807060504030201 1817161514131211 24232221 3837363534333231 01"},
-	{"message to take note", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: -1}, parseMessage,
-		"01 0100000000000000 0200000000000000 03000000 ffffffffffffffff 00"},
+		"02 0e 0102030405060708090a0b0c0d0e0f10"},
+	{"message", Message{Incarnation: 0x0102030405060708, Claim: 0x1112131415161718, Context: 0x21222324, SentAt: 0x3132333435363738, Kind: Yield}, parseMessage,
+		"02 0807060504030201 1817161514131211 24232221 3837363534333231 02"},
+	{"message to take note", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: -1, Kind: Noted}, parseMessage,
+		"02 0100000000000000 0200000000000000 03000000 ffffffffffffffff 01"},
+	{"message of an operator", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: 4, Kind: Dismissed}, parseMessage,
+		"02 0100000000000000 0200000000000000 03000000 0400000000000000 03"},
+	{"message to oneself", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: 4, Kind: Recalled}, parseMessage,
+		"02 0100000000000000 0200000000000000 03000000 0400000000000000 04"},
+	{"no rules", rules{}, parseNames, "02"},
+	{"rules", rules{0x01020304: "orders", 0xfffffffe: "", 0x11: "events"}, parseNames, `
+		02 11000000 06 6576656e7473 04030201 06 6f7264657273 feffffff 00`},
 }
+
+// rules makes what appendRules writes a value like the others.
+type rules map[RuleID]string
+
+func (r rules) Append(dst []byte) []byte { return appendRules(dst, r) }
 
 // clientID is 16 bytes that count up from first.
 func clientID(first byte) (c ClientID) {
@@ -97,11 +119,12 @@ func TestGolden(t *testing.T) {
 
 func TestGoldenKeys(t *testing.T) {
 	for got, want := range map[string]string{
-		bucketKey(0):     "streamlatch/1/b/0",
-		bucketKey(16383): "streamlatch/1/b/16383",
-		slotKey(1023):    "streamlatch/1/w/1023",
-		queueName(7):     "streamlatch/1/q/7",
-		tableKey:         "streamlatch/1/table",
+		bucketKey(0):     "streamlatch/2/b/0",
+		bucketKey(16383): "streamlatch/2/b/16383",
+		slotKey(1023):    "streamlatch/2/w/1023",
+		queueName(7):     "streamlatch/2/q/7",
+		tableKey:         "streamlatch/2/table",
+		rulesKey:         "streamlatch/2/rules",
 	} {
 		if got != want {
 			t.Errorf("key %q, want %q", got, want)
@@ -116,13 +139,13 @@ func TestEveryByteCounts(t *testing.T) {
 		lengths := 0
 		for n := range whole {
 			if _, err := g.parse(whole[:n]); err == nil {
-				// A bucket cut between entries is a bucket; it may not be the same one.
+				// A bucket cut between entries is a bucket, and so are names; they may not be the same ones.
 				lengths++
 			} else if !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s cut to %d bytes: %v does not wrap ErrMalformed", g.name, n, err)
 			}
 		}
-		if want := map[string]int{"bucket": 2}[g.name]; lengths != want {
+		if want := map[string]int{"bucket": 2, "rules": 3}[g.name]; lengths != want {
 			t.Errorf("%s parses at %d shorter lengths, want %d", g.name, lengths, want)
 		}
 		if _, err := g.parse(append(bytes.Clone(whole), 0)); !errors.Is(err, ErrMalformed) {
@@ -131,75 +154,145 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
+// someStream is the stored form of a stream, after its claim number.
+const someStream = "0700000000000000 0000000000000000 0000000000000000 01000000 0000"
+
+// entry is the stored form of an entry's head, after its client and rule: no tokens spent, and so many superseded
+// instances and streams.
+func entry(known, streams int) string {
+	return fmt.Sprintf("0000 0000000000000000 %02x %02x", known, streams)
+}
+
 // claims is the stored form of streams with the claim numbers 1 to n.
 func claims(n int) string {
 	var s strings.Builder
 	for claim := 1; claim <= n; claim++ {
-		fmt.Fprintf(&s, "%02x00000000000000 0700000000000000 0000000000000000 01000000 0000", claim)
+		fmt.Fprintf(&s, "%02x00000000000000 %s", claim, someStream)
 	}
 	return s.String()
 }
 
 // TestMostStreams is the other side of a case below: an entry may have as many streams as a rule may allow.
 func TestMostStreams(t *testing.T) {
-	b, err := ParseBucket(unhex(t, "01 4000000000000000 101112131415161718191a1b1c1d1e1f a4a3a2a1 40"+claims(policy.MaxStreams)))
+	b, err := ParseBucket(unhex(t, "02 4000000000000000 101112131415161718191a1b1c1d1e1f a4a3a2a1"+entry(0, policy.MaxStreams)+claims(policy.MaxStreams)))
 	if err != nil || len(b.Entries[0].Streams) != 64 {
 		t.Fatalf("64 streams: %+v, %v", b, err)
 	}
 }
 
-// TestEntriesAreIndependent: an entry's streams can be appended to, and the next entry's stay as they are.
+// TestMostSuperseded is the same for the instances that are remembered.
+func TestMostSuperseded(t *testing.T) {
+	b, err := ParseBucket(unhex(t, "02 0100000000000000 101112131415161718191a1b1c1d1e1f a4a3a2a1"+entry(4, 1)+instances(4)+claims(1)))
+	if err != nil || !slices.Equal(b.Entries[0].Superseded, []policy.Instance{1, 2, 3, 4}) {
+		t.Fatalf("4 superseded instances: %+v, %v", b, err)
+	}
+}
+
+// instances is the stored form of the instances 1 to n.
+func instances(n int) string {
+	var s strings.Builder
+	for instance := 1; instance <= n; instance++ {
+		fmt.Fprintf(&s, "%02x00000000000000", instance)
+	}
+	return s.String()
+}
+
+// TestEntriesAreIndependent: an entry's streams and instances can be appended to, and the next entry's stay as they are.
 func TestEntriesAreIndependent(t *testing.T) {
-	const stream = "0300000000000000 0700000000000000 0000000000000000 01000000 0000"
-	b, err := ParseBucket(unhex(t, "01 0900000000000000"+
-		"101112131415161718191a1b1c1d1e1f 00000000 01"+stream+
-		"1112131415161718191a1b1c1d1e1f20 00000000 01"+stream))
+	b, err := ParseBucket(unhex(t, "02 0900000000000000"+
+		"101112131415161718191a1b1c1d1e1f 00000000"+entry(1, 1)+instances(1)+claims(1)+
+		"1112131415161718191a1b1c1d1e1f20 00000000"+entry(1, 1)+instances(1)+claims(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = append(b.Entries[0].Streams, policy.Stream{Claim: 99})
-	if got := b.Entries[1].Streams[0].Claim; got != 3 {
-		t.Fatalf("the next entry's claim is %d now, was 3", got)
+	_ = append(b.Entries[0].Superseded, 99)
+	if got := b.Entries[1].Streams[0].Claim; got != 1 {
+		t.Fatalf("the next entry's claim is %d now, was 1", got)
+	}
+	if got := b.Entries[1].Superseded[0]; got != 1 {
+		t.Fatalf("the next entry's superseded instance is %d now, was 1", got)
 	}
 }
 
 func TestMalformed(t *testing.T) {
 	const (
-		head   = "01 0900000000000000"
+		head   = "02 0900000000000000"
 		client = "101112131415161718191a1b1c1d1e1f a4a3a2a1"
-		stream = "0300000000000000 0700000000000000 0000000000000000 01000000 0000"
+		stream = "0300000000000000" + someStream
 	)
 	tests := []struct {
 		name, hex string
 		parse     func([]byte) (any, error)
 	}{
 		{"empty bucket value", "", parseBucket},
-		{"bucket of another version", "02 0900000000000000", parseBucket},
-		{"the last claim number there is", "01 ffffffffffffffff", parseBucket},
-		{"entry without streams", head + client + "00", parseBucket},
-		{"65 streams", "01 4100000000000000" + client + "41" + claims(65), parseBucket},
-		{"claim number 0", head + client + "01 0000000000000000 0700000000000000 0000000000000000 01000000 0000", parseBucket},
-		{"claim number never given", head + client + "01 0a00000000000000 0700000000000000 0000000000000000 01000000 0000", parseBucket},
-		{"same claim twice", head + client + "02" + stream + stream, parseBucket},
-		{"claims out of order", head + client + "02 0400000000000000 0700000000000000 0000000000000000 01000000 0000" + stream, parseBucket},
-		{"no incarnation", head + client + "01 0300000000000000 0000000000000000 0000000000000000 01000000 0000", parseBucket},
-		{"slot 1024", head + client + "01 0300000000000000 0700000000000000 0000000000000000 01000000 0004", parseBucket},
-		{"same client twice", head + client + "01" + stream + client + "01" + stream, parseBucket},
-		{"clients out of order", head + "ff" + client[2:] + "01" + stream + client + "01" + stream, parseBucket},
-		{"slot record of another version", "02 0000000000000000 00000000 0000000000000000 00000000", parseRecord},
-		{"free slot with a queue", "01 0000000000000000 01000000 0000000000000000 00000000", parseRecord},
-		{"free slot with a heartbeat", "01 0000000000000000 00000000 0100000000000000 00000000", parseRecord},
-		{"free slot with streams", "01 0000000000000000 00000000 0000000000000000 01000000", parseRecord},
-		{"table of another version", "02 0e 0102030405060708090a0b0c0d0e0f10", parseTable},
-		{"table too large", "01 15 0102030405060708090a0b0c0d0e0f10", parseTable},
-		{"message of another version", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00", parseMessage},
-		{"message neither to enforce nor not", "01 0100000000000000 0200000000000000 03000000 0000000000000000 02", parseMessage},
+		{"bucket of the last version", "01 0900000000000000", parseBucket},
+		{"bucket of the next version", "03 0900000000000000", parseBucket},
+		{"the last claim number there is", "02 ffffffffffffffff", parseBucket},
+		{"entry without streams", head + client + entry(0, 0), parseBucket},
+		{"entry without streams that remembers", head + client + entry(1, 0) + instances(1), parseBucket},
+		{"65 streams", "02 4100000000000000" + client + entry(0, 65) + claims(65), parseBucket},
+		{"5 superseded instances", head + client + entry(5, 1) + instances(5) + stream, parseBucket},
+		{"superseded instance 0", head + client + entry(1, 1) + "0000000000000000" + stream, parseBucket},
+		{"superseded instance twice", head + client + entry(3, 1) + instances(2) + instances(1) + stream, parseBucket},
+		{"superseded instance cut short", head + client + entry(4, 1) + instances(3) + stream, parseBucket},
+		{"no token spent, since then", head + client + "0000 0100000000000000 00 01" + stream, parseBucket},
+		{"claim number 0", head + client + entry(0, 1) + "0000000000000000" + someStream, parseBucket},
+		{"claim number never given", head + client + entry(0, 1) + "0a00000000000000" + someStream, parseBucket},
+		{"same claim twice", head + client + entry(0, 2) + stream + stream, parseBucket},
+		{"claims out of order", head + client + entry(0, 2) + "0400000000000000" + someStream + stream, parseBucket},
+		{"no incarnation", head + client + entry(0, 1) + "0300000000000000 0000000000000000" + someStream[16:], parseBucket},
+		{"slot 1024", head + client + entry(0, 1) + stream[:len(stream)-4] + "0004", parseBucket},
+		{"same client twice", head + client + entry(0, 1) + stream + client + entry(0, 1) + stream, parseBucket},
+		{"clients out of order", head + "ff" + client[2:] + entry(0, 1) + stream + client + entry(0, 1) + stream, parseBucket},
+		{"slot record of the last version", "01 0000000000000000 00000000 0000000000000000 00000000", parseRecord},
+		{"slot record of another version", "01 0000000000000000 00000000 0000000000000000 0000000000000000 00000000", parseRecord},
+		{"free slot with a queue", "02 0000000000000000 01000000 0000000000000000 0000000000000000 00000000", parseRecord},
+		{"free slot with a heartbeat", "02 0000000000000000 00000000 0100000000000000 0000000000000000 00000000", parseRecord},
+		{"free slot with a time", "02 0000000000000000 00000000 0000000000000000 0100000000000000 00000000", parseRecord},
+		{"free slot with streams", "02 0000000000000000 00000000 0000000000000000 0000000000000000 01000000", parseRecord},
+		{"table of another version", "01 0e 0102030405060708090a0b0c0d0e0f10", parseTable},
+		{"table too large", "02 15 0102030405060708090a0b0c0d0e0f10", parseTable},
+		{"message of another version", "01 0100000000000000 0200000000000000 03000000 0000000000000000 01", parseMessage},
+		{"message of no kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00", parseMessage},
+		{"message of a fifth kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 05", parseMessage},
+		{"empty rules value", "", parseNames},
+		{"rules of another version", "01", parseNames},
+		{"rule without a length", "02 11000000", parseNames},
+		{"rule cut short", "02 11000000 02 61", parseNames},
+		{"same rule twice", "02 11000000 01 61 11000000 01 61", parseNames},
+		{"rules out of order", "02 11000000 01 61 10000000 01 61", parseNames},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got, err := test.parse(unhex(t, test.hex)); !errors.Is(err, ErrMalformed) {
+			value := unhex(t, test.hex)
+			if got, err := test.parse(value); !errors.Is(err, ErrMalformed) {
 				t.Errorf("parsed %+v, %v; want ErrMalformed", got, err)
 			}
 		})
+	}
+}
+
+// TestMalformedIsMalformedForItsReason: each bucket above differs from one that parses in the one thing that its name
+// says. Those that do not are listed here with that thing put right.
+func TestMalformedIsMalformedForItsReason(t *testing.T) {
+	const (
+		head   = "02 0900000000000000"
+		client = "101112131415161718191a1b1c1d1e1f a4a3a2a1"
+		stream = "0300000000000000" + someStream
+	)
+	for _, right := range []string{
+		head + client + entry(0, 1) + stream,
+		head + client + entry(2, 1) + instances(2) + stream,
+		head + client + "0100 0100000000000000 00 01" + stream,
+		head + client + "0100 0000000000000000 00 01" + stream,
+		head + client + entry(0, 1) + stream[:len(stream)-4] + "ff03",
+		head + client + entry(0, 2) + stream + "0400000000000000" + someStream,
+		head + client + entry(0, 1) + "0900000000000000" + someStream,
+		head + client + entry(0, 1) + stream + "ff" + client[2:] + entry(0, 1) + stream,
+	} {
+		if _, err := ParseBucket(unhex(t, right)); err != nil {
+			t.Errorf("%s: %v", right, err)
+		}
 	}
 }

@@ -191,7 +191,7 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	w.ticks(t, missedTicks)
 
 	c := w.thread()
-	if err := c.Join(); err != nil {
+	if err := c.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	if c.owner.Slot != a.owner.Slot || c.queue != a.queue || c.owner == a.owner {
@@ -202,7 +202,7 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	if _, err := c.Claim(w.now, &s); err != nil {
 		t.Fatal(err)
 	}
-	if ends, err := c.Wake(c.queue); len(ends) != 0 || err != nil {
+	if ends, err := c.Wake(w.now, c.queue); len(ends) != 0 || err != nil {
 		t.Fatalf("a message for the dead worker ended %v, %v", ends, err)
 	}
 }

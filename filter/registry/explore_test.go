@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"slices"
@@ -58,6 +59,90 @@ var scenarios = []scenario{
 	{name: "lost message",
 		before:  []script{{"open c"}, {"open d"}},
 		scripts: []script{{"wake", "tick"}, {"open c", "close 1"}}, losses: 1},
+
+	{name: "two pages open",
+		scripts: []script{{"open c/A", "wake"}, {"open c/B", "wake"}}},
+	{name: "loser reconnects",
+		before:  []script{{"open c/A"}, {"open d"}},
+		scripts: []script{{"wake", "open c/A"}, {"open c/B", "wake"}}, preemptions: 6},
+	{name: "loser waits for a place",
+		limit:   2,
+		before:  []script{{"open c/A", "open c/B"}, {"open c/C"}},
+		scripts: []script{{"wake", "close 1", "open c/A"}, {"close 0", "open c/B"}}},
+	{name: "page reconnects elsewhere",
+		reject:  true,
+		before:  []script{{"open c/A"}, {"open d"}},
+		scripts: []script{{"wake", "close 0"}, {"open c/A", "wake"}}, preemptions: 6},
+	{name: "page reconnects to both",
+		reject:  true,
+		before:  []script{{"open c/A"}, {"open d"}},
+		scripts: []script{{"open c/A", "wake"}, {"open c/A", "wake"}}},
+	{name: "reject new",
+		limit:   2,
+		reject:  true,
+		before:  []script{{"open c"}, {"open c"}},
+		scripts: []script{{"close 0", "open c"}, {"open c", "close 0", "open c"}}},
+	{name: "reject new and sweep",
+		reject:  true,
+		before:  []script{{"open c/A"}, {"open d"}},
+		scripts: []script{{"wake", "tick"}, {"sweep 0", "open c/B"}}},
+	{name: "page of a swept worker reconnects",
+		before:  []script{{"open c/A"}, {"open d"}},
+		scripts: []script{{"open c/A"}, {"sweep 0", "open c/B"}}},
+	{name: "takeover limit",
+		takeovers: 1,
+		before:    []script{{"open c"}, {"open d"}},
+		scripts:   []script{{"wake", "open c"}, {"open c", "wake"}}, preemptions: 6},
+	{name: "dismiss and open",
+		limit:   2,
+		before:  []script{{"open c"}, {"open c"}},
+		scripts: []script{{"dismiss c", "wake"}, {"open c", "wake"}}},
+	{name: "dismiss and close",
+		limit:   2,
+		before:  []script{{"open c"}, {"open c"}},
+		scripts: []script{{"dismiss c", "wake"}, {"close 0", "tick"}}},
+	{name: "dismiss twice",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"dismiss c", "wake"}, {"dismiss c", "wake"}}, preemptions: 5},
+	{name: "dismiss of a swept worker's",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"wake", "tick"}, {"sweep 0", "dismiss c"}}},
+	{name: "dismiss and a lost message",
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"wake", "tick"}, {"dismiss c"}}, losses: 1},
+
+	{name: "room for one",
+		total:   2,
+		before:  []script{{"open c"}, {"open d", "close 0"}},
+		scripts: []script{{"open d"}, {"open e"}}},
+	{name: "room for one of three",
+		total:   1,
+		before:  []script{{"open c", "close 0"}, {"open d", "close 0"}, {"open e", "close 0"}},
+		scripts: []script{{"open c"}, {"open d"}, {"open e"}}, preemptions: 2},
+	{name: "room is made",
+		total:   1,
+		before:  []script{{"open c"}, {"dismiss d"}},
+		scripts: []script{{"close 0", "open d"}, {"open e", "close 0"}}},
+	{name: "takeover when full",
+		total:   1,
+		before:  []script{{"open c"}, {}, {}},
+		scripts: []script{{"close 0"}, {"open c"}, {"open d"}}, preemptions: 2},
+	{name: "takeover when full and wake",
+		total:   2,
+		before:  []script{{"open c", "open f"}, {"open d", "close 0"}},
+		scripts: []script{{"wake", "open e"}, {"open c", "close 1"}}},
+	{name: "dismiss when full",
+		total:   1,
+		before:  []script{{"open c"}, {"open d"}},
+		scripts: []script{{"dismiss c", "open e"}, {"open d", "wake"}}},
+	{name: "reconnect and hang up when full",
+		total:   1,
+		before:  []script{{"open c/A"}, {"dismiss d"}},
+		scripts: []script{{"close 0", "open d"}, {"open c/A", "close 0", "open e"}}},
+	{name: "crash with a place reserved",
+		total:   2,
+		before:  []script{{"open c"}, {"open d", "close 0"}},
+		scripts: []script{{"open d"}, {"open e"}}, crashes: 1, preemptions: 2},
 }
 
 func TestExplore(t *testing.T) {
@@ -67,7 +152,7 @@ func TestExplore(t *testing.T) {
 				replay(t, sc)
 				return
 			}
-			runs := exhaust(max(3, sc.preemptions), func(choose chooser, made *[]int) bool {
+			runs := exhaust(cmp.Or(sc.preemptions, 3), func(choose chooser, made *[]int) bool {
 				trace, err := sc.execute(choose)
 				return !report(t, *made, trace, err)
 			})

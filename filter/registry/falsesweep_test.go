@@ -10,6 +10,7 @@ func (t *thread) declareDead(other *thread) error {
 	if _, _, err := t.readSlot(other.owner.Slot); err != nil {
 		return err
 	}
+	t.world.swept = true
 	if int(other.owner.Slot) < len(t.peers) {
 		t.peers[other.owner.Slot].looks = missedTicks
 	}
@@ -97,10 +98,10 @@ func TestRule3OldStreamsYield(t *testing.T) {
 	w.deliver(t)
 	expect(t, alive, first) // nobody knew of it
 	found, err := a.tick()
-	if err != nil || len(found.Takeovers) != 1 {
+	if err != nil || len(found.Claimed) != 1 {
 		t.Fatalf("tick found %+v, %v; want one takeover", found, err)
 	}
-	if got := found.Takeovers[0]; got.By != &first.handle || len(got.Yielding) != 1 || got.Yielding[0].Context != first.handle.Context {
+	if got := found.Claimed[0]; got.Stream != &first.handle || got.Refusal != 0 || len(got.Superseded) != 1 || got.Superseded[0].Context != first.handle.Context {
 		t.Fatalf("takeover %+v; want the first stream to yield by its own return", got)
 	}
 	expect(t, told, first)
@@ -148,7 +149,7 @@ func TestRule3WithoutEnforcement(t *testing.T) {
 	b.open("alice")
 	w.ticks(t, 2)
 	expect(t, alive, first)
-	if first.handle.state != superseded {
+	if first.handle.state != out {
 		t.Error("the stream does not know that it was superseded")
 	}
 	w.settle(t)
@@ -175,10 +176,10 @@ func TestRule5Orphans(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld().small(0)
 			a, b := w.thread(), w.thread()
-			if err := a.Join(); err != nil {
+			if err := a.Join(0); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Join(); err != nil {
+			if err := b.Join(0); err != nil {
 				t.Fatal(err)
 			}
 			a.port.before = func(c call) error {

@@ -39,6 +39,13 @@ func FuzzParseMessage(f *testing.F) {
 	})
 }
 
+func FuzzParseRules(f *testing.F) {
+	fuzzCanonical(f, func(b []byte) ([]byte, error) {
+		names, err := parseRules(b)
+		return appendRules(nil, names), err
+	})
+}
+
 func fuzzCanonical(f *testing.F, again func([]byte) ([]byte, error)) {
 	for _, g := range golden {
 		f.Add(unhex(f, g.hex))
@@ -65,7 +72,7 @@ func FuzzStore(f *testing.F) {
 		f.Add(unhex(f, g.hex), unhex(f, g.hex), unhex(f, g.hex))
 	}
 	for _, left := range []string{"ff", "fe", "fd"} {
-		f.Add(unhex(f, "01"+left+"ffffffffffffff"), []byte{}, []byte{})
+		f.Add(unhex(f, "02"+left+"ffffffffffffff"), []byte{}, []byte{})
 	}
 	f.Fuzz(func(t *testing.T, bucket, own, other []byte) {
 		w := newWorld().small(0)
@@ -80,7 +87,7 @@ func FuzzStore(f *testing.F) {
 			if err != nil {
 				t.Fatalf("tick: %v", err)
 			}
-			for _, s := range append(found.Superseded, found.Lost...) {
+			for _, s := range found.End {
 				if _, err := a.Release(s); err != nil {
 					t.Fatalf("release: %v", err)
 				}

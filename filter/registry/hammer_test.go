@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"slices"
 	"sync"
 	"testing"
 )
@@ -17,7 +18,11 @@ func TestHammer(t *testing.T) {
 	for n, th := range w.threads {
 		group.Go(func() {
 			for i := range clients * times / workers {
-				th.open(clientName((i*7 + n*13) % clients))
+				client := clientName((i*7 + n*13) % clients)
+				if i%3 > 0 {
+					client += []string{"/A", "/B"}[i%2]
+				}
+				th.open(client)
 				if err := th.wake(); err != nil {
 					t.Errorf("wake: %v", err)
 				}
@@ -52,5 +57,45 @@ func TestHammer(t *testing.T) {
 	}
 	if w.meter.counts[Swept] == 0 {
 		t.Error("no worker was taken for dead: the test has lost its edge")
+	}
+}
+
+// TestHammerTotal lets workers fight for places under the limit on all streams together. Each write is looked at: there
+// are never too many.
+func TestHammerTotal(t *testing.T) {
+	const workers, times, keep = 4, 400, 6
+	w := newWorld().small(4)
+	w.total = workers*keep - 4 // too few for all
+	for range workers {
+		w.thread()
+	}
+	var group sync.WaitGroup
+	for n, th := range w.threads {
+		group.Go(func() {
+			var mine []*stream
+			for i := range times {
+				mine = append(mine, th.open(clientName((i*7+n*13)%50)))
+				if err := th.wake(); err != nil {
+					t.Errorf("wake: %v", err)
+				}
+				mine = slices.DeleteFunc(mine, func(s *stream) bool { return s.fate != alive })
+				if len(mine) >= keep {
+					th.close(mine[0])
+				}
+			}
+		})
+	}
+	group.Wait()
+	came := map[fate]int{}
+	for _, s := range w.opened {
+		came[s.fate]++
+		s.err = nil // contended, and finished by a tick
+	}
+	if came[turnedAway] == 0 || came[told] == 0 || came[closed] == 0 {
+		t.Errorf("%v: the test has lost its edge", came)
+	}
+	w.settle(t)
+	if err := w.checkRoom(); err != nil {
+		t.Error(err)
 	}
 }

@@ -24,6 +24,47 @@ func TestRule4LooksAtTheSlotLast(t *testing.T) {
 	})
 }
 
+// TestRule4AtBothLooks: the worker is swept in the middle of two ticks in a row, whatever the places. Its stream is
+// missing at both looks, and ends at neither.
+func TestRule4AtBothLooks(t *testing.T) {
+	const most = 30 // calls of a tick, and more
+	both := 0
+	for place := range most * most {
+		w := newWorld().small(0)
+		a, b := w.thread(), w.thread()
+		s := a.open("alice")
+		b.open("bob")
+		w.ticks(t, 1)
+		swept := 0
+		for _, at := range []int{place / most, place % most} {
+			n := 0
+			a.port.before = func(call) error {
+				if n++; n == at+1 {
+					b.sweepNow(t, a)
+					swept++
+				}
+				return nil
+			}
+			w.now += 1000
+			if _, err := a.tick(); err != nil {
+				t.Fatalf("interrupted before calls %d and %d: %v", place/most, place%most, err)
+			}
+			a.port.before = nil
+		}
+		if swept == 2 {
+			both++
+		}
+		w.settle(t)
+		expect(t, alive, s)
+		if t.Failed() {
+			t.Fatalf("interrupted before calls %d and %d", place/most, place%most)
+		}
+	}
+	if both < 36 {
+		t.Fatalf("only %d pairs of places to interrupt two ticks: the test does not see their calls", both)
+	}
+}
+
 // everyPlace interrupts a worker's tick before its n-th call, for every n. Worker a holds alice's only stream, and
 // must hold it in the end.
 func everyPlace(t *testing.T, roles func(a, b *thread) (interrupted *thread, meanwhile func())) {
@@ -94,7 +135,7 @@ func TestUnreadableSlotIsNotAnEmptyOne(t *testing.T) {
 	w := newWorld().small(0)
 	w.limits.MaxStreams = 2
 	b, a := w.thread(), w.thread()
-	if err := b.Join(); err != nil {
+	if err := b.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	first := a.open("alice") // in a slot that b has not seen yet

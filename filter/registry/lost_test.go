@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -24,7 +25,7 @@ func TestLostWakeupCostsOneTick(t *testing.T) {
 	w.loseWakeups(a)
 	w.now += 1000
 	found, err := a.tick()
-	if err != nil || len(found.Superseded) != 1 || len(found.Lost) != 0 {
+	if err != nil || len(found.End) != 1 || first.handle.Why() != BySuccessor {
 		t.Fatalf("tick found %+v, %v; want the stream superseded by its message", found, err)
 	}
 	expect(t, told, first)
@@ -42,11 +43,11 @@ func TestStolenWakeups(t *testing.T) {
 	b.open("bob")
 	slow.port.before = once(func(c call) bool { return c.name == "register" }, func() {
 		w.envoy.write(slotKey(1), Record{}.Append(nil)) // swept
-		if err := a.Join(); err != nil || a.owner.Slot != 1 {
+		if err := a.Join(0); err != nil || a.owner.Slot != 1 {
 			t.Fatalf("joined as %+v, %v", a.owner, err)
 		}
 	})
-	if err := slow.Join(); !errors.Is(err, errSwept) || slow.owner.Incarnation != 0 {
+	if err := slow.Join(0); !errors.Is(err, errSwept) || slow.owner.Incarnation != 0 {
 		t.Fatalf("join: %v, as %+v; want it to notice", err, slow.owner)
 	}
 	first := a.open("alice")
@@ -89,13 +90,102 @@ func TestLostMessageIsFoundBySelfCheck(t *testing.T) {
 	b.open("alice")
 	w.loseMessages(a)
 	found, err := a.tick()
-	if err != nil || len(found.Superseded) != 0 || len(found.Lost) != 1 {
-		t.Fatalf("tick found %+v, %v; want one stream lost", found, err)
+	if err != nil || len(found.End) != 0 || w.meter.counts[LostWakeup] != 0 {
+		t.Fatalf("the first tick found %+v, %v; its message may be on the way", found, err)
+	}
+	expect(t, alive, first)
+	found, err = a.tick()
+	if err != nil || len(found.End) != 1 || first.handle.Why() != ByLoss {
+		t.Fatalf("the second tick found %+v, %v; want one stream lost", found, err)
 	}
 	expect(t, foundBy, first)
 	expect(t, alive, other)
 	if n := w.meter.counts[LostWakeup]; n != 1 {
 		t.Errorf("%d lost wake-ups counted, want 1", n)
+	}
+	w.settle(t)
+}
+
+// TestMessageOnItsWay: a worker ticks while a claim on another is between its write and its message. The stream has no
+// place any more, and is not lost: its message comes, and with it the reason.
+func TestMessageOnItsWay(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		do   func(b *thread) error
+		want fate
+	}{
+		{"of a claim", func(b *thread) error { return b.open("alice").err }, told},
+		{"of an operator", func(b *thread) error { _, err := b.dismiss("alice"); return err }, dismissed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld()
+			a, b := w.thread(), w.thread()
+			first := a.open("alice")
+			b.open("bob")
+			w.ticks(t, 1)
+			ticked := false
+			b.port.before = once(func(c call) bool { return c.name == "enqueue" }, func() {
+				ticked = true
+				w.now += 1000
+				if found, err := a.tick(); err != nil || len(found.End) != 0 {
+					t.Errorf("tick found %+v, %v; want nothing", found, err)
+				}
+				if entries, _ := w.registry(); slices.ContainsFunc(entries, func(r registered) bool { return r.Context == first.handle.Context }) {
+					t.Error("the stream has its place yet: the test looks too early")
+				}
+			})
+			if err := test.do(b); err != nil || !ticked {
+				t.Fatalf("%v; ticked %v", err, ticked)
+			}
+			expect(t, alive, first)
+			w.deliver(t)
+			expect(t, test.want, first)
+			w.settle(t)
+			if n := w.meter.counts[LostWakeup]; n != 0 {
+				t.Errorf("%d lost wake-ups counted, want none", n)
+			}
+		})
+	}
+}
+
+// TestTwoLooksAreTwoInARow: a stream that was missing, and is there at the next look, starts anew.
+func TestTwoLooksAreTwoInARow(t *testing.T) {
+	w := newWorld().small(0)
+	a := w.thread()
+	s := a.open("alice")
+	there := w.envoy.data[bucketKey(0)].value
+	look := func(value []byte) {
+		t.Helper()
+		w.envoy.write(bucketKey(0), value)
+		w.now += 1000
+		if _, err := a.tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := (&Bucket{Claims: 1}).Append(nil)
+	for range 3 {
+		look(gone)
+		look(there)
+	}
+	expect(t, alive, s)
+	look(gone)
+	look(gone)
+	expect(t, foundBy, s)
+}
+
+// TestMissingAndReleased: a stream that ends between the two looks is not ended again.
+func TestMissingAndReleased(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	first := a.open("alice")
+	b.open("alice")
+	w.loseMessages(a)
+	w.ticks(t, 1)
+	a.close(first)
+	w.ticks(t, 2)
+	expect(t, closed, first)
+	if n := w.meter.counts[LostWakeup]; n != 0 || len(a.missing) != 0 {
+		t.Errorf("%d lost wake-ups counted, %d missing", n, len(a.missing))
 	}
 	w.settle(t)
 }
@@ -114,11 +204,13 @@ func TestMessageThatCannotBeSent(t *testing.T) {
 	second := b.open("alice")
 	expect(t, alive, first, second)
 	w.ticks(t, 1)
+	expect(t, alive, first)
+	w.ticks(t, 1)
 	expect(t, foundBy, first)
 	w.settle(t)
 }
 
-// TestSelfCheckSeesEveryStream: with more streams than one tick looks at, the last is found within a few.
+// TestSelfCheckSeesEveryStream: with more streams than one tick looks at and ends, the last is found within a few.
 func TestSelfCheckSeesEveryStream(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -131,7 +223,8 @@ func TestSelfCheckSeesEveryStream(t *testing.T) {
 		b.open(clientName(i))
 	}
 	w.loseMessages(a)
-	for range 3 {
+	// Each ends so many at most, and the first none.
+	for range 1 + (n+EndsPerCall-1)/EndsPerCall {
 		if _, err := a.tick(); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +253,7 @@ func TestSelfCheckDespiteAnError(t *testing.T) {
 		}
 		return nil
 	}
-	for range 2 { // one of them may begin with bob's
+	for range 2 { // two looks
 		if _, err := a.tick(); !errors.Is(err, errBroken) {
 			t.Fatalf("tick: %v", err)
 		}
@@ -197,7 +290,7 @@ func TestForeignQueueIsNotRead(t *testing.T) {
 	a.open("zoe")
 	b.open("alice")
 	c.open("alice")
-	if _, err := a.Wake(b.queue); err != nil {
+	if _, err := a.Wake(w.now, b.queue); err != nil {
 		t.Fatal(err)
 	}
 	w.deliver(t)

@@ -3,7 +3,7 @@ package registry
 import "testing"
 
 // TestMalformedBucket: the next claim starts the bucket afresh. The streams that were in it are lost to the registry
-// and end at the next self-check.
+// and end at the second self-check after that.
 //
 // What nobody can know is how many there were: the gauge keeps counting them.
 func TestMalformedBucket(t *testing.T) {
@@ -19,7 +19,7 @@ func TestMalformedBucket(t *testing.T) {
 	if err != nil || len(entries) != 1 || entries[0].Stream != second.handle.as {
 		t.Errorf("the registry holds %+v, %v; want the second stream", entries, err)
 	}
-	w.ticks(t, 1)
+	w.ticks(t, 2)
 	expect(t, foundBy, first)
 	expect(t, alive, second)
 
@@ -32,7 +32,7 @@ func TestMalformedBucketIsLeftToAClaim(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
 	s, other := a.open("alice"), a.open("bob")
-	if err := b.Join(); err != nil {
+	if err := b.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	w.envoy.write(bucketKey(0), []byte("junk"))
@@ -46,6 +46,52 @@ func TestMalformedBucketIsLeftToAClaim(t *testing.T) {
 	if got := string(w.envoy.data[bucketKey(0)].value); got != "junk" {
 		t.Errorf("the bucket is %q", got)
 	}
-	w.ticks(t, 1)
+	w.ticks(t, 2)
 	expect(t, foundBy, other)
+}
+
+// TestMalformedBucketGoesOnCounting: a bucket that is started afresh does not count claims from 1 again. A stream that
+// was registered before, and whose worker comes back from a sweep, is older than what came since.
+func TestMalformedBucketGoesOnCounting(t *testing.T) {
+	w := newWorld().small(0)
+	a, b := w.thread(), w.thread()
+	var first *stream
+	for range 5 { // a counter that starts at 1 again would be behind
+		first = a.open("alice")
+	}
+	w.deliver(t)
+	if err := b.Join(w.now); err != nil {
+		t.Fatal(err)
+	}
+	b.sweepNow(t, a)
+	w.envoy.write(bucketKey(0), []byte("junk"))
+	second := b.open("alice")
+	if second.handle.as.Claim <= first.handle.as.Claim {
+		t.Errorf("claim %d came after claim %d", second.handle.as.Claim, first.handle.as.Claim)
+	}
+	w.ticks(t, 2)
+	expect(t, told, first)
+	expect(t, alive, second)
+	w.settle(t)
+}
+
+// TestReturnToABucketThatCountsFromAnew: the stream that comes back has a number that its bucket has not given yet. The
+// bucket parses afterwards, and the next claim is newer.
+func TestReturnToABucketThatCountsFromAnew(t *testing.T) {
+	w := newWorld().small(0)
+	a, b := w.thread(), w.thread()
+	a.open("bob")
+	first := a.open("alice")
+	w.envoy.write(bucketKey(0), (&Bucket{}).Append(nil))
+	w.meter.active[first.handle.Rule] = 0
+	a.fence()
+	w.ticks(t, 1)
+	expect(t, alive, first)
+	second := b.open("alice")
+	if n := w.meter.counts[Malformed]; n != 0 || second.handle.as.Claim <= first.handle.as.Claim {
+		t.Errorf("%d malformed values; claim %d came after claim %d", n, second.handle.as.Claim, first.handle.as.Claim)
+	}
+	w.settle(t)
+	expect(t, told, first)
+	expect(t, alive, second)
 }

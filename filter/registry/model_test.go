@@ -1,11 +1,15 @@
 package registry
 
 import (
+	"errors"
 	"flag"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 // A check takes a tenth of a millisecond, so there can be more of them than rapid does by itself. The command line
@@ -18,18 +22,74 @@ func init() {
 
 // model is the registry as one would explain it: each client has a list of streams, a new one goes to its end, and
 // what is over the limit falls out at the front.
-type model map[string][]*stream
+type model map[string]*account
 
-func (m model) open(s *stream) {
-	list := append(m[s.client], s)
-	m[s.client] = list[max(0, len(list)-s.handle.Limits.MaxStreams):]
+// account is what one would note of a client that has streams.
+type account struct {
+	list   []*stream
+	lost   []policy.Instance // pages that another took the place of
+	tokens int               // left
+	filled int64             // when the tokens were last filled, or the first was taken
+}
+
+// open tells what becomes of s, and which streams fall out for it.
+func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream) {
+	limits, page := s.handle.Limits, s.handle.Instance
+	bucket := limits.TakeoverLimit
+	a := m[s.client]
+	if a == nil {
+		a = &account{tokens: bucket.MaxTokens}
+		m[s.client] = a
+	}
+	for ; a.tokens < bucket.MaxTokens && a.filled+bucket.FillInterval.Milliseconds() <= now; a.filled += bucket.FillInterval.Milliseconds() {
+		a.tokens = min(a.tokens+bucket.TokensPerFill, bucket.MaxTokens)
+	}
+	again := slices.IndexFunc(a.list, func(r *stream) bool { return page != 0 && r.handle.Instance == page })
+	switch {
+	case again >= 0:
+		out = append(out, a.list[again])
+		a.list = slices.Delete(a.list, again, again+1)
+	case len(a.list) < limits.MaxStreams:
+	case slices.Contains(a.lost, page):
+		return policy.Superseded, nil
+	case limits.RejectNew:
+		return policy.Duplicate, nil
+	default:
+		if bucket.MaxTokens > 0 {
+			if a.tokens == 0 {
+				return policy.TakeoverLimit, nil
+			}
+			if a.tokens == bucket.MaxTokens {
+				a.filled = now
+			}
+			a.tokens--
+		}
+		out = append(out, a.list[0])
+		a.list = a.list[1:]
+		if loser := out[0].handle.Instance; loser != 0 {
+			a.lost = append(a.lost, loser)
+		}
+	}
+	a.list = append(a.list, s)
+	a.lost = slices.DeleteFunc(a.lost, func(i policy.Instance) bool { return i == page })
+	if len(a.lost) > 4 {
+		a.lost = a.lost[1:]
+	}
+	return 0, out
 }
 
 func (m model) close(s *stream) {
-	m[s.client] = slices.DeleteFunc(slices.Clone(m[s.client]), func(r *stream) bool { return r == s })
+	if a := m[s.client]; a != nil {
+		a.list = slices.DeleteFunc(slices.Clone(a.list), func(r *stream) bool { return r == s })
+		if len(a.list) == 0 {
+			delete(m, s.client)
+		}
+	}
 }
 
-func (m model) holds(s *stream) bool { return slices.Contains(m[s.client], s) }
+func (m model) holds(s *stream) bool {
+	return m[s.client] != nil && slices.Contains(m[s.client].list, s)
+}
 
 // machine drives workers and the model side by side.
 type machine struct {
@@ -39,7 +99,13 @@ type machine struct {
 
 func newMachine(t *rapid.T) *machine {
 	m := &machine{world: newWorld().small(uint8(rapid.SampledFrom([]int{0, 3}).Draw(t, "table bits"))), model: model{}}
-	m.limits.MaxStreams = rapid.IntRange(1, 3).Draw(t, "max_streams")
+	m.limits = policy.Limits{MaxStreams: rapid.IntRange(1, 3).Draw(t, "max_streams"), RejectNew: rapid.IntRange(0, 3).Draw(t, "reject_new") == 0}
+	if n := rapid.IntRange(-2, 3).Draw(t, "takeover_limit"); n > 0 {
+		m.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: n, TokensPerFill: rapid.IntRange(1, 2).Draw(t, "tokens_per_fill"), FillInterval: 10 * time.Second}
+	}
+	if n := rapid.IntRange(-5, 5).Draw(t, "max_total_streams"); n > 0 {
+		m.total = n
+	}
 	for range rapid.IntRange(1, 3).Draw(t, "workers") {
 		m.thread()
 	}
@@ -61,21 +127,47 @@ func (m *machine) anyThread(t *rapid.T) *thread {
 
 func (m *machine) joinedThread(t *rapid.T) *thread {
 	th := m.anyThread(t)
-	if err := th.Join(); err != nil {
+	if err := th.Join(0); err != nil {
 		t.Fatalf("join: %v", err)
 	}
 	return th
+}
+
+// claim is a stream that arrives somewhere, and what a peek before its claim says is what the claim does.
+func (m *machine) claim(t *rapid.T) *stream {
+	th := m.joinedThread(t)
+	client := rapid.SampledFrom([]string{"alice", "alice/A", "alice/B", "alice/C", "bob", "bob/A", "bob/B", "carol"}).Draw(t, "client")
+	s := th.newStream(client)
+	peeked := th.peek(t, s)
+	if s.err = th.claim(s); s.err != nil && !errors.Is(s.err, errSwept) {
+		t.Fatalf("claim: %v", s.err)
+	}
+	if s.err == nil && !equal(peeked, s.verdict) && !m.swept {
+		t.Fatalf("stream %d: peek says %+v, and the claim %+v", s.handle.Context, peeked, s.verdict)
+	}
+	return s
 }
 
 // ops are what happens every day.
 func (m *machine) ops() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"open": func(t *rapid.T) {
-			s := m.anyThread(t).open(rapid.SampledFrom([]string{"alice", "bob", "carol"}).Draw(t, "client"))
-			if s.err != nil {
-				t.Fatalf("claim: %v", s.err)
+			s := m.claim(t)
+			if s.verdict.Refusal == policy.Overloaded {
+				return // how many there are is a matter of who has heard what
 			}
-			m.model.open(s)
+			refusal, out := m.model.open(s, m.now)
+			var yields []uint32
+			for _, r := range out {
+				yields = append(yields, r.handle.Context)
+			}
+			var yielding []uint32
+			for _, r := range s.verdict.Superseded {
+				yielding = append(yielding, r.Context)
+			}
+			if s.verdict.Refusal != refusal || !slices.Equal(yielding, yields) {
+				t.Fatalf("stream %d: refused for %v, contexts %v yield; the model says %v, and %v", s.handle.Context, s.verdict.Refusal, yielding, refusal, yields)
+			}
 		},
 		"close": func(t *rapid.T) {
 			live := slices.DeleteFunc(slices.Clone(m.opened), func(s *stream) bool { return s.fate != alive })
@@ -88,6 +180,24 @@ func (m *machine) ops() map[string]func(*rapid.T) {
 				t.Fatalf("release: %v", s.err)
 			}
 			m.model.close(s)
+		},
+		"dismiss": func(t *rapid.T) {
+			client := rapid.SampledFrom([]string{"alice", "bob", "carol"}).Draw(t, "client")
+			n, err := m.anyThread(t).dismiss(client)
+			if err != nil {
+				t.Fatalf("dismiss: %v", err)
+			}
+			had := 0
+			if a := m.model[client]; a != nil {
+				had = len(a.list)
+			}
+			if n != had && !m.swept {
+				t.Fatalf("dismissed %d streams of %s; the model has %d", n, client, had)
+			}
+			delete(m.model, client)
+		},
+		"time passes": func(t *rapid.T) {
+			m.now += int64(rapid.SampledFrom([]int{1, 500, 9_999, 10_000, 25_000}).Draw(t, "ms"))
 		},
 		"deliver": func(t *rapid.T) {
 			if err := m.anyThread(t).wake(); err != nil {
@@ -136,6 +246,31 @@ func TestAgainstModelWithDeaths(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
 		ops := m.ops()
+		late := map[string]bool{}
+		ops["open"] = func(t *rapid.T) {
+			s := m.claim(t)
+			if s.err != nil {
+				late[s.client] = true // a tick claims it, after others perhaps
+			}
+			if s.err != nil || s.verdict.Refusal != 0 {
+				return // by those who are dead or out, perhaps
+			}
+			a := m.model[s.client]
+			if a == nil {
+				a = &account{}
+				m.model[s.client] = a
+			}
+			samePage := func(r *stream) bool { return r.handle.Instance != 0 && r.handle.Instance == s.handle.Instance }
+			a.list = append(slices.DeleteFunc(a.list, samePage), s)
+			a.list = a.list[max(0, len(a.list)-s.handle.Limits.MaxStreams):]
+		}
+		ops["dismiss"] = func(t *rapid.T) {
+			client := rapid.SampledFrom([]string{"alice", "bob", "carol"}).Draw(t, "client")
+			if _, err := m.anyThread(t).dismiss(client); err != nil {
+				t.Fatalf("dismiss: %v", err)
+			}
+			delete(m.model, client)
+		}
 		ops["crash"] = func(t *rapid.T) {
 			m.anyThread(t).crash()
 			m.thread()
@@ -145,11 +280,8 @@ func TestAgainstModelWithDeaths(t *testing.T) {
 		if err := m.drain(); err != nil {
 			t.Fatal(err)
 		}
-		for client, list := range m.model {
-			if len(list) == 0 {
-				continue
-			}
-			if newest := list[len(list)-1]; newest.fate != alive && newest.fate != cut {
+		for client, a := range m.model {
+			if newest := a.list[len(a.list)-1]; !late[client] && newest.fate != alive && newest.fate != cut {
 				t.Fatalf("stream %d, the newest of %s, was %s", newest.handle.Context, client, newest.fate)
 			}
 		}

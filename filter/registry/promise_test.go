@@ -1,6 +1,11 @@
 package registry
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
+)
 
 // check holds a settled world to what the registry promises.
 func (w *world) check() error {
@@ -17,7 +22,88 @@ func (w *world) check() error {
 	if err := w.checkEntries(entries); err != nil {
 		return err
 	}
+	if err := w.checkMemory(); err != nil {
+		return err
+	}
+	if err := w.checkCounts(entries); err != nil {
+		return err
+	}
 	return w.checkStreams()
+}
+
+// checkMemory: what is remembered of a client is what it has lost, and not what it holds.
+func (w *world) checkMemory() error {
+	for key, d := range w.envoy.data {
+		b, err := ParseBucket(d.value)
+		if !isBucketKey(key) || err != nil {
+			continue
+		}
+		for _, e := range b.Entries {
+			if len(e.Superseded) > policy.MaxSuperseded {
+				return fmt.Errorf("%s remembers %d instances of %s", key, len(e.Superseded), e.ID.Short())
+			}
+			instances := e.Superseded
+			for _, s := range e.Streams {
+				if s.Instance != 0 {
+					instances = append(instances, s.Instance)
+				}
+			}
+			for i, instance := range instances {
+				if instance == 0 || slices.Contains(instances[:i], instance) {
+					return fmt.Errorf("%s: %s holds or remembers instance %x twice: %+v", key, e.ID.Short(), instance, e)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// checkCounts: each worker knows how many streams it has in the store, and has said so.
+func (w *world) checkCounts(entries []registered) error {
+	for n, t := range w.threads {
+		if t.crashed || t.owner.Incarnation == 0 {
+			continue
+		}
+		really := 0
+		for _, e := range entries {
+			if e.Owner == t.owner {
+				really++
+			}
+		}
+		record, err := ParseRecord(w.envoy.data[slotKey(t.owner.Slot)].value)
+		if err != nil || record.Incarnation != t.owner.Incarnation {
+			return fmt.Errorf("worker %d is %+v; its slot holds %+v, %v", n, t.owner, record, err)
+		}
+		if t.registered != really || int(record.Live) != really {
+			return fmt.Errorf("worker %d has %d streams in the store, believes in %d, and says %d", n, really, t.registered, record.Live)
+		}
+	}
+	return nil
+}
+
+// checkTotal: at no time are there more streams in the store than all may have together, of workers that hold their
+// slots. A worker that is taken for dead and comes back brings its streams with it, whatever the limit.
+func (w *world) checkTotal() {
+	if w.total == 0 || w.swept {
+		return
+	}
+	n := 0
+	for key, d := range w.envoy.data {
+		b, err := ParseBucket(d.value)
+		if !isBucketKey(key) || err != nil {
+			continue
+		}
+		for _, e := range b.Entries {
+			for _, s := range e.Streams {
+				if record, err := ParseRecord(w.envoy.data[slotKey(s.Owner.Slot)].value); err == nil && record.Incarnation == s.Owner.Incarnation {
+					n++
+				}
+			}
+		}
+	}
+	if n > w.total {
+		w.breaks("there were %d streams in the store, of %d that may be", n, w.total)
+	}
 }
 
 // checkGauge: what the meter was told adds up to what the store holds.
@@ -76,19 +162,55 @@ func (w *world) checkStreams() error {
 		}
 	}
 	for _, s := range w.opened {
-		if s.fate != told && s.fate != foundBy {
+		if err := w.checkRefusal(s); err != nil {
+			return err
+		}
+		if s.fate == dismissed && !w.rid[s.handle.Client] {
+			return fmt.Errorf("stream %d of %s was %s, and none has", s.handle.Context, s.client, s.fate)
+		}
+		if s.fate != told && s.fate != foundBy || s.fate == foundBy && w.rid[s.handle.Client] {
 			continue
 		}
-		newer, limit := 0, s.handle.Limits.MaxStreams
+		newer, limit, again := 0, s.handle.Limits.MaxStreams, false
 		for _, other := range w.opened {
 			if other.handle.Client == s.handle.Client && w.rank[other.handle.Context] > w.rank[s.handle.Context] {
 				newer++
 				limit = min(limit, other.handle.Limits.MaxStreams)
+				again = again || s.handle.Instance != 0 && other.handle.Instance == s.handle.Instance
 			}
 		}
-		if newer < limit {
+		if newer < limit && !again {
 			return fmt.Errorf("stream %d of %s was %s, and only %d claims are newer; the limit is %d", s.handle.Context, s.client, s.fate, newer, limit)
 		}
+	}
+	return nil
+}
+
+// checkRefusal: a stream is refused for what its rule says, and leaves nothing behind.
+func (w *world) checkRefusal(s *stream) error {
+	if s.fate != turnedAway && s.fate != refused {
+		return nil
+	}
+	if w.rank[s.handle.Context] != 0 {
+		return fmt.Errorf("stream %d of %s was %s, and in the store", s.handle.Context, s.client, s.fate)
+	}
+	if slices.Contains(s.on.streams, &s.handle) {
+		return fmt.Errorf("stream %d of %s was %s, and its worker has it", s.handle.Context, s.client, s.fate)
+	}
+	limits := s.handle.Limits
+	may := limits.RejectNew || limits.TakeoverLimit.MaxTokens > 0 || s.handle.Instance != 0 || w.total > 0
+	switch s.verdict.Refusal {
+	case policy.Duplicate:
+		may = limits.RejectNew
+	case policy.Superseded:
+		may = s.handle.Instance != 0
+	case policy.TakeoverLimit:
+		may = !limits.RejectNew && limits.TakeoverLimit.MaxTokens > 0
+	case policy.Overloaded:
+		may = w.total > 0
+	}
+	if !may {
+		return fmt.Errorf("stream %d of %s was %s for %v; its limits are %+v", s.handle.Context, s.client, s.fate, s.verdict.Refusal, limits)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 var seed = flag.Int64("seed", -1, "replay: the seed of a random schedule, as a failing test prints it (with -run)")
 
 // TestRandomSchedules goes where the exhaustive search cannot: three workers, four streams of one client and some of
-// another, workers that sweep each other, crashes and losses, and a switch before every call.
+// another, workers that sweep each other, pages, limits and operators, crashes and losses, and a switch before every call.
 func TestRandomSchedules(t *testing.T) {
 	if *seed >= 0 {
 		sc, trace, err := randomRun(*seed)
@@ -44,17 +44,30 @@ func randomRun(seed int64) (scenario, []string, error) {
 
 func randomScenario(rnd *rand.Rand) scenario {
 	const workers, streams = 3, 4
-	sc := scenario{limit: 1 + rnd.IntN(2), crashes: rnd.IntN(2), losses: rnd.IntN(3)}
+	sc := scenario{limit: 1 + rnd.IntN(2), crashes: rnd.IntN(2), losses: rnd.IntN(3), reject: rnd.IntN(4) == 0}
+	if rnd.IntN(3) == 0 {
+		sc.takeovers = 1 + rnd.IntN(2)
+	}
+	if rnd.IntN(3) == 0 {
+		sc.total = 1 + rnd.IntN(4)
+	}
+	pages := []string{"", "", "/A", "/A", "/B", "/C"}[:1+rnd.IntN(6)]
+	sweeps := rnd.IntN(3) > 0
 	sc.scripts = make([]script, workers)
 	opened := make([]int, workers)
 	for range streams {
 		w := rnd.IntN(workers)
-		sc.scripts[w] = append(sc.scripts[w], "open c")
+		sc.scripts[w] = append(sc.scripts[w], "open c"+pages[rnd.IntN(len(pages))])
 		opened[w]++
 	}
 	for w := range sc.scripts {
 		extra := []string{"tick", "tick", "wake", "open d"}
-		extra = append(extra, fmt.Sprintf("sweep %d", (w+1+rnd.IntN(workers-1))%workers))
+		if sweeps {
+			extra = append(extra, fmt.Sprintf("sweep %d", (w+1+rnd.IntN(workers-1))%workers))
+		}
+		if rnd.IntN(3) == 0 {
+			extra = append(extra, "dismiss c")
+		}
 		if opened[w] > 0 {
 			extra = append(extra, fmt.Sprintf("close %d", rnd.IntN(opened[w])))
 		}

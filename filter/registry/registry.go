@@ -38,9 +38,9 @@ import (
 
 // Bounds of one call. Each is far above what a healthy Envoy needs, and what is left over is done on a later tick.
 const (
-	// endsPerCall is how many streams one call may name to be reset. Envoy carries a callback's resets out nested, one
+	// EndsPerCall is how many streams one call may name to be reset. Envoy carries a callback's resets out nested, one
 	// inside the other: at some 1,700 the VM's stack is full, and all its streams are cut.
-	endsPerCall = 256
+	EndsPerCall = 256
 
 	casAttempts    = 32   // tries of one compare-and-swap: each failure is another worker's success
 	readPerCall    = 4096 // messages taken from the queue
@@ -67,7 +67,7 @@ const (
 	Contended  Event = iota + 1 // a claim or release used up its tries and waits for a tick
 	Malformed                   // a stored value could not be read and was started afresh
 	Swept                       // a stream was removed whose worker had died
-	LostWakeup                  // a superseded stream was found by a tick and not by its message
+	LostWakeup                  // a tick found that a stream has no place, and not its message
 )
 
 func (e Event) String() string {
@@ -85,27 +85,44 @@ func (e Event) String() string {
 }
 
 // Stream is a worker's handle on one stream of its own. Its fields are set before [Worker.Claim] and not changed
-// after it. It belongs to the worker from Claim to [Worker.Release].
+// after it. It belongs to the worker from a Claim that does not refuse it to [Worker.Release].
 type Stream struct {
-	Client  ClientID
-	Rule    RuleID
-	Limits  policy.Limits
-	Enforce bool   // false: streams it supersedes are told, and not ended
-	Context uint32 // Envoy's context id of the stream
+	Client   ClientID
+	Instance policy.Instance
+	Rule     RuleID
+	Limits   policy.Limits
+	Enforce  bool   // false: streams it supersedes are told, and not ended
+	Context  uint32 // Envoy's context id of the stream
+	Of       any    // the caller's; the registry does not look at it
 
-	as     policy.Stream // what it is registered under; no claim number: not registered yet
-	state  streamState
-	index  int  // in Worker.streams
-	queued bool // in Worker.unfinished
+	as      policy.Stream // what it is registered under; no claim number: not registered yet
+	state   streamState
+	why     Why
+	index   int  // in Worker.streams
+	queued  bool // in Worker.unfinished
+	missing bool // in Worker.missing
 }
+
+// Why says why the registry wants a stream ended; 0: it does not.
+func (s *Stream) Why() Why { return s.why }
+
+// Why is why a stream has no place in the registry any more.
+type Why uint8
+
+const (
+	BySuccessor Why = iota + 1 // it was superseded
+	ByOperator                 // see [Worker.Dismiss]
+	ByRefusal                  // its claim was made late, by a tick, and refused
+	ByLoss                     // it is gone, and nobody said why
+)
 
 type streamState uint8
 
 const (
-	unclaimed  streamState = iota // Claim has not been called
-	live                          // registered, or to be registered by a tick
-	superseded                    // out of the registry by somebody else's write
-	released                      // ended; perhaps still to be taken out of the registry by a tick
+	unclaimed streamState = iota // Claim has not been called
+	live                         // registered, or to be registered by a tick
+	out                          // it has no place, as Why says
+	released                     // ended; perhaps still to be taken out of the registry by a tick
 )
 
 // Worker is one plugin context on one Envoy worker thread: the owner of the streams that it claims. It is not safe
@@ -116,16 +133,21 @@ type Worker struct {
 	meter  Meter
 	random func() uint64
 
+	maxTotal int // see LimitTotal
+
 	table  Table
 	owner  policy.Owner // no incarnation: holds no slot
 	queue  uint32
 	peers  []peer // by slot, as of the last look
+	now    int64  // of the call that is running
 	bucket Bucket // scratch of update and look
 	value  []byte // scratch of update
 
 	streams    []*Stream // all between Claim and Release
 	byContext  map[uint32]*Stream
+	registered int       // of streams, those that are in the registry as far as this worker knows
 	unfinished []*Stream // claims and releases for a tick to take up, oldest first
+	missing    []*Stream // not in the registry when last looked for
 
 	checked int    // cursor of the self-check in streams
 	scanned uint32 // cursor of the scan in the table
@@ -143,6 +165,10 @@ type peer struct {
 func NewWorker(store Store, queues Queues, meter Meter, random func() uint64) *Worker {
 	return &Worker{store: store, queues: queues, meter: meter, random: random, byContext: map[uint32]*Stream{}}
 }
+
+// LimitTotal sets how many streams all workers together may have in the registry, of which this worker refuses to make
+// more; 0: no limit.
+func (w *Worker) LimitTotal(n int) { w.maxTotal = n }
 
 // Owner returns the identity the worker holds now; its incarnation is 0 before the first Join.
 func (w *Worker) Owner() policy.Owner { return w.owner }
@@ -178,7 +204,9 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 	return fmt.Errorf("write %s: %w", key, ErrContended)
 }
 
-// look reads a bucket into w.bucket. One that is absent or malformed reads as empty.
+// look reads a bucket into w.bucket. One that is absent or malformed reads as empty. A malformed one goes on counting
+// claims from the time in milliseconds, far above what counting from 1 can have come to: a stream that returns under
+// its old number is older than those that came since.
 func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 	value, cas, err := w.store.Get(key)
 	switch {
@@ -190,6 +218,7 @@ func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 	}
 	if err := w.bucket.parse(value); err != nil {
 		w.bucket.reset()
+		w.bucket.Claims = uint64(max(0, w.now))
 		return cas, true, nil
 	}
 	return cas, false, nil

@@ -6,25 +6,32 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 // script is what one worker does, one operation after another:
 //
-//	open C    a stream of client C arrives and is claimed
+//	open C    a stream of client C arrives and is claimed; C/A: of the client's instance A
 //	close N   the client of the N-th stream that this worker opened (from 0) hangs up
 //	wake      the wake-ups that are due are delivered
 //	tick      the worker ticks
 //	sweep W   the worker looks for the dead, and worker W has missed its heartbeats
+//	dismiss C an operator ends all streams of client C through this worker
 type script []string
 
 // scenario is a world and what its workers do at the same time, pre-empted before every store and queue call.
 type scenario struct {
 	name        string
 	limit       int      // max_streams; 0: 1
+	reject      bool     // on_duplicate: reject_new
+	takeovers   int      // takeover_limit, a token each 10s; 0: off
+	total       int      // max_total_streams; 0: off
 	before      []script // done by each worker, in turn, before it begins
 	scripts     []script
 	crashes     int // so many workers may crash, at any call
-	preemptions int // explored up to so many; at least 3
+	preemptions int // explored up to so many; 0: 3
 	losses      int // so many times a worker's wake-ups, or its messages as well, are lost
 }
 
@@ -46,7 +53,11 @@ func (sc scenario) execute(choose chooser) (trace []string, err error) {
 		}
 	}()
 	w := newWorld().small(0)
-	w.limits.MaxStreams = max(1, sc.limit)
+	w.limits = policy.Limits{MaxStreams: max(1, sc.limit), RejectNew: sc.reject}
+	if sc.takeovers > 0 {
+		w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: sc.takeovers, TokensPerFill: 1, FillInterval: 10 * time.Second}
+	}
+	w.total = sc.total
 	var actors []*actor
 	for range sc.scripts {
 		actors = append(actors, &actor{thread: w.thread()})
@@ -78,7 +89,35 @@ func (sc scenario) execute(choose chooser) (trace []string, err error) {
 			return trace, a.err
 		}
 	}
-	return trace, w.drain()
+	if err := w.drain(); err != nil {
+		return trace, err
+	}
+	return trace, w.checkRoom()
+}
+
+// checkRoom opens one stream more in a settled world, on each worker, and holds what becomes of it to the limit on all
+// streams together.
+func (w *world) checkRoom() error {
+	if w.total == 0 {
+		return nil
+	}
+	for n, t := range w.threads {
+		if t.crashed {
+			continue
+		}
+		before, err := w.registry()
+		if err != nil {
+			return err
+		}
+		s := t.open(fmt.Sprintf("guest-%d", n))
+		if room := len(before) < w.total; s.err != nil || room != (s.fate == alive) {
+			return fmt.Errorf("with %d of %d streams, one more on worker %d is %s, %v", len(before), w.total, n, s.fate, s.err)
+		}
+		if s.fate == alive {
+			t.close(s)
+		}
+	}
+	return w.broken
 }
 
 // drain is settle without a test.
@@ -196,19 +235,21 @@ func (a *actor) try(op string) error {
 	n, _ := strconv.Atoi(arg)
 	switch word {
 	case "open":
-		if err := a.Join(); err != nil {
+		if err := a.Join(0); err != nil {
 			return err
 		}
 		s := a.newStream(arg)
 		a.streams = append(a.streams, s)
-		_, err := a.Claim(a.world.now, &s.handle)
-		return err
+		return a.claim(s)
 	case "close":
 		if n >= len(a.streams) || a.streams[n].fate != alive {
 			return nil // it was ended before
 		}
 		a.close(a.streams[n])
 		return a.streams[n].err
+	case "dismiss":
+		_, err := a.dismiss(arg)
+		return err
 	case "wake":
 		return a.wake()
 	case "tick":

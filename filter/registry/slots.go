@@ -9,17 +9,32 @@ import (
 )
 
 // Join gives the worker a slot under a new incarnation, unless it holds one, and a queue on which others reach it. It
-// is called before the first claim: only a plugin context that sees a stream is a worker.
-func (w *Worker) Join() error {
+// is called before the first claim: only a plugin context that sees a stream is a worker. now is in Unix milliseconds.
+func (w *Worker) Join(now int64) error {
+	w.now = now
+	return w.join()
+}
+
+// Open reads what all workers agree on, or is the first to write it. It is a part of Join, and enough for Dismiss,
+// Workers and Rules.
+func (w *Worker) Open() error {
+	if w.table != (Table{}) {
+		return nil
+	}
+	table, err := loadTable(w.store, w.random)
+	if err != nil {
+		return err
+	}
+	w.table = table
+	return nil
+}
+
+func (w *Worker) join() error {
 	if w.owner.Incarnation != 0 {
 		return nil
 	}
-	if w.table == (Table{}) {
-		table, err := loadTable(w.store, w.random)
-		if err != nil {
-			return err
-		}
-		w.table = table
+	if err := w.Open(); err != nil {
+		return err
 	}
 	owner := policy.Owner{Incarnation: w.random() | 1} // never 0
 	if err := w.takeSlot(&owner); err != nil {
@@ -40,7 +55,7 @@ func (w *Worker) Join() error {
 			w.unfinished = append(w.unfinished, s)
 		}
 	}
-	err = w.beat()
+	err = w.beat(w.registered)
 	if errors.Is(err, errSwept) { // it took this worker very long to get here
 		w.owner, w.queue = policy.Owner{}, 0
 	}
@@ -114,8 +129,8 @@ func (w *Worker) readSlot(slot uint16) (Record, uint32, error) {
 // errSwept says that the worker's slot is not its own any more.
 var errSwept = errors.New("slot is held by another")
 
-// beat moves the heartbeat in the worker's slot on.
-func (w *Worker) beat() error {
+// beat moves the heartbeat in the worker's slot on, and says there that it has so many streams.
+func (w *Worker) beat(streams int) error {
 	for range casAttempts {
 		record, cas, err := w.readSlot(w.owner.Slot)
 		if err != nil {
@@ -124,7 +139,7 @@ func (w *Worker) beat() error {
 		if record.Incarnation != w.owner.Incarnation {
 			return errSwept
 		}
-		record.Queue, record.Live = w.queue, uint32(len(w.streams))
+		record.Queue, record.Live, record.BeatAt = w.queue, uint32(streams), w.now
 		record.Heartbeat++
 		err = w.store.Set(slotKey(w.owner.Slot), record.Append(nil), cas)
 		if err == nil {
@@ -188,4 +203,24 @@ func (w *Worker) watch(t *Ticked) error {
 		}
 	}
 	return nil
+}
+
+// Slot is a worker as others see it.
+type Slot struct {
+	Number uint16
+	Record
+}
+
+// Workers returns the slots that are held now.
+func (w *Worker) Workers() (held []Slot, err error) {
+	for slot := range uint16(MaxWorkers) {
+		record, cas, err := w.readSlot(slot)
+		if err != nil || cas == Absent {
+			return held, err
+		}
+		if record.Incarnation != 0 {
+			held = append(held, Slot{slot, record})
+		}
+	}
+	return held, nil
 }

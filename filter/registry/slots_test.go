@@ -23,7 +23,7 @@ func TestJoin(t *testing.T) {
 	if _, err := a.tick(); err != nil || w.envoy.calls != 0 {
 		t.Fatalf("a plugin context that saw no stream touched the store: %d calls, %v", w.envoy.calls, err)
 	}
-	if err := a.Join(); err != nil {
+	if err := a.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	if w.envoy.tokens[queueName(0)] != a.queue || a.Owner().Slot != 0 || a.Owner().Incarnation == 0 {
@@ -34,7 +34,7 @@ func TestJoin(t *testing.T) {
 		t.Fatalf("the slot holds %+v, %v; want %+v", record, err, want)
 	}
 	calls, was := w.envoy.calls, a.owner
-	if err := a.Join(); err != nil || w.envoy.calls != calls || a.owner != was {
+	if err := a.Join(0); err != nil || w.envoy.calls != calls || a.owner != was {
 		t.Fatalf("joined twice: %+v, %v", a.owner, err)
 	}
 }
@@ -47,7 +47,7 @@ func TestHeartbeat(t *testing.T) {
 	a.open("bob")
 	w.ticks(t, 3)
 	record, err := ParseRecord(w.envoy.data[slotKey(0)].value)
-	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 4, Live: 2}); record != want || err != nil {
+	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 4, BeatAt: w.now, Live: 2}); record != want || err != nil {
 		t.Fatalf("the slot holds %+v, %v; want %+v", record, err, want)
 	}
 }
@@ -65,11 +65,11 @@ func TestRaceForASlot(t *testing.T) {
 			}
 			a, b := w.thread(), w.thread()
 			a.port.before = once(func(c call) bool { return c == call{"set", slotKey(0)} }, func() {
-				if err := b.Join(); err != nil {
+				if err := b.Join(0); err != nil {
 					t.Fatal(err)
 				}
 			})
-			if err := a.Join(); err != nil {
+			if err := a.Join(0); err != nil {
 				t.Fatal(err)
 			}
 			if a.owner.Slot != 1 || b.owner.Slot != 0 || a.queue == b.queue {
@@ -89,11 +89,11 @@ func TestRaceForTheTable(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	a.port.before = once(func(c call) bool { return c == call{"set", tableKey} }, func() {
-		if err := b.Join(); err != nil {
+		if err := b.Join(0); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if err := a.Join(); err != nil {
+	if err := a.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	if a.table != b.table || a.table.Bits != bucketBits || a.table.Seed == [16]byte{} {
@@ -111,7 +111,7 @@ func TestMalformedTable(t *testing.T) {
 	w := newWorld()
 	w.envoy.write(tableKey, []byte("junk"))
 	a := w.thread()
-	if err := a.Join(); !errors.Is(err, ErrMalformed) {
+	if err := a.Join(0); !errors.Is(err, ErrMalformed) {
 		t.Fatalf("join: %v, want ErrMalformed", err)
 	}
 	if _, err := a.tick(); err != nil {
@@ -146,7 +146,7 @@ func TestAllSlotsTaken(t *testing.T) {
 		w.envoy.write(slotKey(slot), Record{Incarnation: 7}.Append(nil))
 	}
 	a := w.thread()
-	if err := a.Join(); !errors.Is(err, ErrFull) {
+	if err := a.Join(0); !errors.Is(err, ErrFull) {
 		t.Fatalf("join: %v, want ErrFull", err)
 	}
 	if a.owner.Incarnation != 0 {
@@ -164,7 +164,7 @@ func TestAllSlotsTaken(t *testing.T) {
 		}
 	}
 	b := w.thread()
-	if err := b.Join(); err != nil || b.owner.Slot != 0 {
+	if err := b.Join(0); err != nil || b.owner.Slot != 0 {
 		t.Fatalf("joined as %+v, %v; want slot 0", b.owner, err)
 	}
 }
@@ -188,7 +188,7 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	if !firstOfAll {
-		if err := b.Join(); err != nil {
+		if err := b.Join(0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,7 +199,7 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 		}
 		return nil
 	}
-	err := a.Join()
+	err := a.Join(0)
 	if n <= place {
 		return false
 	}
@@ -208,13 +208,13 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	}
 	a.port.before = nil
 	for range 3 {
-		if err := a.Join(); err != nil {
+		if err := a.Join(0); err != nil {
 			t.Fatalf("call %d: join again: %v", place, err)
 		}
 	}
 	first := a.open("alice")
 	b.open("alice")
-	w.ticks(t, 1)
+	w.ticks(t, 2) // two looks, if the slot does not name its queue yet and no message could be sent
 	if first.fate == alive {
 		t.Errorf("call %d: the first stream lives", place)
 	}

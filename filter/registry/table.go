@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/dchest/siphash"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 const (
@@ -48,24 +50,13 @@ func (t Table) Rule(name string) RuleID {
 	return RuleID(siphash.Hash(k0, k1, []byte(name)))
 }
 
-// NameRule hashes a rule's name, and leaves the name where every worker finds it: who sweeps a rule's streams need not
-// know the rule.
-func (w *Worker) NameRule(name string) (RuleID, error) {
-	id := w.table.Rule(name)
-	err := w.store.Set(ruleKey(id), []byte(name), Absent)
-	if err != nil && !errors.Is(err, ErrCasMismatch) { // a mismatch: it is there
-		return id, fmt.Errorf("write %s: %w", ruleKey(id), err)
-	}
-	return id, nil
-}
-
-// RuleName returns the name that a worker has left for a rule.
-func (w *Worker) RuleName(id RuleID) (string, error) {
-	name, _, err := w.store.Get(ruleKey(id))
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", ruleKey(id), err)
-	}
-	return string(name), nil
+// Instance hashes what names one page or process of the client id.
+func (t Table) Instance(id ClientID, key []byte) policy.Instance {
+	k0, k1 := binary.LittleEndian.Uint64(t.Seed[:]), binary.LittleEndian.Uint64(t.Seed[8:])
+	input := make([]byte, 0, 128)
+	input = append(input, id[:]...)
+	input = append(input, key...)
+	return policy.Instance(max(1, siphash.Hash(k0, k1, input))) // 0 is no instance
 }
 
 // bucket returns the number of the client's bucket.

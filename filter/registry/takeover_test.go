@@ -51,12 +51,13 @@ func TestClaimReturnsThoseThatYield(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
-	if err := b.Join(); err != nil {
+	if err := b.Join(0); err != nil {
 		t.Fatal(err)
 	}
 	second := b.newStream("alice")
 	w.now += 5000
-	yielding, err := b.Claim(w.now, &second.handle)
+	verdict, err := b.Claim(w.now, &second.handle)
+	yielding := verdict.Superseded
 	want := policy.Stream{Claim: 1, Owner: a.owner, Context: first.handle.Context, ClaimedAt: w.now - 5000}
 	if err != nil || !slices.Equal(yielding, []policy.Stream{want}) {
 		t.Fatalf("Claim returned %+v, %v; want %+v", yielding, err, want)
@@ -107,8 +108,8 @@ func TestClaimTwice(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
 	s := a.open("alice")
-	if yielding, err := a.Claim(w.now, &s.handle); len(yielding) != 0 || err != nil {
-		t.Fatalf("claimed twice: %+v, %v", yielding, err)
+	if verdict, err := a.Claim(w.now, &s.handle); len(verdict.Superseded) != 0 || err != nil {
+		t.Fatalf("claimed twice: %+v, %v", verdict, err)
 	}
 	a.close(s)
 	if _, err := a.Claim(w.now, &s.handle); err != nil || len(a.streams) != 0 {
@@ -181,7 +182,7 @@ func TestObservedStreams(t *testing.T) {
 	w.deliver(t)
 	w.ticks(t, 3)
 	expect(t, alive, first, second)
-	if first.handle.state != superseded {
+	if first.handle.state != out {
 		t.Error("the owner of the first stream was not told")
 	}
 	calls := w.envoy.calls
@@ -206,7 +207,7 @@ func TestObservedStreamLost(t *testing.T) {
 	w.loseMessages(a)
 	w.ticks(t, 3)
 	expect(t, alive, first)
-	if first.handle.state != superseded || w.meter.counts[LostWakeup] != 1 {
+	if first.handle.state != out || w.meter.counts[LostWakeup] != 1 {
 		t.Errorf("state %d, %d lost wake-ups; want the stream found once", first.handle.state, w.meter.counts[LostWakeup])
 	}
 	w.settle(t)
@@ -219,7 +220,7 @@ func TestMessageForAnotherLife(t *testing.T) {
 	a, b := w.thread(), w.thread()
 	s := a.open("alice")
 	b.open("bob")
-	right := Message{Incarnation: a.owner.Incarnation, Claim: s.handle.as.Claim, Context: s.handle.Context, Enforce: true}
+	right := Message{Incarnation: a.owner.Incarnation, Claim: s.handle.as.Claim, Context: s.handle.Context, Kind: Yield}
 	for _, wrong := range []func(*Message){
 		func(m *Message) { m.Incarnation++ },
 		func(m *Message) { m.Claim++ },

@@ -11,27 +11,28 @@ import (
 
 // Ticked is what a tick found.
 type Ticked struct {
-	Superseded []*Stream  // their message's wake-up was lost, or they came back to find newer ones: reset them
-	Lost       []*Stream  // no longer in the registry, and nobody said so: reset them
-	Takeovers  []Takeover // by claims that had to be left to this tick
-	Deaths     int        // workers found dead
-	Swept      int        // streams removed whose worker is dead
+	End      []*Stream // they have no place, as Why says, or were recalled: end them
+	Claimed  []Late    // claims left to this tick that were refused, or that others yield to
+	Released []*Stream // ended before, and now known to have held their place until then
+	Deaths   int       // workers found dead
+	Swept    int       // streams removed whose worker is dead
 }
 
 // room is how many more streams this tick may end.
-func (t *Ticked) room() int { return max(0, endsPerCall-len(t.Superseded)-len(t.Lost)) }
+func (t *Ticked) room() int { return max(0, EndsPerCall-len(t.End)) }
 
-// Takeover is what a late claim did: the streams that yield, as from [Worker.Claim], which may have to be the claim's
-// own if newer ones came first.
-type Takeover struct {
-	By       *Stream
-	Yielding []policy.Stream
+// Late is what became of a claim that was left to a tick: as from [Worker.Claim]. Those that yield may include the
+// stream itself, if it came back to a registry with newer ones.
+type Late struct {
+	*Stream
+	policy.Verdict
 }
 
 // Tick does the worker's housekeeping. It is called once a second or so, and does a bounded amount of work however
 // many streams the worker holds. An error says what could not be done this time; the next tick does it.
 func (w *Worker) Tick(now int64) (Ticked, error) {
 	var t Ticked
+	w.now = now
 	if w.table == (Table{}) {
 		return t, nil
 	}
@@ -39,8 +40,8 @@ func (w *Worker) Tick(now int64) (Ticked, error) {
 		return t, err
 	}
 	var errs []error
-	for _, step := range []func(int64, *Ticked) error{w.collect, w.finish, w.selfCheck, w.sweep} {
-		if err := step(now, &t); err != nil {
+	for _, step := range []func(*Ticked) error{w.collect, w.finish, w.selfCheck, w.sweep} {
+		if err := step(&t); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -50,23 +51,23 @@ func (w *Worker) Tick(now int64) (Ticked, error) {
 // keepSlot moves the heartbeat on. A worker that was declared dead joins anew.
 func (w *Worker) keepSlot() error {
 	if w.owner.Incarnation != 0 {
-		err := w.beat()
+		err := w.beat(w.registered)
 		if !errors.Is(err, errSwept) {
 			return err
 		}
 		w.owner, w.queue = policy.Owner{}, 0
 	}
-	if err := w.Join(); err != nil {
+	if err := w.join(); err != nil {
 		return fmt.Errorf("join again: %w", err)
 	}
 	return nil
 }
 
 // collect reads the queue, in case a wake-up was lost. A message that has only just been sent does not count as lost.
-func (w *Worker) collect(now int64, t *Ticked) error {
-	end, late, err := w.drain(now-wakeupIsLateMs, t.room())
+func (w *Worker) collect(t *Ticked) error {
+	end, late, err := w.drain(w.now-wakeupIsLateMs, t.room())
 	w.count(LostWakeup, late)
-	t.Superseded = append(t.Superseded, end...)
+	t.End = append(t.End, end...)
 	if late > 0 && err == nil {
 		// A worker that lost this slot in the middle of its Join, a very long one, has the wake-ups: have them back.
 		_, err = w.queues.Register(queueName(w.owner.Slot))
@@ -76,26 +77,12 @@ func (w *Worker) collect(now int64, t *Ticked) error {
 
 // finish takes up claims and releases that were left to a tick. One that fails again goes to the end of the line: a
 // bucket that stays contended does not hold up the others.
-func (w *Worker) finish(now int64, t *Ticked) (first error) {
+func (w *Worker) finish(t *Ticked) (first error) {
 	n := min(len(w.unfinished), finishPerTick, t.room())
 	batch := slices.Clone(w.unfinished[:n])
 	w.unfinished = slices.Delete(w.unfinished, 0, n)
 	for _, s := range batch {
-		var err error
-		switch {
-		case s.state == released:
-			_, err = w.unregister(s)
-		case s.state == live && s.as.Owner != w.owner:
-			var verdict policy.Verdict
-			verdict, err = w.register(now, s)
-			if err == nil && s.state == superseded && s.Enforce {
-				t.Superseded = append(t.Superseded, s)
-			}
-			if len(verdict.Superseded) > 0 {
-				t.Takeovers = append(t.Takeovers, Takeover{s, verdict.Superseded})
-			}
-		}
-		if err != nil {
+		if err := w.finishOne(s, t); err != nil {
 			w.unfinished = append(w.unfinished, s)
 			first = cmp.Or(first, err)
 			continue
@@ -105,46 +92,92 @@ func (w *Worker) finish(now int64, t *Ticked) (first error) {
 	return first
 }
 
-// selfCheck looks some of the worker's streams up and ends those that are not in the registry. The slot is looked at
-// after the buckets: if it was taken meanwhile, the streams may be gone for that reason only, and are put back by the
-// next tick.
-func (w *Worker) selfCheck(now int64, t *Ticked) error {
-	var missing []*Stream
-	var failed error
+func (w *Worker) finishOne(s *Stream, t *Ticked) error {
+	switch {
+	case s.state == released && s.as.Claim != 0:
+		removed, err := w.unregister(s)
+		if removed {
+			t.Released = append(t.Released, s)
+		}
+		return err
+	case s.state == live && s.as.Owner != w.owner:
+		verdict, err := w.register(s)
+		if err != nil {
+			return err
+		}
+		if verdict.Refusal != 0 {
+			w.drop(s, ByRefusal)
+		}
+		if s.state == out && s.Enforce {
+			t.End = including(t.End, s)
+		}
+		if verdict.Refusal != 0 || len(verdict.Superseded) > 0 {
+			t.Claimed = append(t.Claimed, Late{s, verdict})
+		}
+	}
+	return nil
+}
+
+// selfCheck looks some of the worker's streams up and ends those that are not in the registry, at the second look: a
+// claim that is between its write and its message has its reason still on the way. The slot is looked at after the
+// buckets: if it was taken meanwhile, the streams may be gone for that reason only, and are put back by the next tick.
+func (w *Worker) selfCheck(t *Ticked) error {
+	again := w.missing[:min(len(w.missing), t.room())]
+	w.missing = slices.Clone(w.missing[len(again):])
+	for _, s := range again {
+		s.missing = false
+	}
+	lost, failed := w.absent(again)
+	var looked []*Stream
 	for range min(len(w.streams), checkPerTick) {
 		w.checked = (w.checked + 1) % len(w.streams)
-		s := w.streams[w.checked]
-		if s.state != live || s.queued {
-			continue
-		}
-		if _, _, failed = w.look(bucketKey(w.table.bucket(s.Client))); failed != nil {
-			break
-		}
-		at, found := w.bucket.find(s.Client)
-		if !found || !slices.ContainsFunc(w.bucket.Entries[at].Streams, s.as.Is) {
-			missing = append(missing, s)
+		looked = append(looked, w.streams[w.checked])
+	}
+	found, err := w.absent(looked)
+	failed = cmp.Or(failed, err)
+	if len(lost)+len(found) > 0 {
+		record, _, err := w.readSlot(w.owner.Slot)
+		if err != nil || record.Incarnation != w.owner.Incarnation {
+			return errors.Join(failed, err)
 		}
 	}
-	if len(missing) == 0 {
-		return failed
-	}
-	record, _, err := w.readSlot(w.owner.Slot)
-	if err != nil || record.Incarnation != w.owner.Incarnation {
-		return errors.Join(failed, err)
-	}
-	for _, s := range missing[:min(len(missing), t.room())] {
-		s.state = superseded
+	for _, s := range lost {
+		w.drop(s, ByLoss)
 		w.count(LostWakeup, 1)
 		if s.Enforce {
-			t.Lost = append(t.Lost, s)
+			t.End = including(t.End, s)
+		}
+	}
+	for _, s := range found {
+		if !s.missing && s.state == live {
+			s.missing = true
+			w.missing = append(w.missing, s)
 		}
 	}
 	return failed
 }
 
+// absent returns those of the streams that should be in the registry, and are not. A bucket that cannot be read does
+// not hide what is missing from others; the error is the first of these.
+func (w *Worker) absent(streams []*Stream) (absent []*Stream, failed error) {
+	for _, s := range streams {
+		if s.state != live || s.queued || s.as.Claim == 0 {
+			continue
+		}
+		if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {
+			failed = cmp.Or(failed, err)
+			continue
+		}
+		if !slices.ContainsFunc(w.bucket.client(s.Client).Streams, s.as.Is) {
+			absent = append(absent, s)
+		}
+	}
+	return absent, failed
+}
+
 // sweep looks for dead workers and scans a part of the table for streams whose worker does not hold its slot: a small
 // part at all times, a large one after a death until the whole table has been seen.
-func (w *Worker) sweep(now int64, t *Ticked) error {
+func (w *Worker) sweep(t *Ticked) error {
 	err := w.watch(t)
 	if t.Deaths > 0 {
 		w.toSweep = w.table.Buckets()

@@ -21,13 +21,16 @@ type world struct {
 	rule    string
 	limits  policy.Limits
 	enforce bool
+	total   int // limit on all streams together, of threads that are started from then on
 	threads []*thread
 
-	mu     sync.Mutex     // of what follows: threads may run at the same time
-	opened []*stream      // by Context-1
-	rank   map[uint32]int // by Context: the order in which claims first reached the store
-	lives  uint64         // numbers for Worker's random source
-	broken error          // the first thing that a worker did and must not
+	mu     sync.Mutex        // of what follows: threads may run at the same time
+	opened []*stream         // by Context-1
+	rank   map[uint32]int    // by Context: the order in which claims first reached the store
+	rid    map[ClientID]bool // clients that an operator has dismissed
+	swept  bool              // a live worker may have been taken for dead
+	lives  uint64            // numbers for Worker's random source
+	broken error             // the first thing that a worker did and must not
 }
 
 // thread is one worker thread with one plugin context.
@@ -40,12 +43,13 @@ type thread struct {
 
 // stream is an event stream as Envoy and its client see it.
 type stream struct {
-	handle Stream
-	client string
-	on     *thread
-	fate   fate
-	held   bool  // what Release said
-	err    error // of the last Claim or Release
+	handle  Stream
+	client  string
+	on      *thread
+	fate    fate
+	verdict policy.Verdict // of Claim
+	held    bool           // what Release said, or a tick after it
+	err     error          // of the last Claim or Release
 }
 
 type fate string
@@ -56,14 +60,23 @@ const (
 	told    fate = "ended by a message"
 	foundBy fate = "ended by the self-check"
 	cut     fate = "cut by its worker's crash"
+
+	dismissed  fate = "ended by an operator"
+	refused    fate = "refused by a tick"
+	turnedAway fate = "refused by its claim"
 )
 
 func newWorld() *world {
 	w := &world{
 		envoy: newEnvoy(), meter: &meter{active: map[RuleID]int{}, counts: map[Event]int{}},
-		now: 1_700_000_000_000, rule: "events", limits: policy.Limits{MaxStreams: 1}, enforce: true, rank: map[uint32]int{},
+		now: 1_700_000_000_000, rule: "events", limits: policy.Limits{MaxStreams: 1}, enforce: true, rank: map[uint32]int{}, rid: map[ClientID]bool{},
 	}
-	w.envoy.onWrite = w.rankClaims
+	w.envoy.onWrite = func(key string, before, now []byte) {
+		w.rankClaims(key, before, now)
+		if isBucketKey(key) {
+			w.checkTotal()
+		}
+	}
 	return w
 }
 
@@ -77,6 +90,7 @@ func (w *world) small(bits uint8) *world {
 func (w *world) thread() *thread {
 	t := &thread{world: w, port: &port{envoy: w.envoy, listener: len(w.threads)}}
 	t.Worker = NewWorker(t.port, t.port, w.meter, w.random)
+	t.LimitTotal(w.total)
 	w.threads = append(w.threads, t)
 	return t
 }
@@ -91,7 +105,7 @@ func (w *world) random() uint64 {
 // rankClaims notes in which order claims arrive: a context id not seen before is a new claim. It goes by what is
 // written and not by the claim numbers, which are what is to be tested.
 func (w *world) rankClaims(key string, _, value []byte) {
-	if !strings.HasPrefix(key, keyPrefix+"b/") {
+	if !isBucketKey(key) {
 		return
 	}
 	b, err := ParseBucket(value)
@@ -109,13 +123,19 @@ func (w *world) rankClaims(key string, _, value []byte) {
 	}
 }
 
+// newStream is a stream that arrives. A client's name may have an instance's after it, a letter: "alice/A".
 func (t *thread) newStream(client string) *stream {
 	w := t.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	client, page, _ := strings.Cut(client, "/")
+	var instance policy.Instance
+	if page != "" {
+		instance = policy.Instance(page[0])
+	}
 	s := &stream{client: client, on: t, fate: alive}
 	s.handle = Stream{
-		Client: t.table.Client(w.rule, []byte(client)), Rule: t.table.Rule(w.rule),
+		Client: t.table.Client(w.rule, []byte(client)), Rule: t.table.Rule(w.rule), Instance: instance,
 		Limits: w.limits, Enforce: w.enforce, Context: uint32(len(w.opened) + 1),
 	}
 	w.opened = append(w.opened, s)
@@ -126,13 +146,21 @@ func (t *thread) newStream(client string) *stream {
 func (t *thread) open(client string) *stream {
 	if t.table == (Table{}) { // without it there is no hash of the client
 		// Swept in the middle of it: Claim joins again. Scenarios of a first Join that fails call it themselves.
-		if err := t.Join(); err != nil && !errors.Is(err, errSwept) {
+		if err := t.Join(t.world.now); err != nil && !errors.Is(err, errSwept) {
 			panic(fmt.Sprintf("join: %v", err))
 		}
 	}
 	s := t.newStream(client)
-	_, s.err = t.Claim(t.world.now, &s.handle)
+	s.err = t.claim(s)
 	return s
+}
+
+func (t *thread) claim(s *stream) (err error) {
+	s.verdict, err = t.Claim(t.world.now, &s.handle)
+	if s.verdict.Refusal != 0 {
+		s.fate = turnedAway
+	}
+	return err
 }
 
 // close is a client that goes away.
@@ -142,15 +170,15 @@ func (t *thread) close(s *stream) {
 }
 
 // end resets the streams, as the filter does when the registry says so.
-func (t *thread) end(streams []*Stream, why fate) {
+func (t *thread) end(streams []*Stream) {
 	for _, handle := range streams {
 		t.world.mu.Lock()
 		s := t.world.opened[handle.Context-1]
-		if (s.fate != alive || s.on != t) && t.world.broken == nil {
-			t.world.broken = fmt.Errorf("stream %d of %s, %s, was to be ended", handle.Context, s.client, s.fate)
+		if s.fate != alive || s.on != t {
+			t.world.breaks("stream %d of %s, %s, was to be ended", handle.Context, s.client, s.fate)
 		}
 		t.world.mu.Unlock()
-		s.fate = why
+		s.fate = map[Why]fate{BySuccessor: told, ByLoss: foundBy, ByOperator: dismissed, ByRefusal: refused}[handle.Why()]
 		s.held, s.err = t.Release(handle)
 	}
 }
@@ -158,8 +186,8 @@ func (t *thread) end(streams []*Stream, why fate) {
 // wake delivers the wake-ups that are due on this thread.
 func (t *thread) wake() error {
 	for _, token := range t.world.envoy.takeWakeups(t.port.listener) {
-		streams, err := t.Wake(token)
-		t.end(streams, told)
+		streams, err := t.Wake(t.world.now, token)
+		t.end(streams)
 		if err != nil {
 			return err
 		}
@@ -169,9 +197,36 @@ func (t *thread) wake() error {
 
 func (t *thread) tick() (Ticked, error) {
 	found, err := t.Tick(t.world.now)
-	t.end(found.Superseded, told)
-	t.end(found.Lost, foundBy)
+	t.end(found.End)
+	t.world.mu.Lock()
+	defer t.world.mu.Unlock()
+	for _, handle := range found.Released {
+		s := t.world.opened[handle.Context-1]
+		if s.held || s.fate == alive || s.on != t {
+			t.world.breaks("stream %d of %s, %s, was reported as released by a tick", handle.Context, s.client, s.fate)
+		}
+		s.held = true
+	}
 	return found, err
+}
+
+// dismiss is an operator who ends all streams of a client through this thread.
+func (t *thread) dismiss(client string) (int, error) {
+	if err := t.Open(); err != nil {
+		return 0, err
+	}
+	id := t.table.Client(t.world.rule, []byte(client))
+	t.world.mu.Lock()
+	t.world.rid[id] = true
+	t.world.mu.Unlock()
+	return t.Dismiss(t.world.now, id)
+}
+
+// breaks notes the first thing that a worker did and must not.
+func (w *world) breaks(format string, args ...any) {
+	if w.broken == nil {
+		w.broken = fmt.Errorf(format, args...)
+	}
 }
 
 // crash ends the thread's VM: no code is left to run, and Envoy cuts its streams.
@@ -185,7 +240,10 @@ func (t *thread) crash() {
 }
 
 // fence frees the thread's slot under its feet, as an observer does that takes it for dead.
-func (t *thread) fence() { t.world.envoy.write(slotKey(t.owner.Slot), Record{}.Append(nil)) }
+func (t *thread) fence() {
+	t.world.swept = true
+	t.world.envoy.write(slotKey(t.owner.Slot), Record{}.Append(nil))
+}
 
 // deliver wakes every thread until nobody has anything to wake up for.
 func (w *world) deliver(t testing.TB) {
@@ -237,7 +295,7 @@ type registered struct {
 // registry reads all that the store holds.
 func (w *world) registry() (all []registered, err error) {
 	for key, d := range w.envoy.data {
-		if !strings.HasPrefix(key, keyPrefix+"b/") {
+		if !isBucketKey(key) {
 			continue
 		}
 		b, err := ParseBucket(d.value)
@@ -246,7 +304,7 @@ func (w *world) registry() (all []registered, err error) {
 		}
 		for _, e := range b.Entries {
 			for _, s := range e.Streams {
-				all = append(all, registered{e.Client, e.Rule, s})
+				all = append(all, registered{e.ID, e.Rule, s})
 			}
 		}
 	}

@@ -1,0 +1,79 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/streamlatch/streamlatch/filter/match"
+)
+
+func matchFields() []field[match.Conditions] {
+	return []field[match.Conditions]{
+		{"path", optional, "any", "the path without query and fragment",
+			func(v value, c *match.Conditions) { readObject(v, pathFields(), &c.Path) }},
+		{"methods", optional, "any", "the method is one of these",
+			func(v value, c *match.Conditions) {
+				for _, item := range v.list(1, maxMethods) {
+					method, _ := item.text(wantMethod, isMethod)
+					c.Methods = append(c.Methods, method)
+				}
+			}},
+		{"headers", optional, "any", "each condition holds for the first value of its header",
+			func(v value, c *match.Conditions) {
+				for _, item := range v.list(1, maxHeaders) {
+					var header match.Header
+					readObject(item, headerFields(), &header)
+					c.Headers = append(c.Headers, header)
+				}
+			}},
+	}
+}
+
+func pathFields() []field[match.Path] {
+	read := func(op match.Op) func(value, *match.Path) {
+		return func(v value, p *match.Path) {
+			path, _ := v.text(wantPath, isPath)
+			*p = match.Path{Op: op, Value: path}
+		}
+	}
+	return []field[match.Path]{
+		{"exact", choice, "", "the whole path", read(match.Exact)},
+		{"prefix", choice, "", "how the path begins", read(match.Prefix)},
+		{"regex", choice, "", "an RE2 expression for the whole path",
+			func(v value, p *match.Path) {
+				regex, ok := v.text("an RE2 expression", notEmpty)
+				if !ok {
+					return
+				}
+				if err := match.CheckRegex(regex); err != nil {
+					v.fault("found %s (%v), want an RE2 expression", quote(regex), err)
+				}
+				*p = match.Path{Op: match.Regex, Value: regex}
+			}},
+	}
+}
+
+func headerFields() []field[match.Header] {
+	read := func(op match.Op) func(value, *match.Header) {
+		return func(v value, h *match.Header) {
+			h.Op = op
+			h.Value, _ = v.text("some text", notEmpty)
+		}
+	}
+	return []field[match.Header]{
+		{"name", required, "the name of a header", "in any case; :authority and :scheme are headers too",
+			func(v value, h *match.Header) {
+				name, _ := v.text(wantMatchHeader, isMatchHeader)
+				h.Name = strings.ToLower(name)
+			}},
+		{"exact", choice, "", "the whole value", read(match.Exact)},
+		{"prefix", choice, "", "how the value begins", read(match.Prefix)},
+		{"contains", choice, "", "what the value has anywhere", read(match.Contains)},
+		{"present", choice, "", "true: the header is there; false: it is not",
+			func(v value, h *match.Header) {
+				h.Op = match.Present
+				if there, ok := v.boolean(); ok && !there {
+					h.Op = match.Absent
+				}
+			}},
+	}
+}

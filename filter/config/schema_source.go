@@ -1,0 +1,80 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/streamlatch/streamlatch/filter/identity"
+)
+
+// readSources reads the sources of a client or an instance.
+func readSources(v value) identity.Sources {
+	var sources identity.Sources
+	for _, item := range v.list(1, maxSources) {
+		var source identity.Source
+		readObject(item, sourceFields(), &source)
+		sources = append(sources, source)
+	}
+	return sources
+}
+
+func sourceFields() []field[identity.Source] {
+	return []field[identity.Source]{
+		{"header", choice, "", "the first value of this header; :authority, :method, :path and :scheme are headers too",
+			func(v value, s *identity.Source) {
+				name, _ := v.text(wantHeader, isHeader)
+				*s = identity.Source{Kind: identity.Header, Name: strings.ToLower(name)}
+			}},
+		{"cookie", choice, "", "the first cookie of this name",
+			func(v value, s *identity.Source) {
+				name, _ := v.text(wantCookie, isToken)
+				*s = identity.Source{Kind: identity.Cookie, Name: name}
+			}},
+		{"query", choice, "", "the first query parameter of this name",
+			func(v value, s *identity.Source) {
+				name, _ := v.text("the name of a query parameter", notEmpty)
+				*s = identity.Source{Kind: identity.Query, Name: name}
+			}},
+		{"jwt_claim", choice, "", "a claim of the token that jwt_authn has verified; the filter stands after it",
+			func(v value, s *identity.Source) {
+				*s = identity.Source{Kind: identity.JWTClaim}
+				readObject(v, claimFields(), s)
+			}},
+		{"property", choice, "", `an attribute of the stream in Envoy, part by part, as ["connection", "uri_san_peer_certificate"]`,
+			func(v value, s *identity.Source) {
+				*s = identity.Source{Kind: identity.Property, Path: readParts(v, wantPart)}
+			}},
+		{"source_address", choice, "", "true: the client's address as Envoy sees it, without port",
+			func(v value, s *identity.Source) {
+				if v.kind != boolean || !v.truth {
+					v.fault("found %v, want true", v.node)
+				}
+				*s = identity.Source{Kind: identity.SourceAddress}
+			}},
+	}
+}
+
+func claimFields() []field[identity.Source] {
+	return []field[identity.Source]{
+		{"claim", required, "the name of a claim", `as "sub"; of a nested one the names on the way to it, as ["org", "id"]`,
+			func(v value, s *identity.Source) {
+				if v.kind == list {
+					s.Path = readParts(v, wantClaim)
+					return
+				}
+				name, _ := v.text(wantClaim+", or a list of such names", isPart)
+				s.Path = []string{name}
+			}},
+		{"metadata_key", required, wantMetadataKey, "under which jwt_authn leaves the claims",
+			func(v value, s *identity.Source) { s.Name, _ = v.text(wantMetadataKey, isPart) }},
+	}
+}
+
+// readParts reads the way to a claim or a property.
+func readParts(v value, wanted string) []string {
+	var parts []string
+	for _, item := range v.list(1, maxParts) {
+		part, _ := item.text(wanted, isPart)
+		parts = append(parts, part)
+	}
+	return parts
+}

@@ -1,0 +1,156 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"testing"
+)
+
+// ruleNames returns what all workers know of rules.
+func ruleNames(t *testing.T, th *thread) map[RuleID]string {
+	t.Helper()
+	names, err := th.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func opened(t *testing.T, w *world) *thread {
+	t.Helper()
+	th := w.thread()
+	if err := th.Open(); err != nil {
+		t.Fatal(err)
+	}
+	return th
+}
+
+func TestRules(t *testing.T) {
+	w := newWorld()
+	a, b := opened(t, w), opened(t, w)
+	if got := ruleNames(t, b); len(got) != 0 {
+		t.Fatalf("names before there are any: %v", got)
+	}
+	want := map[RuleID]string{}
+	for _, name := range []string{"events", "orders", "a", "events"} {
+		id, err := a.NameRule(name)
+		if err != nil || id != a.table.Rule(name) {
+			t.Fatalf("name %q: %x, %v", name, id, err)
+		}
+		want[id] = name
+		if got := ruleNames(t, b); !maps.Equal(got, want) {
+			t.Fatalf("names %v, want %v", got, want)
+		}
+	}
+	writes := w.envoy.cas
+	if _, err := b.NameRule("orders"); err != nil || w.envoy.cas != writes {
+		t.Errorf("a name that is known was written again: %v", err)
+	}
+	if a.owner.Incarnation != 0 {
+		t.Error("a worker took a slot to leave a name")
+	}
+}
+
+// TestRulesAtOnce: two workers leave names at the same time, and both are there.
+func TestRulesAtOnce(t *testing.T) {
+	for _, before := range []string{"", "first"} {
+		w := newWorld()
+		a, b := opened(t, w), opened(t, w)
+		if before != "" {
+			if _, err := b.NameRule(before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := len(ruleNames(t, a))
+		a.port.before = once(func(c call) bool { return c == call{"set", rulesKey} }, func() {
+			if _, err := b.NameRule("orders"); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if _, err := a.NameRule("events"); err != nil {
+			t.Fatal(err)
+		}
+		if got := ruleNames(t, a); len(got) != n+2 || got[a.table.Rule("events")] != "events" || got[a.table.Rule("orders")] != "orders" {
+			t.Errorf("after %q, names %v", before, got)
+		}
+	}
+}
+
+func TestRulesThatFail(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		call  call
+		err   error
+		want  error
+		tries int
+	}{
+		{"others always come first", call{"set", rulesKey}, ErrCasMismatch, ErrContended, casAttempts},
+		{"writes fail", call{"set", rulesKey}, errBroken, errBroken, 1},
+		{"reads fail", call{"get", rulesKey}, errBroken, errBroken, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld()
+			a := opened(t, w)
+			tries := 0
+			a.port.before = func(c call) error {
+				if c == test.call {
+					tries++
+					return test.err
+				}
+				return nil
+			}
+			id, err := a.NameRule("events")
+			if !errors.Is(err, test.want) || tries != test.tries || id != a.table.Rule("events") {
+				t.Errorf("%x, %v after %d tries; want %v after %d", id, err, tries, test.want, test.tries)
+			}
+			if _, err := a.Rules(); test.call.name == "get" && !errors.Is(err, test.want) {
+				t.Errorf("reading: %v", err)
+			}
+		})
+	}
+}
+
+// TestMalformedRules: reading them does not fail, and the next name starts afresh.
+func TestMalformedRules(t *testing.T) {
+	w := newWorld()
+	a := opened(t, w)
+	w.envoy.write(rulesKey, []byte("junk"))
+	if got := ruleNames(t, a); len(got) != 0 {
+		t.Errorf("names %v", got)
+	}
+	if string(w.envoy.data[rulesKey].value) != "junk" {
+		t.Error("reading wrote")
+	}
+	if n := w.meter.counts[Malformed]; n != 1 {
+		t.Errorf("%d malformed values counted, want 1", n)
+	}
+	if _, err := a.NameRule("events"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ruleNames(t, a); len(got) != 1 || got[a.table.Rule("events")] != "events" {
+		t.Errorf("names %v", got)
+	}
+}
+
+// TestRulesAreBounded: so many configurations that the names would fill the memory leave no more than so many.
+func TestRulesAreBounded(t *testing.T) {
+	w := newWorld()
+	a := opened(t, w)
+	names := map[RuleID]string{}
+	for i := 0; len(names) < maxRules-1; i++ {
+		name := fmt.Sprintf("rule_%d", i)
+		names[a.table.Rule(name)] = name
+	}
+	w.envoy.write(rulesKey, appendRules(nil, names))
+	for i, name := range []string{"last", "one_too_many"} {
+		id, err := a.NameRule(name)
+		if err != nil || id != a.table.Rule(name) {
+			t.Fatalf("name %q: %x, %v", name, id, err)
+		}
+		got := ruleNames(t, a)
+		if _, there := got[id]; there != (i == 0) || len(got) != maxRules {
+			t.Errorf("%d names; %q is there: %v", len(got), name, there)
+		}
+	}
+}

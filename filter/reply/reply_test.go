@@ -1,0 +1,114 @@
+package reply_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/reply"
+)
+
+func TestReaderOf(t *testing.T) {
+	for _, test := range []struct {
+		method, accept string
+		reader         reply.Reader
+		wantsStream    bool
+	}{
+		{"GET", "text/event-stream", reply.EventSource, true},
+		{"GET", " Text/Event-Stream ", reply.EventSource, true},
+		{"GET", "text/event-stream, application/json", reply.Program, true},
+		{"GET", "text/event-stream;q=1", reply.Program, true},
+		{"POST", "text/event-stream", reply.Program, false},
+		{"POST", "application/json, text/event-stream", reply.Program, false},
+		{"GET", "*/*", reply.Program, false},
+		{"GET", "", reply.Program, false},
+		{"HEAD", "text/event-stream", reply.Program, false},
+		{"OPTIONS", "text/event-stream", reply.Program, false},
+	} {
+		if got := reply.ReaderOf(test.method, test.accept); got != test.reader {
+			t.Errorf("%s with accept %q: reader %v, want %v", test.method, test.accept, got, test.reader)
+		}
+		if got := reply.WantsStream(test.method, test.accept); got != test.wantsStream {
+			t.Errorf("%s with accept %q: wants a stream %v, want %v", test.method, test.accept, got, test.wantsStream)
+		}
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	for _, test := range []struct {
+		why    policy.Refusal
+		to     reply.Reader
+		retry  time.Duration
+		status uint32
+		after  string // header retry-after
+		body   string
+	}{
+		{policy.Duplicate, reply.EventSource, 15 * time.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
+		{policy.Superseded, reply.EventSource, 15 * time.Second, 200, "", "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"},
+		{policy.TakeoverLimit, reply.EventSource, 1500 * time.Millisecond, 200, "", "retry: 1500\nevent: streamlatch\ndata: {\"reason\":\"takeover_limit\"}\n\n"},
+		{policy.Overloaded, reply.EventSource, time.Microsecond, 200, "", "retry: 1\nevent: streamlatch\ndata: {\"reason\":\"overloaded\"}\n\n"},
+		{policy.Contended, reply.EventSource, time.Second, 200, "", "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"contended\"}\n\n"},
+		{policy.Duplicate, reply.Program, 15 * time.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
+		{policy.Superseded, reply.Program, 14001 * time.Millisecond, 409, "15", `{"reason":"superseded"}` + "\n"},
+		{policy.TakeoverLimit, reply.Program, time.Millisecond, 429, "1", `{"reason":"takeover_limit"}` + "\n"},
+		{policy.Overloaded, reply.Program, time.Second, 503, "1", `{"reason":"overloaded"}` + "\n"},
+		{policy.Contended, reply.Program, time.Second, 503, "1", `{"reason":"contended"}` + "\n"},
+	} {
+		got := reply.Refusal(test.why, test.to, test.retry)
+		headers := map[string]string{}
+		for _, h := range got.Headers {
+			headers[h[0]] = h[1]
+		}
+		contentType := "application/json"
+		if test.status == 200 {
+			contentType = "text/event-stream"
+		}
+		if got.Status != test.status || string(got.Body) != test.body || headers["retry-after"] != test.after ||
+			headers["cache-control"] != "no-store" || headers["content-type"] != contentType {
+			t.Errorf("%v to reader %v: %d %v %q, want %d, retry-after %q, %q",
+				test.why, test.to, got.Status, got.Headers, got.Body, test.status, test.after, test.body)
+		}
+	}
+}
+
+func TestGoodbyeWithoutRetry(t *testing.T) {
+	if got, want := string(reply.Goodbye("expired", 0)), "event: streamlatch\ndata: {\"reason\":\"expired\"}\n\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestAtEventEnd goes through every tail of line ends and a letter, and asks a reader that splits lines.
+func TestAtEventEnd(t *testing.T) {
+	tails := []string{""}
+	for range reply.TailSize {
+		var longer []string
+		for _, tail := range tails {
+			for _, c := range []string{"x", "\n", "\r"} {
+				longer = append(longer, tail+c)
+			}
+		}
+		tails = append(tails, longer...)
+	}
+	ends := 0
+	for _, tail := range tails {
+		lines := strings.Split(strings.ReplaceAll(strings.ReplaceAll("x"+tail, "\r\n", "\n"), "\r", "\n"), "\n")
+		n := len(lines)
+		want := n >= 3 && lines[n-1] == "" && lines[n-2] == ""
+		if got := reply.AtEventEnd([]byte(tail)); got != want {
+			t.Errorf("tail %q: %v, want %v", tail, got, want)
+		}
+		if want {
+			ends++
+		}
+	}
+	if ends < 20 {
+		t.Errorf("only %d tails are at an end: the test has shrunk", ends)
+	}
+}
+
+func ExampleGoodbye() {
+	fmt.Printf("%q\n", reply.Goodbye("superseded", 15*time.Second))
+	// Output: "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
+}
