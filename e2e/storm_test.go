@@ -12,6 +12,15 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
+// storms are the rules of both stories, for each protocol one. No client may be kept from taking over as often as it
+// does here.
+const storms = `{"rules": [
+	{"name": "storm1", "match": {"path": {"prefix": "/storm1/"}}, "client": [{"query": "client"}], "takeover_limit": false},
+	{"name": "storm2", "match": {"path": {"prefix": "/storm2/"}}, "client": [{"query": "client"}], "takeover_limit": false},
+	{"name": "relay1", "match": {"path": {"prefix": "/relay1/"}}, "client": [{"query": "client"}], "takeover_limit": false},
+	{"name": "relay2", "match": {"path": {"prefix": "/relay2/"}}, "client": [{"query": "client"}], "takeover_limit": false}
+]}`
+
 const (
 	stormClients = 200
 	stormOpens   = 20 // by each client
@@ -22,7 +31,7 @@ const (
 // and backend agree on which.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	r := sharedRig(t)
+	r := start(t, rig.Options{Filter: storms})
 	protocols(t, func(t *testing.T, p rig.Protocol) {
 		rule := fmt.Sprintf("storm%d", p)
 		var opens []string
@@ -54,7 +63,7 @@ func TestStorm(t *testing.T) {
 // Many clients at the same time, and each opens one stream after the other: the last one stays.
 func TestLastOpenedStays(t *testing.T) {
 	t.Parallel()
-	r := sharedRig(t)
+	r := start(t, rig.Options{Filter: storms})
 	protocols(t, func(t *testing.T, p rig.Protocol) {
 		rule := fmt.Sprintf("relay%d", p)
 		clients := newClients(stormClients)

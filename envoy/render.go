@@ -10,6 +10,7 @@ import (
 // Settings is what [Render] changes in the shipped configuration.
 type Settings struct {
 	Listener int    // port; 0 lets the system choose one: see [Admin.Listeners]
+	Internal int    // port of the listener that has the filter's admin path; 0 as above
 	Admin    int    // port; 0 lets the system choose one: see [Process.Admin]
 	Backend  int    // port of the backend on 127.0.0.1; required
 	Wasm     string // path of the filter; "" keeps the shipped build/streamlatch.wasm
@@ -27,6 +28,7 @@ func render(config string, s Settings) (string, error) {
 	}
 	changes := []struct{ old, new string }{
 		{"port_value: 10000}", fmt.Sprintf("port_value: %d}", s.Listener)},
+		{"port_value: 10001}", fmt.Sprintf("port_value: %d}", s.Internal)},
 		{"port_value: 9901}", fmt.Sprintf("port_value: %d}", s.Admin)},
 		{"port_value: 8080}", fmt.Sprintf("port_value: %d}", s.Backend)},
 	}
@@ -58,7 +60,7 @@ func (s Settings) check() error {
 	for _, p := range []struct {
 		name      string
 		port, min int
-	}{{"listener", s.Listener, 0}, {"admin", s.Admin, 0}, {"backend", s.Backend, 1}} {
+	}{{"listener", s.Listener, 0}, {"internal", s.Internal, 0}, {"admin", s.Admin, 0}, {"backend", s.Backend, 1}} {
 		if p.port < p.min || p.port > 65535 {
 			errs = append(errs, fmt.Errorf("%s port %d, want %d to 65535", p.name, p.port, p.min))
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestRenderOfTheShippedValuesIsTheShippedFile(t *testing.T) {
-	got, err := Render(Settings{Listener: 10000, Admin: 9901, Backend: 8080})
+	got, err := Render(Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,16 +18,17 @@ func TestRenderOfTheShippedValuesIsTheShippedFile(t *testing.T) {
 
 func TestRender(t *testing.T) {
 	// Each setting is another one's shipped value, where it can be.
-	got, err := Render(Settings{Listener: 8080, Admin: 10000, Backend: 9901, Wasm: `/a "b"/f.wasm`, Filter: "{\"rules\":\n[]}"})
+	got, err := Render(Settings{Listener: 8080, Internal: 10000, Admin: 10001, Backend: 9901, Wasm: `/a "b"/f.wasm`, Filter: "{\"rules\":\n[]}"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config
 	for _, change := range [][2]string{
 		{"port_value: 10000}", "port_value: LISTENER}"},
+		{"port_value: 10001}", "port_value: INTERNAL}"},
 		{"port_value: 9901}", "port_value: ADMIN}"},
 		{"port_value: 8080}", "port_value: BACKEND}"},
-		{"LISTENER", "8080"}, {"ADMIN", "10000"}, {"BACKEND", "9901"},
+		{"LISTENER", "8080"}, {"INTERNAL", "10000"}, {"ADMIN", "10001"}, {"BACKEND", "9901"},
 		{"filename: build/streamlatch.wasm", `filename: "/a \"b\"/f.wasm"`},
 	} {
 		want = strings.Replace(want, change[0], change[1], 1)
@@ -47,7 +48,8 @@ func TestRenderRefusesSettingsNoConfigurationCanHave(t *testing.T) {
 	}{
 		"no backend":    {Settings{}, "backend port 0, want 1 to 65535"},
 		"negative port": {Settings{Listener: -1, Backend: 1}, "listener port -1, want 0 to 65535"},
-		"huge port":     {Settings{Admin: 65536, Backend: 1}, "admin port 65536, want 0 to 65535"},
+		"huge port":     {Settings{Internal: 65536, Backend: 1}, "internal port 65536, want 0 to 65535"},
+		"huge admin":    {Settings{Admin: 65536, Backend: 1}, "admin port 65536, want 0 to 65535"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Render(test.settings)
@@ -60,9 +62,9 @@ func TestRenderRefusesSettingsNoConfigurationCanHave(t *testing.T) {
 
 // Whatever Render looks for and does not find exactly once is an error, so that an edit of envoy.yaml shows.
 func TestRenderNoticesAnEditedFile(t *testing.T) {
-	all := Settings{Listener: 1, Admin: 2, Backend: 3, Wasm: "x.wasm", Filter: "{}"}
+	all := Settings{Listener: 1, Internal: 4, Admin: 2, Backend: 3, Wasm: "x.wasm", Filter: "{}"}
 	for _, value := range []string{
-		"port_value: 10000}", "port_value: 9901}", "port_value: 8080}", "filename: build/streamlatch.wasm", "value: |",
+		"port_value: 10000}", "port_value: 10001}", "port_value: 9901}", "port_value: 8080}", "filename: build/streamlatch.wasm", "value: |",
 	} {
 		for times, edited := range map[string]string{
 			"0 times": strings.Replace(Config, value, "gone", 1),
@@ -89,8 +91,10 @@ func TestRenderedConfigurationRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if address := listeners["edge"]; !strings.HasPrefix(address, "127.0.0.1:") || strings.HasSuffix(address, ":0") {
-		t.Errorf("the listener is bound to %q, want a port of 127.0.0.1", address)
+	for _, name := range []string{"edge", "internal"} {
+		if address := listeners[name]; !strings.HasPrefix(address, "127.0.0.1:") || strings.HasSuffix(address, ":0") {
+			t.Errorf("the listener %s is bound to %q, want a port of 127.0.0.1", name, address)
+		}
 	}
 	stats, err := p.Admin().Stats(t.Context(), `^wasmcustom\.streamlatch\.other\.`)
 	if err != nil {

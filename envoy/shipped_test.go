@@ -25,3 +25,43 @@ func TestShippedSettings(t *testing.T) {
 		}
 	}
 }
+
+// The listener that has the admin path is for this machine, and the one for the public has none.
+func TestShippedAdminPathIsInternal(t *testing.T) {
+	edge, rest, found := strings.Cut(Config, "  - name: internal\n")
+	if !found {
+		t.Fatal("envoy.yaml has no listener internal")
+	}
+	internal, _, found := strings.Cut(rest, "\n  clusters:\n")
+	if !found {
+		t.Fatal("envoy.yaml has no clusters after the listener internal")
+	}
+	if strings.Contains(edge, "admin_path") {
+		t.Error("a listener before internal has an admin path: anybody can end anybody's streams")
+	}
+	for setting, without := range map[string]string{
+		"socket_address: {address: 127.0.0.1, ":               "whoever reaches the machine can end anybody's streams",
+		"vm_config: *streamlatch\n":                           "it has a registry of its own, and knows of no stream",
+		`'{"rules": [], "admin_path": "/streamlatch"}'`:       "nobody can see or end streams",
+		"match: {prefix: /}\n                direct_response": "it is a second way to the backend",
+	} {
+		if strings.Count(internal, setting) != 1 {
+			t.Errorf("the listener internal lacks %q: %s", strings.TrimSpace(setting), without)
+		}
+	}
+	for _, setting := range []string{"normalize_path: ", "merge_slashes: ", "cluster: ", "disabled: "} {
+		if strings.Contains(withoutComments(internal), setting) {
+			t.Errorf("the listener internal has a %q", strings.TrimSpace(setting))
+		}
+	}
+}
+
+func withoutComments(yaml string) string {
+	var settings strings.Builder
+	for line := range strings.Lines(yaml) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			settings.WriteString(line)
+		}
+	}
+	return settings.String()
+}

@@ -23,6 +23,8 @@ const (
 	Brief        Answer = "brief"        // an event stream of one event
 	Flood        Answer = "flood"        // an event stream of as many bytes as the client takes
 	Echo         Answer = "echo"         // 200, and the request as it arrived
+	Compressed   Answer = "compressed"   // an event stream that says it is compressed; nothing is
+	Counted      Answer = "counted"      // an event stream that says how many bytes it has, and stays open before them
 )
 
 // What the rig's clients tell its backend. The filter looks at none of it.
@@ -35,19 +37,29 @@ const (
 // Backend answers the requests of the rig's clients. It counts open streams by itself, from what it sees: a stream is
 // live from its first byte to the moment that the backend learns of its end.
 type Backend struct {
-	mu   sync.Mutex
-	live map[int]*upstream
+	mu    sync.Mutex
+	live  map[int]*upstream
+	asked map[string]int // requests, by client
 }
 
 // upstream is the backend's end of a stream.
 type upstream struct {
 	client string
-	events chan string
+	events chan string // text to send
 	end    chan struct{}
 	sent   int
 }
 
-func newBackend() *Backend { return &Backend{live: make(map[int]*upstream)} }
+func newBackend() *Backend {
+	return &Backend{live: make(map[int]*upstream), asked: make(map[string]int)}
+}
+
+// Asked returns how many requests of the client have come to the backend.
+func (b *Backend) Asked(client string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked[client]
+}
 
 // Live returns the ids of the client's open streams, in order.
 func (b *Backend) Live(client string) []int { return b.All()[client] }
@@ -64,7 +76,10 @@ func (b *Backend) All() map[string][]int {
 }
 
 // Send sends an event on an open stream. It reports false if that is not open, or has many events unsent.
-func (b *Backend) Send(id int, data string) bool {
+func (b *Backend) Send(id int, data string) bool { return b.Write(id, event(data)) }
+
+// Write is Send of a text as it is, which may be less than an event, or more.
+func (b *Backend) Write(id int, text string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.live[id]
@@ -72,7 +87,7 @@ func (b *Backend) Send(id int, data string) bool {
 		return false
 	}
 	select {
-	case s.events <- data:
+	case s.events <- text:
 		return true
 	default:
 		return false
@@ -106,6 +121,7 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	b.note(r.Header.Get(headerClient))
 	answer := Answer(r.Header.Get(headerAnswer))
 	switch answer {
 	case JSON:
@@ -117,8 +133,15 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not now", http.StatusServiceUnavailable)
 	case Echo:
 		echo(w, r, body)
-	case Events, Brief, Flood:
+	case Events, Brief, Flood, Compressed, Counted:
 		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("X-Backend", "rig")
+		switch answer {
+		case Compressed:
+			w.Header().Set("Content-Encoding", "gzip")
+		case Counted:
+			w.Header().Set("Content-Length", "1000000")
+		}
 		if r.Method == http.MethodHead {
 			return
 		}
@@ -138,26 +161,26 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, answer Answer, 
 	s, end := b.open(id, r.Header.Get(headerClient))
 	defer b.close(id)
 	out := http.NewResponseController(w)
-	send := func(data string) error {
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil {
+	send := func(text string) error {
+		if _, err := io.WriteString(w, text); err != nil {
 			return err
 		}
 		return out.Flush()
 	}
-	if err := send(string(body)); err != nil || answer == Brief {
+	if err := send(event(string(body))); err != nil || answer == Brief {
 		return
 	}
 	for answer == Flood {
 		data := string(bytes.Repeat([]byte("x"), 32<<10))
-		if send(data) != nil {
+		if send(event(data)) != nil {
 			return
 		}
 		b.count(s, len(data))
 	}
 	for {
 		select {
-		case data := <-s.events:
-			if send(data) != nil {
+		case text := <-s.events:
+			if send(text) != nil {
 				return
 			}
 		case <-end:
@@ -181,6 +204,14 @@ func (b *Backend) close(id int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.live, id)
+}
+
+func event(data string) string { return "data: " + data + "\n\n" }
+
+func (b *Backend) note(client string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked[client]++
 }
 
 func (b *Backend) count(s *upstream, n int) {

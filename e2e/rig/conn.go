@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ type Protocol int
 
 const (
 	HTTP1 Protocol = iota + 1
-	HTTP2          // without TLS
+	HTTP2          // at once, without an upgrade
 )
 
 func (p Protocol) String() string {
@@ -51,8 +52,22 @@ func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {
 // DialWorker opens a connection to one worker, counted from 0. The system spreads connections over the workers by
 // their ports, so this opens some until one has come to the wanted worker.
 func (r *Rig) DialWorker(ctx context.Context, p Protocol, worker int) (*Conn, error) {
+	return r.dialWorker(ctx, p, worker, nil)
+}
+
+// DialWorkerTLS is DialWorker for an Envoy whose listener has been given a certificate. What the protocol asks of the
+// handshake is added to config. With TLS 1.3 a client whose certificate is refused learns that only when it reads.
+func (r *Rig) DialWorkerTLS(ctx context.Context, p Protocol, worker int, config *tls.Config) (*Conn, error) {
+	config = config.Clone()
+	config.NextProtos = []string{alpn[p]}
+	return r.dialWorker(ctx, p, worker, config)
+}
+
+var alpn = map[Protocol]string{HTTP1: "http/1.1", HTTP2: "h2"}
+
+func (r *Rig) dialWorker(ctx context.Context, p Protocol, worker int, config *tls.Config) (*Conn, error) {
 	for {
-		c, at, err := r.dialAlone(ctx, p)
+		c, at, err := r.dialAlone(ctx, p, config)
 		if err != nil {
 			return nil, fmt.Errorf("dial envoy's worker %d: %w", worker, err)
 		}
@@ -65,14 +80,14 @@ func (r *Rig) DialWorker(ctx context.Context, p Protocol, worker int) (*Conn, er
 
 // dialAlone opens a connection and returns which worker has taken it, which is told by the workers' counters as long
 // as nobody else opens one.
-func (r *Rig) dialAlone(ctx context.Context, p Protocol) (c *Conn, worker int, err error) {
+func (r *Rig) dialAlone(ctx context.Context, p Protocol, config *tls.Config) (c *Conn, worker int, err error) {
 	r.dialing.Lock()
 	defer r.dialing.Unlock()
 	before, err := r.accepted(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	connection, err := r.open(ctx)
+	connection, err := r.open(ctx, r.address)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -82,6 +97,13 @@ func (r *Rig) dialAlone(ctx context.Context, p Protocol) (c *Conn, worker int, e
 	}
 	for worker := range after {
 		if after[worker] != before[worker] {
+			if config != nil {
+				encrypted := tls.Client(connection, config)
+				if err := encrypted.HandshakeContext(ctx); err != nil {
+					return nil, 0, errors.Join(err, connection.Close())
+				}
+				connection = encrypted
+			}
 			c, err := r.clients[p].NewClientConn(context.WithValue(ctx, opened{}, connection), "http", r.address)
 			if err != nil {
 				return nil, 0, errors.Join(err, connection.Close())
@@ -108,7 +130,7 @@ func (r *Rig) accepted(ctx context.Context) (map[int]uint64, error) {
 			if err != nil {
 				return nil, err
 			}
-			accepted[worker] = n
+			accepted[worker] += n // of all listeners
 			all += n
 		}
 		if all >= uint64(r.dialed.Load()) {
@@ -122,23 +144,57 @@ func (r *Rig) accepted(ctx context.Context) (map[int]uint64, error) {
 	}
 }
 
+// DialListener opens a connection to the listener of that name; the system chooses the worker.
+func (r *Rig) DialListener(ctx context.Context, p Protocol, name string) (*Conn, error) {
+	connection, err := r.DialListenerTCP(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	address := connection.RemoteAddr().String()
+	c, err := r.clients[p].NewClientConn(context.WithValue(ctx, opened{}, connection), "http", address)
+	if err != nil {
+		return nil, errors.Join(err, connection.Close())
+	}
+	return &Conn{Protocol: p, rig: r, http: c}, nil
+}
+
+// DialListenerTCP is [Rig.DialTCP] to the listener of that name.
+func (r *Rig) DialListenerTCP(ctx context.Context, name string) (net.Conn, error) {
+	listeners, err := r.envoy.Admin().Listeners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, ok := listeners[name]
+	if !ok {
+		return nil, fmt.Errorf("envoy has no listener %q, but %v", name, listeners)
+	}
+	r.dialing.RLock()
+	defer r.dialing.RUnlock()
+	connection, err := r.open(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("dial envoy's listener %s: %w", name, err)
+	}
+	return connection, nil
+}
+
 // DialTCP opens a connection for those who speak HTTP themselves.
 func (r *Rig) DialTCP(ctx context.Context) (net.Conn, error) {
 	r.dialing.RLock()
 	defer r.dialing.RUnlock()
-	return r.open(ctx)
+	return r.open(ctx, r.address)
 }
 
-func (r *Rig) open(ctx context.Context) (net.Conn, error) {
+func (r *Rig) open(ctx context.Context, address string) (net.Conn, error) {
 	var dialer net.Dialer
-	connection, err := dialer.DialContext(ctx, "tcp", r.address)
+	connection, err := dialer.DialContext(ctx, "tcp", address)
 	if err == nil {
 		r.dialed.Add(1)
 	}
 	return connection, err
 }
 
-// opened is the key under which a context carries a connection that is there already.
+// opened is the key under which a context carries a connection that is there already. To the transport it is one
+// without TLS, whatever it is.
 type opened struct{}
 
 func (r *Rig) transport(p Protocol) *http.Transport {

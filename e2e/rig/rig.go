@@ -1,10 +1,11 @@
 // Package rig runs one real Envoy with the filter in front of a scripted backend, for the end-to-end tests and the
 // benchmarks.
 //
-//   - [Start] runs the shipped envoy.yaml and changes nothing in it but ports, the filter's path and configuration, and
-//     the edits it is asked for.
+//   - [Start] runs the shipped envoy.yaml and changes nothing in it but ports, the filter's path and configuration, the
+//     listener for operators, which it takes out unless it is wanted, and the edits it is asked for.
 //   - [Rig.Dial] and [Rig.DialWorker] open client connections, the latter to a chosen worker of Envoy: what crosses
-//     workers and what does not are two stories. [Conn.Open] opens an event stream on one.
+//     workers and what does not are two stories. [Rig.DialWorkerTLS] shows a certificate. [Conn.Open] opens an event
+//     stream on one.
 //   - [Backend] answers as the request asks it to, and knows which streams are open at its end.
 //   - [Rig.Metrics], [Rig.Log] and [Rig.Access] are what an operator sees.
 package rig
@@ -36,7 +37,18 @@ type Options struct {
 	Module      func() ([]byte, error) // the filter; nil: [Filter]
 	Edits       []Edit                 // of envoy.yaml, when all else is in its place
 	LogLevel    string                 // of Envoy's components, as "wasm:debug"
+	Handler     http.Handler           // what stands behind Envoy; nil: the rig's Backend
+	Internal    bool                   // with the listener for operators: see [Rig.DialListener]; without, the filter has one configuration
 }
+
+// Names of listeners in envoy.yaml.
+const (
+	Edge     = "edge"     // for the public
+	Internal = "internal" // for operators: it has the filter's admin path
+)
+
+// withoutInternal takes the listener for operators out.
+var withoutInternal = Remove("  - name: "+Internal+"\n", "\n  clusters:\n")
 
 // An Edit changes envoy.yaml. It is an error if the file does not have what is to be changed, exactly once.
 type Edit func(config string) (string, error)
@@ -103,7 +115,11 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 		return nil, err
 	}
 	r := &Rig{Backend: newBackend(), Log: &Log{}, Access: &Log{}}
-	r.server = demo.NewServer(r.Backend)
+	handler := o.Handler
+	if handler == nil {
+		handler = r.Backend
+	}
+	r.server = demo.NewServer(handler)
 	go r.server.Serve(listener)
 
 	if err := r.start(ctx, o, path, listener.Addr().(*net.TCPAddr).Port); err != nil {
@@ -141,8 +157,8 @@ func (r *Rig) start(ctx context.Context, o Options, path string, backend int) er
 		return errors.Join(err, r.envoy.Stop())
 	}
 	var ok bool
-	if r.address, ok = listeners["edge"]; !ok {
-		return errors.Join(fmt.Errorf("envoy.yaml has no listener edge, but %v", listeners), r.envoy.Stop())
+	if r.address, ok = listeners[Edge]; !ok {
+		return errors.Join(fmt.Errorf("envoy.yaml has no listener %s, but %v", Edge, listeners), r.envoy.Stop())
 	}
 	return nil
 }
@@ -164,7 +180,11 @@ func render(o Options, wasm string, backend int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, edit := range o.Edits {
+	edits := o.Edits
+	if !o.Internal {
+		edits = append([]Edit{withoutInternal}, edits...)
+	}
+	for _, edit := range edits {
 		if config, err = edit(config); err != nil {
 			return "", fmt.Errorf("edit envoy.yaml: %w", err)
 		}

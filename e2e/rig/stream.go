@@ -8,13 +8,18 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // A Stream is the client's end of an event stream. It is read all the time, so that its end is noticed.
 type Stream struct {
-	ID int // the backend's name for it
+	ID     int         // the backend's name for it
+	Header http.Header // of the response
+
+	mu       sync.Mutex
+	received []byte
 
 	events chan string
 	closed context.CancelFunc
@@ -91,7 +96,7 @@ func (c *Conn) begin(ctx context.Context, q Request) (*Stream, io.ReadCloser, er
 		return nil, nil, fmt.Errorf("%w: %s, %q", ErrNoStream, response.Status, response.Header.Get("Content-Type"))
 	}
 	const unread = 16
-	return &Stream{ID: id, events: make(chan string, unread), closed: cancel, done: make(chan struct{})}, response.Body, nil
+	return &Stream{ID: id, Header: response.Header, events: make(chan string, unread), closed: cancel, done: make(chan struct{})}, response.Body, nil
 }
 
 func (s *Stream) read(body io.ReadCloser, p Protocol) {
@@ -101,6 +106,7 @@ func (s *Stream) read(body io.ReadCloser, p Protocol) {
 	lines := bufio.NewReader(body)
 	for {
 		line, err := lines.ReadString('\n')
+		s.receive(line)
 		if err != nil {
 			s.end = End{How: how(err, p), Err: err, At: time.Now()}
 			return
@@ -155,6 +161,20 @@ func (e streamError) Error() string {
 
 // Events are the data of the events that arrived. Of those that nobody takes, the newest sixteen are kept.
 func (s *Stream) Events() <-chan string { return s.events }
+
+// Received is what has arrived, event by event as it stood there; the first 16 KiB of it.
+func (s *Stream) Received() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.received)
+}
+
+func (s *Stream) receive(text string) {
+	const most = 16 << 10
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received = append(s.received, text[:min(len(text), most-len(s.received))]...)
+}
 
 // Done is closed when the stream has ended.
 func (s *Stream) Done() <-chan struct{} { return s.done }

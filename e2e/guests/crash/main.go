@@ -3,33 +3,22 @@
 package main
 
 import (
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
-	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
-
 	"github.com/streamlatch/streamlatch/filter/plugin"
+	"github.com/streamlatch/streamlatch/filter/proxywasm"
 )
 
 func main() {}
 
-func init() { proxywasm.SetVMContext(vm{plugin.New("crash")}) }
-
-type vm struct{ types.VMContext }
-
-func (v vm) NewPluginContext(contextID uint32) types.PluginContext {
-	return pluginContext{v.VMContext.NewPluginContext(contextID)}
+func init() {
+	filter := plugin.New("crash")
+	proxywasm.Register(func(contextID uint32) proxywasm.Plugin { return crashing{filter(contextID)} })
 }
 
-type pluginContext struct{ types.PluginContext }
+type crashing struct{ proxywasm.Plugin }
 
-func (p pluginContext) NewHttpContext(contextID uint32) types.HttpContext {
-	return stream{p.PluginContext.NewHttpContext(contextID)}
-}
-
-type stream struct{ types.HttpContext }
-
-func (s stream) OnHttpRequestHeaders(numHeaders int, endOfStream bool) types.Action {
-	if _, err := proxywasm.GetHttpRequestHeader("x-crash"); err == nil {
+func (c crashing) RequestHeaders(contextID uint32) (proxywasm.Stream, proxywasm.Action) {
+	if _, there := proxywasm.RequestHeader("x-crash"); there {
 		panic("x-crash")
 	}
-	return s.HttpContext.OnHttpRequestHeaders(numHeaders, endOfStream)
+	return c.Plugin.RequestHeaders(contextID)
 }

@@ -33,14 +33,15 @@ func main() {
 }
 
 type options struct {
-	listen, admin, backend int
-	wasm, log              string
+	listen, internal, admin, backend int
+	wasm, log                        string
 }
 
 func parseFlags(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.IntVar(&o.listen, "listen", 10000, "`port` that Envoy serves on; 0: any free one")
+	flags.IntVar(&o.internal, "internal", 10001, "`port` that Envoy serves the filter's admin path on; 0: any free one")
 	flags.IntVar(&o.admin, "admin", 9901, "`port` of Envoy's admin interface; 0: any free one")
 	flags.IntVar(&o.backend, "backend", 8080, "`port` of the demo backend; 0: any free one")
 	flags.StringVar(&o.wasm, "wasm", "build/streamlatch.wasm", "`path` of the filter")

@@ -15,9 +15,9 @@ import (
 const alarmsPerSecond = 5
 
 type welcomeFacts struct {
-	version             envoy.Version
-	pid                 int
-	address, admin, log string
+	version                       envoy.Version
+	pid                           int
+	address, internal, admin, log string
 }
 
 func welcome(out io.Writer, f welcomeFacts) {
@@ -30,8 +30,13 @@ Open a stream in one terminal, and the same client's again in another: the first
 
 Or in two tabs of a browser: http://%[3]s/
 
+See who is there, and end all streams of the client demo:
+
+  curl http://%[6]s/streamlatch
+  curl -X DELETE http://%[6]s/streamlatch/streams/events/demo
+
 Takeovers, as they happen (Ctrl-C ends everything):
-`, f.version, f.pid, f.address, f.admin, f.log)
+`, f.version, f.pid, f.address, f.admin, f.log, f.internal)
 }
 
 // A narrator makes a story for the terminal of Envoy's log: takeovers, and what went wrong.

@@ -49,8 +49,8 @@ type program struct {
 	log    string
 	exit   chan error
 
-	envoy      int // its PID
-	url, admin string
+	envoy                int // its PID
+	url, admin, internal string
 }
 
 // launch starts a quick start in the root of the repository, on free ports.
@@ -64,7 +64,7 @@ func launch(t *testing.T) *program {
 	if err := os.WriteFile(filter, wasm, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(os.Args[0], "-wasm", filter, "-listen", "0", "-admin", "0", "-backend", "0", "-log", p.log)
+	p.cmd = exec.Command(os.Args[0], "-wasm", filter, "-listen", "0", "-internal", "0", "-admin", "0", "-backend", "0", "-log", p.log)
 	p.cmd.Dir = filepath.Join("..", "..", "..")
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+t.TempDir())
 	p.cmd.Stderr = &p.stderr
@@ -87,6 +87,8 @@ func launch(t *testing.T) *program {
 
 var serves = regexp.MustCompile(`^Envoy 1\.\d+\.\d+ \(pid (\d+)\) serves on (http://127\.0\.0\.1:\d+), admin on (http://127\.0\.0\.1:\d+), log in `)
 
+var statusCommand = regexp.MustCompile(`(?m)^  curl (http://127\.0\.0\.1:\d+)/streamlatch$`)
+
 // start launches one and waits until it serves. The result has what it printed up to there.
 func start(t *testing.T) (*program, string) {
 	p := launch(t)
@@ -95,7 +97,11 @@ func start(t *testing.T) (*program, string) {
 		if m := serves.FindStringSubmatch(line); m != nil {
 			p.envoy, _ = strconv.Atoi(m[1])
 			p.url, p.admin = m[2], m[3]
-			return p, printed
+			if status := statusCommand.FindStringSubmatch(printed); status != nil {
+				p.internal = status[1]
+				return p, printed
+			}
+			t.Fatalf("no command for the status in: %s", printed)
 		}
 	}
 	t.Fatalf("it does not say where it serves: %s", printed)
@@ -144,7 +150,7 @@ func (p *program) end(code int) {
 	if slices.ContainsFunc(processes(p.t), func(q process) bool { return q.pid == p.envoy }) {
 		p.t.Errorf("Envoy, pid %d, is still there", p.envoy)
 	}
-	for _, url := range []string{p.url, p.admin} {
+	for _, url := range []string{p.url, p.admin, p.internal} {
 		if conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
 			conn.Close()
 			p.t.Errorf("%s is still served", url)
@@ -176,6 +182,27 @@ func (p *program) get(path string) *http.Response {
 	return response
 }
 
+// ask sends a request to the listener for operators, and returns the answer's body.
+func (p *program) ask(method, path string) string {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, p.internal+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(body)
+}
+
 type process struct {
 	pid, parent int
 	command     string
@@ -203,7 +230,7 @@ func processes(t *testing.T) []process {
 	return list
 }
 
-// A user pastes the two commands that are printed, and presses Ctrl-C.
+// A user pastes the commands that are printed, and presses Ctrl-C.
 func TestQuickStart(t *testing.T) {
 	p, printed := start(t)
 	command := fmt.Sprintf("  curl -N '%s/events?client=demo' -H 'accept: text/event-stream'\n", p.url)
@@ -229,6 +256,19 @@ func TestQuickStart(t *testing.T) {
 	}
 	if _, err := second.Body.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the second stream: %v", err)
+	}
+
+	if status, want := p.ask(http.MethodGet, "/streamlatch"), `"rules":[{"name":"events","active":1}]`; !strings.Contains(status, want) {
+		t.Errorf("status %s, want one with %s", status, want)
+	}
+	if command := fmt.Sprintf("  curl -X DELETE %s/streamlatch/streams/events/demo\n", p.internal); !strings.Contains(printed, command) {
+		t.Errorf("want %q in:\n%s", command, printed)
+	}
+	if got, want := p.ask(http.MethodDelete, "/streamlatch/streams/events/demo"), "{\"streams\":1}\n"; got != want {
+		t.Errorf("DELETE: %q, want %q", got, want)
+	}
+	if _, err := io.ReadAll(second.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the stream that was deleted: %v, want a reset", err)
 	}
 
 	p.signal(os.Interrupt)

@@ -58,12 +58,12 @@ func serve(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer proxy.Stop()
 	defer story.end()
-	address, err := probe(ctx, proxy)
+	address, internal, err := probe(ctx, proxy)
 	if err != nil {
 		return err
 	}
 	welcome(out, welcomeFacts{
-		version: version, pid: proxy.PID(), address: address, admin: proxy.Admin().URL, log: o.log,
+		version: version, pid: proxy.PID(), address: address, internal: internal, admin: proxy.Admin().URL, log: o.log,
 	})
 	story.begin()
 	return firstEnd(ctx, proxy, backendEnd)
@@ -77,6 +77,7 @@ func claimPorts(ctx context.Context, o options) (net.Listener, error) {
 		number     int
 	}{
 		{"listen", "Envoy would serve on it", o.listen},
+		{"internal", "Envoy would serve the filter's admin path on it", o.internal},
 		{"admin", "Envoy's admin interface would use it", o.admin},
 	} {
 		l, err := listen(ctx, p.number, p.flag, p.what)
@@ -113,7 +114,7 @@ func startEnvoy(ctx context.Context, o options, backend int, story *narrator, ou
 	if err != nil {
 		return nil, none, err
 	}
-	config, err := envoy.Render(envoy.Settings{Listener: o.listen, Admin: o.admin, Backend: backend, Wasm: o.wasm})
+	config, err := envoy.Render(envoy.Settings{Listener: o.listen, Internal: o.internal, Admin: o.admin, Backend: backend, Wasm: o.wasm})
 	if err != nil {
 		return nil, none, err
 	}
@@ -135,31 +136,33 @@ func startEnvoy(ctx context.Context, o options, backend int, story *narrator, ou
 	return proxy, version, err
 }
 
-// probe sends a request the whole way, and returns the address that Envoy serves on.
-func probe(ctx context.Context, proxy *envoy.Process) (string, error) {
+// probe sends a request the whole way, and returns the addresses that Envoy serves on: to the public and to operators.
+func probe(ctx context.Context, proxy *envoy.Process) (address, internal string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	listeners, err := proxy.Admin().Listeners(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	address, ok := listeners["edge"]
-	if !ok {
-		return "", fmt.Errorf("envoy has no listener %q", "edge")
+	for name, to := range map[string]*string{"edge": &address, "internal": &internal} {
+		var ok bool
+		if *to, ok = listeners[name]; !ok {
+			return "", "", fmt.Errorf("envoy has no listener %q", name)
+		}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/live", nil)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("the demo backend answers through Envoy with %s, want 200", response.Status)
+		return "", "", fmt.Errorf("the demo backend answers through Envoy with %s, want 200", response.Status)
 	}
-	return address, nil
+	return address, internal, nil
 }
 
 // A part of the quick start that may end by itself. An [envoy.Process] is one.

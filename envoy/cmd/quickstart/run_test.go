@@ -32,9 +32,10 @@ func TestAPortIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for flag, o := range map[string]options{
-		"-listen":  {wasm: filter, listen: taken},
-		"-admin":   {wasm: filter, admin: taken},
-		"-backend": {wasm: filter, backend: taken},
+		"-listen":   {wasm: filter, listen: taken},
+		"-internal": {wasm: filter, internal: taken},
+		"-admin":    {wasm: filter, admin: taken},
+		"-backend":  {wasm: filter, backend: taken},
 	} {
 		err := run(t.Context(), o, os.Stdout)
 		if err == nil || !strings.HasPrefix(err.Error(), "port "+strings.TrimPrefix(other.Addr().String(), "127.0.0.1:")+" is taken") || !strings.HasSuffix(err.Error(), flag+" PORT") {
@@ -86,7 +87,7 @@ func TestWhatEndsFirstIsTheReason(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	o, err := parseFlags(nil)
-	if want := (options{10000, 9901, 8080, "build/streamlatch.wasm", "build/envoy.log"}); err != nil || o != want {
+	if want := (options{10000, 10001, 9901, 8080, "build/streamlatch.wasm", "build/envoy.log"}); err != nil || o != want {
 		t.Errorf("got %+v, %v, want %+v", o, err, want)
 	}
 	if _, err := parseFlags([]string{"10001"}); err == nil {

@@ -1,0 +1,331 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/envoy"
+)
+
+// What clients send is theirs to choose. Nothing of it crashes the filter, stays in its memory or gets into a log.
+
+const hostileRules = `{"rules": [
+	{"name": "cookie", "match": {"path": {"prefix": "/cookie/"}}, "client": [{"cookie": "session"}], "takeover_limit": false},
+	{"name": "query",  "match": {"path": {"prefix": "/query/"}},  "client": [{"query": "client"}],   "takeover_limit": false},
+	{"name": "header", "match": {"path": {"prefix": "/header/"}}, "client": [{"header": "x-user"}],  "takeover_limit": false, "instance": [{"header": "x-tab"}]}
+]}`
+
+// roomy lets through what Envoy stops by default, so that the filter gets to see it.
+var roomy = rig.Replace("          normalize_path: true\n", `          normalize_path: true
+          max_request_headers_kb: 512
+          common_http_protocol_options: {max_headers_count: 2000}
+`)
+
+// wantCalm stops an Envoy and checks that it has nothing to complain of and that nobody is named.
+func wantCalm(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	for _, rule := range []string{"cookie", "query", "header"} {
+		eventually(t, func() error {
+			if got := metrics(t, r)[rule+".active"]; got != 0 {
+				return fmt.Errorf("%s.active is %d, want 0", rule, got)
+			}
+			return nil
+		})
+	}
+	for _, name := range []string{"malformed", "swept", "contended"} {
+		if got := metrics(t, r)[name]; got != 0 {
+			t.Errorf("%s is %d, want 0", name, got)
+		}
+	}
+	if err := r.Stop(); err != nil {
+		t.Error(err)
+	}
+	for _, line := range r.Log.Lines() {
+		if entry, ok := envoy.ParseLogEntry(line); ok && entry.Logger == "wasm" && entry.Alarming() {
+			t.Errorf("envoy: %s", line)
+		}
+	}
+	if found := leaks(r); len(found) > 0 {
+		t.Errorf("the logs name clients:\n%s", strings.Join(found, "\n"))
+	}
+}
+
+// opened is an event stream, on a connection of its own, that was asked for in so many bytes.
+type opened struct {
+	conn io.Closer
+	in   *bufio.Reader
+	body io.Reader
+}
+
+// openText sends a request over HTTP/1.1 and returns the answer's status; with 200, the stream too.
+func openText(t *testing.T, r *rig.Rig, request string) (int, *opened) {
+	t.Helper()
+	conn, err := r.DialTCP(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	response, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatalf("%.200q: %v", request, err)
+	}
+	if response.StatusCode != 200 {
+		conn.Close()
+		return response.StatusCode, nil
+	}
+	return 200, &opened{conn, in, response.Body}
+}
+
+var textIDs = struct {
+	sync.Mutex
+	last int
+}{}
+
+// asText is a request for an event stream with these further lines.
+func asText(client, target string, lines ...string) string {
+	textIDs.Lock()
+	textIDs.last--
+	id := textIDs.last
+	textIDs.Unlock()
+	all := append([]string{"GET " + target + " HTTP/1.1", "Host: x", "Accept: text/event-stream",
+		"X-Rig-Client: " + client, fmt.Sprintf("X-Rig-Stream: %d", id)}, lines...)
+	return strings.Join(all, "\r\n") + "\r\n\r\n"
+}
+
+// wantOneClient opens a stream twice with two requests, and checks that they are of one client, or of two.
+func wantOneClient(t *testing.T, r *rig.Rig, rule, one, other string, same bool) {
+	t.Helper()
+	before := countsOf(metrics(t, r), rule)
+	status, first := openText(t, r, one)
+	if status != 200 {
+		t.Errorf("status %d of %.100q, want 200", status, one)
+		return
+	}
+	wantCountsSince(t, r, rule, before, counts{opened: 1, active: 1})
+	status, second := openText(t, r, other)
+	if status != 200 {
+		t.Errorf("status %d of %.100q, want 200", status, other)
+		return
+	}
+	if same {
+		if _, err := io.Copy(io.Discard, first.body); err != io.ErrUnexpectedEOF {
+			t.Errorf("the first stream: %v, want it broken off", err)
+		}
+		wantCountsSince(t, r, rule, before, counts{opened: 2, superseded: 1, active: 1})
+	} else {
+		wantCountsSince(t, r, rule, before, counts{opened: 2, active: 2})
+	}
+	first.conn.Close()
+	second.conn.Close()
+	eventually(t, func() error {
+		if got := countsOf(metrics(t, r), rule).active; got != before.active {
+			return fmt.Errorf("%s.active is %d, want %d", rule, got, before.active)
+		}
+		return nil
+	})
+}
+
+func TestHostileRequests(t *testing.T) {
+	t.Parallel()
+	r := start(t, rig.Options{Concurrency: 2, Filter: hostileRules, LogLevel: "wasm:debug", Edits: []rig.Edit{roomy}})
+	long := strings.Repeat("x", 64<<10)
+
+	t.Run("a cookie of 64 KiB", func(t *testing.T) {
+		c := newClient()
+		cookie := func(end string) string { return asText(c, "/cookie/", "Cookie: theme=dark; session="+c+long+end) }
+		wantOneClient(t, r, "cookie", cookie(""), cookie(""), true)
+		wantOneClient(t, r, "cookie", cookie(""), cookie("x"), false)
+		wantOneClient(t, r, "cookie", asText(c, "/cookie/", "Cookie: junk="+long+"; session="+c), asText(c, "/cookie/", "Cookie: session="+c), true)
+		wantOneClient(t, r, "cookie", asText(c, "/cookie/", "Cookie: "+strings.Repeat("a=b;", 16<<10)+"session="+c), asText(c, "/cookie/", "Cookie: session="+c), true)
+	})
+	t.Run("two cookie headers", func(t *testing.T) {
+		a, b := newClient(), newClient()
+		// Whichever counts: all who look must see the same one, or who can add a header is two clients.
+		two := asText(a, "/cookie/", "Cookie: session="+a, "Cookie: session="+b)
+		wantOneClient(t, r, "cookie", two, asText(a, "/cookie/", "Cookie: session="+a), true)
+		wantOneClient(t, r, "cookie", two, asText(a, "/cookie/", "Cookie: session="+b), false)
+	})
+	t.Run("two headers", func(t *testing.T) {
+		a, b := newClient(), newClient()
+		two := asText(a, "/header/", "X-User: "+a, "X-User: "+b)
+		wantOneClient(t, r, "header", two, asText(a, "/header/", "X-User: "+a), true)
+		wantOneClient(t, r, "header", two, asText(a, "/header/", "X-User: "+b), false)
+	})
+	t.Run("thousands of parameters", func(t *testing.T) {
+		c := newClient()
+		many := "/query/?" + strings.Repeat("a=b&", 5000) + strings.Repeat("&", 5000) + "%zz=1&client=%f&clien=x&%63lient=" + c
+		wantOneClient(t, r, "query", asText(c, many), asText(c, "/query/?client="+c), true)
+	})
+	t.Run("a very long path", func(t *testing.T) {
+		c := newClient()
+		wantOneClient(t, r, "query", asText(c, "/query/"+long+"?client="+c+long), asText(c, "/query/?client="+c+long), true)
+		wantOneClient(t, r, "query", asText(c, "/query/"+strings.Repeat("../query/", 5000)+"?client="+c), asText(c, "/query/?client="+c), true)
+	})
+	t.Run("bytes that are no text", func(t *testing.T) {
+		c := newClient()
+		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%00a"), asText(c, "/query/?client="+c+"%00a"), true)
+		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%00a"), asText(c, "/query/?client="+c+"%00b"), false)
+		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%ff%fe"), asText(c, "/query/?client="+c+"%FF%FE"), true)
+		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%ff"), asText(c, "/query/?client="+c+"%ef%bf%bd"), false)
+		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%0d%0ax"), asText(c, "/query/?client="+c+"%0d%0ax"), true)
+		wantOneClient(t, r, "header", asText(c, "/header/", "X-User: "+c+"\xff\xfe\x80"), asText(c, "/header/", "X-User: "+c+"\xff\xfe\x80"), true)
+		wantOneClient(t, r, "header", asText(c, "/header/", "X-User: "+c+"\xff"), asText(c, "/header/", "X-User: "+c+"\xfe"), false)
+		// A NUL in a header is Envoy's to refuse.
+		if status, _ := openText(t, r, asText(c, "/header/", "X-User: "+c+"\x00")); status != 400 {
+			t.Errorf("a NUL in a header: status %d, want 400", status)
+		}
+	})
+	t.Run("a flood of headers", func(t *testing.T) {
+		c := newClient()
+		var lines []string
+		for i := range 1000 {
+			lines = append(lines, fmt.Sprintf("X-Flood-%d: %d", i, i))
+		}
+		// The backend has its own opinion of so many; the filter must just not lose count.
+		wantOneClient(t, r, "header", asText(c, "/header/", append(lines, "X-User: "+c)...), asText(c, "/header/", "X-User: "+c), true)
+		wantOneClient(t, r, "header", asText(c, "/header/", "X-User: "+c, "X-Tab: "+long), asText(c, "/header/", "X-User: "+c, "X-Tab: "+long), true)
+	})
+	t.Run("many keys that differ little", func(t *testing.T) {
+		// Whatever of a key the hash did not look at, two clients with it would be one.
+		conn := dial(t, r, rig.HTTP2, 0)
+		before := countsOf(metrics(t, r), "query")
+		client := newClient()
+		var streams []*rig.Stream
+		for i := range 256 {
+			key := make([]byte, 8)
+			binary.LittleEndian.PutUint64(key, uint64(i)<<(i%57))
+			escaped := "%" + strings.Join(slices.Collect(pairs(hex.EncodeToString(key))), "%")
+			streams = append(streams, open(t, conn, rig.Request{Client: client, Path: fmt.Sprintf("/query/?client=%s%d%s", rawID, i, escaped)}))
+		}
+		wantCountsSince(t, r, "query", before, counts{opened: 256, active: 256})
+		for _, s := range streams {
+			s.Close()
+		}
+	})
+	wantCalm(t, r)
+}
+
+// pairs are the digits of bytes in hexadecimal.
+func pairs(digits string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := 0; i+2 <= len(digits); i += 2 {
+			if !yield(digits[i : i+2]) {
+				return
+			}
+		}
+	}
+}
+
+// With the shipped limits Envoy turns such requests away before the filter hears of them.
+func TestEnvoyStopsOversizedRequests(t *testing.T) {
+	t.Parallel()
+	r := start(t, rig.Options{Concurrency: 1, Filter: hostileRules, LogLevel: "wasm:debug"})
+	c := newClient()
+	long := strings.Repeat("x", 64<<10)
+	var flood []string
+	for i := range 120 {
+		flood = append(flood, fmt.Sprintf("X-Flood-%d: %d", i, i))
+	}
+	for about, request := range map[string]string{
+		"a cookie of 64 KiB": asText(c, "/cookie/", "Cookie: session="+c+long),
+		"a path of 64 KiB":   asText(c, "/query/?client="+c+long),
+		"120 headers":        asText(c, "/header/", append(flood, "X-User: "+c)...),
+	} {
+		if status, _ := openText(t, r, request); status != 431 {
+			t.Errorf("%s: status %d, want 431", about, status)
+		}
+	}
+	if n := r.Backend.Asked(c); n != 0 {
+		t.Errorf("the backend got %d of them, want none", n)
+	}
+	for name, n := range metrics(t, r) {
+		if n != 0 {
+			t.Errorf("%s is %d, want 0", name, n)
+		}
+	}
+	// And under them the filter has its part.
+	almost := strings.Repeat("x", 50<<10)
+	wantOneClient(t, r, "cookie", asText(c, "/cookie/", "Cookie: session="+c+almost), asText(c, "/cookie/", "Cookie: session="+c+almost), true)
+	wantOneClient(t, r, "header", asText(c, "/header/", append(flood[:80:80], "X-User: "+c)...), asText(c, "/header/", "X-User: "+c), true)
+	wantCalm(t, r)
+}
+
+// Clients that nobody has seen before come without end, each with a stream. Nothing is left of those that have gone.
+func TestFloodOfClients(t *testing.T) {
+	t.Parallel()
+	r := start(t, rig.Options{Concurrency: 2, Filter: hostileRules, LogLevel: "wasm:debug"})
+	const half, senders = 10_000, 16
+	var conns []*rig.Conn
+	for i := range 4 {
+		conns = append(conns, dial(t, r, rig.HTTP2, i%2))
+	}
+	flood := func() {
+		var all sync.WaitGroup
+		for i := range senders {
+			all.Go(func() {
+				for range half / senders {
+					q := get("query", newClient())
+					q.Answer = rig.Brief
+					response, err := conns[i%len(conns)].Do(t.Context(), q)
+					if err != nil || response.Status != 200 {
+						t.Errorf("%v, %v", response, err)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+	allocated := func() uint64 {
+		const memory = "server.memory_allocated"
+		stats, err := r.Envoy().Admin().Stats(t.Context(), "^"+memory+"$")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stats.Values[memory]
+	}
+	flood()
+	if t.Failed() {
+		return
+	}
+	wantCounts(t, r, "query", counts{opened: half, released: half})
+	time.Sleep(6 * time.Second) // Envoy looks at its memory with each flush of its statistics, every five seconds
+	before := allocated()
+	flood()
+	wantCounts(t, r, "query", counts{opened: 2 * half, released: 2 * half})
+	time.Sleep(6 * time.Second)
+	// A hundred bytes for each client would be twice that. The guests' own memory is not in it: they share one bound.
+	if after := allocated(); before == 0 || after > before+half*50 {
+		t.Errorf("Envoy's memory went from %d to %d bytes with %d more clients", before, after, half)
+	}
+
+	// Many at the same time, too.
+	const crowd = 1000
+	var streams []*rig.Stream
+	for i := range crowd {
+		streams = append(streams, open(t, conns[i%len(conns)], get("query", newClient())))
+	}
+	wantCounts(t, r, "query", counts{opened: 2*half + crowd, released: 2 * half, active: crowd})
+	for _, s := range streams {
+		s.Close()
+	}
+	wantCounts(t, r, "query", counts{opened: 2*half + crowd, released: 2*half + crowd})
+	wantCalm(t, r)
+}

@@ -1,0 +1,641 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// What becomes of a client that may not have a stream, or not have it any longer.
+
+// asker is who is refused.
+type asker struct {
+	name, method, accept string
+	atResponse           bool // a rule that claims there lets it through to the backend
+}
+
+var askers = []asker{
+	{"EventSource", "GET", "text/event-stream", false},
+	{"program that gets", "GET", "application/json, text/event-stream", false},
+	{"program that posts", "POST", "application/json, text/event-stream", true},
+}
+
+func (a asker) request(rule, client, query string) rig.Request {
+	q := get(rule, client)
+	q.Path += query
+	q.Method = a.method
+	q.Header = map[string]string{"accept": a.accept}
+	if a.method == "POST" {
+		q.Body = `{"jsonrpc":"2.0","id":1,"method":"initialize"}`
+	}
+	return q
+}
+
+// The rules have a retry of 2 s.
+const refusingRules = `{"rules": [
+	{"name": "duplicate", "match": {"path": {"prefix": "/duplicate/"}}, "client": [{"query": "client"}], "retry": "2s", "on_duplicate": "reject_new"},
+	{"name": "early",     "match": {"path": {"prefix": "/early/"}},     "client": [{"query": "client"}], "retry": "2s", "on_duplicate": "reject_new", "claim_at": "request"},
+	{"name": "loser",     "match": {"path": {"prefix": "/loser/"}},     "client": [{"query": "client"}], "retry": "2s", "instance": [{"query": "tab"}]},
+	{"name": "limited",   "match": {"path": {"prefix": "/limited/"}},   "client": [{"query": "client"}], "retry": "2s", "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}}
+]}`
+
+// A cause of refusals.
+type cause struct {
+	name, rule string
+	prepare    func(t *testing.T, r *rig.Rig, p rig.Protocol, client string) (held *rig.Stream)
+	query      string // of the one that is refused
+	status     int    // that a program gets
+	soft       bool   // an EventSource gets 200, so that it comes back
+	least      time.Duration
+	most       time.Duration
+	atRequest  bool // whoever asks
+}
+
+func causes() []cause {
+	const least, most = 2 * time.Second, 2500 * time.Millisecond
+	hold := func(rule string) func(*testing.T, *rig.Rig, rig.Protocol, string) *rig.Stream {
+		return func(t *testing.T, r *rig.Rig, p rig.Protocol, client string) *rig.Stream {
+			return open(t, dial(t, r, p, 0), get(rule, client))
+		}
+	}
+	return []cause{
+		{name: "duplicate", rule: "duplicate", prepare: hold("duplicate"), status: 409, least: least, most: most},
+		{name: "duplicate", rule: "early", prepare: hold("early"), status: 409, least: least, most: most, atRequest: true},
+		{name: "superseded", rule: "loser", query: "&tab=1", status: 409, soft: true, least: least, most: most,
+			prepare: func(t *testing.T, r *rig.Rig, p rig.Protocol, client string) *rig.Stream {
+				tab := func(n string, worker int) *rig.Stream {
+					q := get("loser", client)
+					q.Path += "&tab=" + n
+					return open(t, dial(t, r, p, worker), q)
+				}
+				old, held := tab("1", 0), tab("2", 1)
+				wantEnd(t, old, rig.Reset)
+				return held
+			}},
+		{name: "takeover_limit", rule: "limited", status: 429, soft: true, least: time.Hour - 3*patience, most: 75 * time.Minute,
+			prepare: func(t *testing.T, r *rig.Rig, p rig.Protocol, client string) *rig.Stream {
+				old := open(t, dial(t, r, p, 0), get("limited", client))
+				held := open(t, dial(t, r, p, 1), get("limited", client))
+				wantEnd(t, old, rig.Reset)
+				return held
+			}},
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	r := start(t, rig.Options{Filter: refusingRules, LogLevel: "wasm:debug"})
+	want := make(map[refused]int)
+	protocols(t, func(t *testing.T, p rig.Protocol) {
+		for _, c := range causes() {
+			for _, who := range askers {
+				t.Run(c.rule+", "+who.name, func(t *testing.T) {
+					client := newClient()
+					held := c.prepare(t, r, p, client)
+					refuse(t, r, dial(t, r, p, 1), c, who, client)
+					wantFlow(t, r, held)
+					wantLive(t, r, client, held)
+					held.Close()
+					wantLive(t, r, client)
+				})
+				want[refused{"refused_" + c.name, c.statusFor(who)}]++
+			}
+		}
+	})
+	wantRefusalsLogged(t, r, want)
+}
+
+// The limit of all streams turns newcomers away, and nobody who has one already.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	const full = `{"max_total_streams": 2, "rules": [{"name": "full", "match": {"path": {"prefix": "/full/"}}, "client": [{"query": "client"}], "retry": "2s"}]}`
+	r := start(t, rig.Options{Concurrency: 2, Filter: full, LogLevel: "wasm:debug"})
+	c := cause{name: "overloaded", rule: "full", status: 503, soft: true, least: 2 * time.Second, most: 2500 * time.Millisecond}
+	want := make(map[refused]int)
+	protocols(t, func(t *testing.T, p rig.Protocol) {
+		a, b := newClient(), newClient()
+		heldA, heldB := open(t, dial(t, r, p, 0), get("full", a)), open(t, dial(t, r, p, 1), get("full", b))
+		for i, who := range askers {
+			client := newClient()
+			refuse(t, r, dial(t, r, p, i%2), c, who, client)
+			wantLive(t, r, client)
+			want[refused{"refused_overloaded", c.statusFor(who)}]++
+		}
+		newA := open(t, dial(t, r, p, 1), get("full", a)) // a takeover adds none
+		wantEnd(t, heldA, rig.Reset)
+		wantFlow(t, r, newA)
+		wantFlow(t, r, heldB)
+		heldB.Close()
+		wantLive(t, r, b)
+		eventually(t, func() error { // room for one
+			if got := metrics(t, r)["full.active"]; got != 1 {
+				return fmt.Errorf("active is %d, want 1", got)
+			}
+			return nil
+		})
+		next := open(t, dial(t, r, p, 0), get("full", newClient()))
+		wantFlow(t, r, next)
+		next.Close()
+		newA.Close()
+		eventually(t, func() error {
+			if got := metrics(t, r)["full.active"]; got != 0 {
+				return fmt.Errorf("active is %d, want 0", got)
+			}
+			return nil
+		})
+	})
+	wantRefusalsLogged(t, r, want)
+}
+
+func (c cause) statusFor(who asker) int {
+	if c.soft && who.name == "EventSource" {
+		return 200
+	}
+	return c.status
+}
+
+var softRefusal = regexp.MustCompile(`^retry: (\d+)\nevent: streamlatch\ndata: {"reason":"([a-z_]+)"}\n\n$`)
+
+// refuse sends a request that is to be refused, and checks the answer and that the backend has not heard of it, or has
+// been told that nobody wants its stream.
+func refuse(t *testing.T, r *rig.Rig, conn *rig.Conn, c cause, who asker, client string) {
+	t.Helper()
+	asked := r.Backend.Asked(client)
+	before := metrics(t, r)
+	got := do(t, conn, who.request(c.rule, client, c.query))
+
+	if got.Status != c.statusFor(who) {
+		t.Fatalf("status %d, want %d: %v %q", got.Status, c.statusFor(who), got.Header, got.Body)
+	}
+	if cached := got.Header.Get("cache-control"); cached != "no-store" {
+		t.Errorf("cache-control %q, want no-store", cached)
+	}
+	for _, name := range []string{"x-backend", "x-envoy-upstream-service-time", "content-encoding"} {
+		if got.Header.Get(name) != "" {
+			t.Errorf("the answer has the backend's %s: %q", name, got.Header.Get(name))
+		}
+	}
+	var wait time.Duration
+	if got.Status == 200 {
+		m := softRefusal.FindStringSubmatch(got.Body)
+		if got.Header.Get("content-type") != "text/event-stream" || m == nil || m[2] != c.name {
+			t.Fatalf("got %q of type %q, want an event stream that says %s", got.Body, got.Header.Get("content-type"), c.name)
+		}
+		ms, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait = time.Duration(ms) * time.Millisecond
+	} else {
+		if want := `{"reason":"` + c.name + "\"}\n"; got.Header.Get("content-type") != "application/json" || got.Body != want {
+			t.Errorf("got %q of type %q, want %q", got.Body, got.Header.Get("content-type"), want)
+		}
+		seconds, err := strconv.Atoi(got.Header.Get("retry-after"))
+		if err != nil {
+			t.Errorf("retry-after: %v", err)
+		}
+		wait = time.Duration(seconds) * time.Second
+	}
+	if most := c.most.Truncate(time.Second) + time.Second; wait < c.least || wait > c.most && (got.Status == 200 || wait > most) {
+		t.Errorf("the client is to wait %v, want %v to %v", wait, c.least, c.most)
+	}
+
+	reached := 0
+	if who.atResponse && !c.atRequest {
+		reached = 1
+	}
+	if n := r.Backend.Asked(client) - asked; n != reached {
+		t.Errorf("the backend got the request %d times, want %d", n, reached)
+	}
+	after := metrics(t, r)
+	for name, want := range map[string]uint64{c.rule + ".refused_" + c.name: 1, c.rule + ".opened": 0, c.rule + ".superseded": 0, c.rule + ".active": 0} {
+		if n := after[name] - before[name]; n != want {
+			t.Errorf("%s has moved by %d, want %d", name, n, want)
+		}
+	}
+}
+
+// refused is what the access log says of a refusal.
+type refused struct {
+	reason string
+	status int
+}
+
+// wantRefusalsLogged stops Envoy and compares its access log.
+func wantRefusalsLogged(t *testing.T, r *rig.Rig, want map[refused]int) {
+	t.Helper()
+	if t.Failed() {
+		return
+	}
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[refused]int)
+	for _, line := range r.Access.Lines() {
+		var written struct {
+			Status int
+			Reason *string
+		}
+		if err := json.Unmarshal([]byte(line), &written); err != nil {
+			t.Fatalf("access log: %s: %v", line, err)
+		}
+		if written.Reason != nil && strings.HasPrefix(*written.Reason, "refused_") {
+			got[refused{*written.Reason, written.Status}]++
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the access log has the refusals %v, want %v", got, want)
+	}
+	if found := leaks(r); len(found) > 0 {
+		t.Errorf("the logs name clients:\n%s", strings.Join(found, "\n"))
+	}
+}
+
+// cors is Envoy's own filter in front, and what it lets in.
+var cors = []rig.Edit{
+	before(`          - name: envoy.filters.http.cors
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors
+`),
+	rig.Replace("              domains: [\"*\"]\n", `              domains: ["*"]
+              typed_per_filter_config:
+                envoy.filters.http.cors:
+                  "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
+                  allow_origin_string_match: [{exact: "https://app.example"}]
+                  allow_methods: GET, POST
+                  allow_headers: x-token
+`),
+}
+
+// A page of another origin can read its refusal only if that carries the headers of cors. A preflight is for cors alone.
+func TestRefusalAcrossOrigins(t *testing.T) {
+	t.Parallel()
+	r := start(t, rig.Options{Concurrency: 2, Filter: refusingRules, LogLevel: "wasm:debug", Edits: cors})
+	for _, p := range []rig.Protocol{rig.HTTP1, rig.HTTP2} {
+		for _, c := range causes() {
+			for _, who := range askers {
+				t.Run(fmt.Sprintf("%v, %s, %s", p, c.rule, who.name), func(t *testing.T) {
+					refuseAcrossOrigins(t, r, p, c, who)
+				})
+			}
+		}
+	}
+}
+
+func refuseAcrossOrigins(t *testing.T, r *rig.Rig, p rig.Protocol, c cause, who asker) {
+	client := newClient()
+	held := c.prepare(t, r, p, client)
+	for origin, allowed := range map[string]string{"https://app.example": "https://app.example", "https://evil.example": ""} {
+		q := who.request(c.rule, client, c.query)
+		q.Header["origin"] = origin
+		got := do(t, dial(t, r, p, 1), q)
+		if got.Status != c.statusFor(who) || !strings.Contains(got.Body, `"`+c.name+`"`) {
+			t.Errorf("from %s: status %d, %q; want %d", origin, got.Status, got.Body, c.statusFor(who))
+		}
+		if got := got.Header.Get("access-control-allow-origin"); got != allowed {
+			t.Errorf("from %s: access-control-allow-origin %q, want %q", origin, got, allowed)
+		}
+	}
+
+	asked, had := r.Backend.Asked(client), metrics(t, r)
+	preflight := who.request(c.rule, client, c.query)
+	preflight.Method, preflight.Body = "OPTIONS", ""
+	preflight.Header["origin"] = "https://app.example"
+	preflight.Header["access-control-request-method"] = who.method
+	preflight.Header["access-control-request-headers"] = "x-token"
+	got := do(t, dial(t, r, p, 1), preflight)
+	if got.Status != 200 || got.Header.Get("access-control-allow-origin") != "https://app.example" || got.Header.Get("access-control-allow-methods") != "GET, POST" || got.Body != "" {
+		t.Errorf("preflight: %v", got)
+	}
+	if r.Backend.Asked(client) != asked || !maps.Equal(metrics(t, r), had) {
+		t.Error("the preflight has come to the backend, or moved a metric")
+	}
+	wantFlow(t, r, held)
+	held.Close()
+	wantLive(t, r, client)
+}
+
+// A rule that observes says in its metrics what it would do, and does none of it.
+func TestObserveTouchesNothing(t *testing.T) {
+	t.Parallel()
+	const rules = `{"rules": [
+		{"name": "dup",   "match": {"path": {"prefix": "/dup/"}},   "client": [{"query": "client"}], "mode": "observe", "on_duplicate": "reject_new"},
+		{"name": "early", "match": {"path": {"prefix": "/early/"}}, "client": [{"query": "client"}], "mode": "observe", "on_duplicate": "reject_new", "claim_at": "request"},
+		{"name": "limit", "match": {"path": {"prefix": "/limit/"}}, "client": [{"query": "client"}], "mode": "observe", "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}, "goodbye_grace": "1s"},
+		{"name": "life",  "match": {"path": {"prefix": "/life/"}},  "client": [{"query": "client"}], "mode": "observe", "max_lifetime": "1s", "goodbye_grace": "1s"},
+		{"name": "idle",  "match": {"path": {"prefix": "/idle/"}},  "client": [{"query": "client"}], "mode": "observe", "idle_timeout": "1s"}
+	]}`
+	r := start(t, rig.Options{Concurrency: 2, Filter: rules, LogLevel: "wasm:debug"})
+	wantMetric := func(name string, want uint64) {
+		t.Helper()
+		eventually(t, func() error {
+			if got := metrics(t, r)[name]; got != want {
+				return fmt.Errorf("%s is %d, want %d", name, got, want)
+			}
+			return nil
+		})
+	}
+	var all []*rig.Stream
+	for _, rule := range []string{"dup", "early"} {
+		client := newClient()
+		for i, p := range []rig.Protocol{rig.HTTP1, rig.HTTP2, rig.HTTP1} {
+			q := get(rule, client)
+			if i == 2 {
+				q.Method = "POST"
+			}
+			s := open(t, dial(t, r, p, i%2), q)
+			if s.Header.Get("x-backend") != "rig" {
+				t.Errorf("%s: the answer is not the backend's: %v", rule, s.Header)
+			}
+			all = append(all, s)
+		}
+		wantMetric(rule+".refused_duplicate", 2)
+	}
+	client := newClient()
+	for i := range 3 {
+		all = append(all, open(t, dial(t, r, rig.HTTP1, i%2), get("limit", client)))
+	}
+	wantMetric("limit.superseded", 1)
+	wantMetric("limit.refused_takeover_limit", 1)
+	all = append(all, open(t, dial(t, r, rig.HTTP1, 0), get("life", client)), open(t, dial(t, r, rig.HTTP2, 0), get("idle", client)))
+	wantMetric("life.expired", 1)
+	wantMetric("idle.idle", 1)
+	time.Sleep(3 * time.Second) // whatever is done to a stream is done by the next tick, or the one after a grace
+	for _, s := range all {
+		wantFlow(t, r, s)
+		wantFlow(t, r, s)
+		if strings.Contains(s.Received(), "streamlatch") {
+			t.Errorf("stream %d got %q", s.ID, s.Received())
+		}
+		s.Close()
+	}
+	wantMetric("life.expired", 1)
+	wantMetric("idle.idle", 1)
+	for _, rule := range []string{"dup", "early", "limit", "life", "idle"} {
+		wantMetric(rule+".active", 0)
+	}
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range r.Access.Lines() {
+		if !strings.Contains(line, `"reason":null`) {
+			t.Errorf("access log: %s; want no reason", line)
+		}
+	}
+}
+
+// The retry of these rules is 2 s; the graces are longer than the tests wait, but that of curt.
+const politeRules = `{"rules": [
+	{"name": "polite", "match": {"path": {"prefix": "/polite/"}}, "client": [{"query": "client"}], "retry": "2s", "goodbye_grace": "60s"},
+	{"name": "curt",   "match": {"path": {"prefix": "/curt/"}},   "client": [{"query": "client"}], "retry": "2s", "goodbye_grace": "1s"},
+	{"name": "mortal", "match": {"path": {"prefix": "/mortal/"}}, "client": [{"query": "client"}], "retry": "2s", "goodbye_grace": "60s", "max_lifetime": "1s", "lifetime_jitter_percent": 0}
+]}`
+
+// A stream that must go is told so, between two events of its backend's, and then cut.
+func TestGoodbye(t *testing.T) {
+	t.Parallel()
+	r := start(t, rig.Options{Filter: politeRules, LogLevel: "wasm:debug", Internal: true})
+	operator := operator(t, r, rig.HTTP1)
+
+	// drip sends halves of events on a stream until it ends.
+	drip := func(t *testing.T, s *rig.Stream, halves ...string) string {
+		t.Helper()
+		for i := 0; s.Live(); i++ {
+			r.Backend.Write(s.ID, halves[i%len(halves)])
+			time.Sleep(20 * time.Millisecond)
+			if i > int(patience/(20*time.Millisecond)) {
+				t.Fatalf("the stream does not end; it got %q", s.Received())
+			}
+		}
+		wantEnd(t, s, rig.Reset)
+		return s.Received()
+	}
+	const goodbye = `event: streamlatch\ndata: {"reason":"%s"}\n\n$`
+	whole := regexp.MustCompile(fmt.Sprintf(`^data: \n\n(?:data: one\ndata: event\n\n)*retry: (\d+)\n`+goodbye, "superseded"))
+
+	protocols(t, func(t *testing.T, p rig.Protocol) {
+		for _, halves := range [][]string{
+			{"data: one\nda", "ta: event\n\n"},
+			{"data: one\ndata: event\n", "\n"},
+			{"data: one\ndata: event\n\n"},
+			{"data: one\n", "data: event\n\ndata: one\n", "data: event\n\n"},
+		} {
+			t.Run(fmt.Sprintf("superseded, %q", halves), func(t *testing.T) {
+				client := newClient()
+				old := open(t, dial(t, r, p, 0), get("polite", client))
+				newer := open(t, dial(t, r, p, 1), get("polite", client))
+				got := drip(t, old, halves...)
+				m := whole.FindStringSubmatch(got)
+				if m == nil {
+					t.Fatalf("the old stream got %q, want whole events and then a goodbye: %v", got, whole)
+				}
+				if retry, _ := strconv.Atoi(m[1]); retry < 2000 || retry > 2500 {
+					t.Errorf("retry %d, want 2000 to 2500", retry)
+				}
+				wantFlow(t, r, newer)
+				wantLive(t, r, client, newer)
+			})
+		}
+		t.Run("lines that end in CRLF", func(t *testing.T) {
+			client := newClient()
+			old := open(t, dial(t, r, p, 0), get("polite", client))
+			newer := open(t, dial(t, r, p, 1), get("polite", client))
+			got := drip(t, old, "data: one\r\ndata: ", "event\r\n\r", "\n")
+			if events, last, found := strings.Cut(got, "retry: "); !found || !strings.HasSuffix(strings.TrimSuffix(events, "\n"), "\r\n\r") || !strings.HasSuffix(last, "}\n\n") {
+				t.Errorf("the old stream got %q", got)
+			}
+			wantFlow(t, r, newer)
+		})
+		t.Run("dismissed", func(t *testing.T) {
+			client := newClient()
+			s := open(t, dial(t, r, p, 0), get("polite", client))
+			wantDelete(t, operator, "/streamlatch/streams/polite/"+client, 200, "{\"streams\":1}\n")
+			if got := drip(t, s, "data: x\n\n"); !regexp.MustCompile(`retry: 2\d\d\d\n` + fmt.Sprintf(goodbye, "dismissed")).MatchString(got) {
+				t.Errorf("the stream got %q", got)
+			}
+		})
+		t.Run("expired", func(t *testing.T) {
+			s := open(t, dial(t, r, p, 0), get("mortal", newClient()))
+			if got := drip(t, s, "data: x\n\n"); strings.Contains(got, "retry") || !regexp.MustCompile(fmt.Sprintf(goodbye, "expired")).MatchString(got) {
+				t.Errorf("the stream got %q; want a goodbye, and no longer a wait than it has", got)
+			}
+		})
+		for about, texts := range map[string][]string{"a silent backend": {}, "half an event": {"data: ha"}} {
+			t.Run(about, func(t *testing.T) {
+				client := newClient()
+				old := open(t, dial(t, r, p, 0), get("curt", client))
+				for _, text := range texts {
+					r.Backend.Write(old.ID, text)
+					eventually(t, func() error {
+						if !strings.HasSuffix(old.Received()+"data: ha", text) {
+							return fmt.Errorf("the stream got %q", old.Received())
+						}
+						return nil
+					})
+				}
+				newer := open(t, dial(t, r, p, 1), get("curt", client))
+				wantEnd(t, old, rig.Reset)
+				if got := old.Received(); strings.Contains(got, "streamlatch") {
+					t.Errorf("the old stream got %q, want no goodbye", got)
+				}
+				wantFlow(t, r, newer)
+				wantLive(t, r, client, newer)
+			})
+		}
+		// Nothing can be put after what is compressed or counted; nor is there a wait then.
+		for _, answer := range []rig.Answer{rig.Compressed, rig.Counted} {
+			t.Run(string(answer), func(t *testing.T) {
+				client := newClient()
+				q := get("polite", client)
+				q.Answer = answer
+				old := open(t, dial(t, r, p, 0), q)
+				newer := open(t, dial(t, r, p, 1), get("polite", client))
+				wantEnd(t, old, rig.Reset)
+				if got := old.Received(); got != "data: \n\n" {
+					t.Errorf("the old stream got %q, want what the backend sent", got)
+				}
+				wantFlow(t, r, newer)
+				wantLive(t, r, client, newer)
+			})
+		}
+	})
+	wantReasons(t, r, map[string]int{"superseded": 2 * (4 + 1 + 2 + 2), "dismissed": 2, "expired": 2})
+}
+
+// wantReasons stops Envoy and compares the reasons in its access log.
+func wantReasons(t *testing.T, r *rig.Rig, want map[string]int) {
+	t.Helper()
+	if t.Failed() {
+		return
+	}
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int)
+	for _, line := range r.Access.Lines() {
+		var written struct{ Reason *string }
+		if err := json.Unmarshal([]byte(line), &written); err != nil {
+			t.Fatalf("access log: %s: %v", line, err)
+		}
+		if written.Reason != nil {
+			got[*written.Reason]++
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the access log has the reasons %v, want %v", got, want)
+	}
+}
+
+// Streams end by their age, or by their backend's silence, and Prometheus reads of it, rule by rule.
+func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
+	t.Parallel()
+	const rules = `{"rules": [
+		{"name": "aging",  "match": {"path": {"prefix": "/aging/"}},  "client": [{"query": "client"}], "max_lifetime": "2s", "lifetime_jitter_percent": 50},
+		{"name": "silent", "match": {"path": {"prefix": "/silent/"}}, "client": [{"query": "client"}], "idle_timeout": "3s"},
+		{"name": "moved",  "match": {"path": {"prefix": "/moved/"}},  "client": [{"query": "client"}]}
+	]}`
+	r := start(t, rig.Options{Concurrency: 2, Filter: rules, LogLevel: "wasm:debug"})
+
+	const many = 20
+	var aging []*rig.Stream
+	began := time.Now()
+	for i := range many {
+		aging = append(aging, open(t, dial(t, r, rig.Protocol(1+i%2), i%2), get("aging", newClient())))
+	}
+	client := newClient()
+	old := open(t, dial(t, r, rig.HTTP1, 0), get("moved", client))
+	newer := open(t, dial(t, r, rig.HTTP2, 1), get("moved", client))
+	wantEnd(t, old, rig.Reset)
+
+	silent := open(t, dial(t, r, rig.HTTP1, 0), get("silent", newClient()))
+	busy := open(t, dial(t, r, rig.HTTP2, 0), get("silent", newClient()))
+	var longest time.Duration // that the busy one was silent, through no fault of the filter's
+	for last, end := time.Now(), time.Now().Add(patience); silent.Live() && time.Now().Before(end); {
+		r.Backend.Send(busy.ID, "tick")
+		longest, last = max(longest, time.Since(last)), time.Now()
+		time.Sleep(100 * time.Millisecond)
+	}
+	wantEnd(t, silent, rig.Reset)
+	if !busy.Live() && longest < 2*time.Second {
+		t.Errorf("a stream on which the longest silence was %v has ended, with an idle_timeout of 3s", longest)
+	}
+	busy.Close()
+	newer.Close()
+
+	for _, s := range aging {
+		wantEnd(t, s, rig.Reset)
+		end, err := s.End(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if age := end.At.Sub(began); age < 999*time.Millisecond {
+			t.Errorf("a stream has ended %v after the first was opened, want no less than half of max_lifetime", age)
+		}
+	}
+	wantCounts(t, r, "aging", counts{opened: many})
+	for name, want := range map[string]uint64{"aging.expired": many, "silent.idle": 1, "moved.superseded": 1} {
+		if got := metrics(t, r)[name]; got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
+		}
+	}
+
+	samples := []string{
+		`streamlatch_opened{streamlatch_rule="aging"} 20`,
+		`streamlatch_expired{streamlatch_rule="aging"} 20`,
+		`streamlatch_idle{streamlatch_rule="silent"} 1`,
+		`streamlatch_active{streamlatch_rule="moved"} 0`,
+		`streamlatch_duration_ms_count{streamlatch_rule="aging"} 20`,
+		`streamlatch_duration_ms_count{streamlatch_rule="moved"} 2`,
+		`streamlatch_superseded_age_ms_count{streamlatch_rule="moved"} 1`,
+		// A day and a week are told apart, and no stream here has lived for as long as a minute.
+		`streamlatch_superseded_age_ms_bucket{streamlatch_rule="moved",le="86400000"} 1`,
+		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="604800000"} 20`,
+		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="+Inf"} 20`,
+		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="100"} 0`,
+	}
+	eventually(t, func() error {
+		text := prometheus(t, r)
+		for _, sample := range samples {
+			if !strings.Contains(text, sample+"\n") {
+				var like []string
+				name, _, _ := strings.Cut(sample, "{")
+				for line := range strings.Lines(text) {
+					if strings.Contains(line, name) {
+						like = append(like, line)
+					}
+				}
+				return fmt.Errorf("Prometheus does not read %s, but\n%s", sample, strings.Join(like, ""))
+			}
+		}
+		return nil
+	})
+	wantReasons(t, r, map[string]int{"expired": many, "idle": 1, "superseded": 1})
+}
+
+// prometheus is what Prometheus reads of an Envoy.
+func prometheus(t *testing.T, r *rig.Rig) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.Envoy().Admin().URL+"/stats/prometheus", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,308 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// The configuration changes while streams are open. Envoy reads the listeners from a file here and follows it. What an
+// update replaces drains: the old listener keeps its connections, and the old plugin context its streams, for Envoy's
+// drain time. That is 600 s by default (--drain-time-s), which no test here comes near; after it Envoy would close
+// them, and with them the streams.
+
+// A listenersFile is the listeners of an Envoy, in a file.
+type listenersFile struct {
+	path     string // of the file that Envoy follows
+	template string // of one listener, edge
+	filter   string // as it stands in there
+}
+
+// follow starts an Envoy whose only listener, edge, is in a file.
+func follow(t *testing.T, filter string, others ...listener) (*rig.Rig, *listenersFile) {
+	t.Helper()
+	f := &listenersFile{path: filepath.Join(t.TempDir(), "lds.yaml"), filter: yamlOf(t, filter)}
+	edit := func(config string) (string, error) {
+		before, rest, found := strings.Cut(config, "  listeners:\n")
+		listeners, after, found2 := strings.Cut(rest, "\n  clusters:\n")
+		if !found || !found2 {
+			return "", fmt.Errorf("no listeners, and clusters after them, in %s", config)
+		}
+		// The rig removes the module once Envoy serves; an update reads it again.
+		module := regexp.MustCompile(`filename: "(.*)"\n`).FindStringSubmatch(listeners)
+		if module == nil {
+			return "", fmt.Errorf("no module in %s", listeners)
+		}
+		kept := filepath.Join(filepath.Dir(f.path), "filter.wasm")
+		wasm, err := os.ReadFile(module[1])
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(kept, wasm, 0o600); err != nil {
+			return "", err
+		}
+		f.template = strings.ReplaceAll(listeners, module[1], kept)
+		if err := f.write(t, append([]listener{{name: "edge", filter: filter}}, others...)); err != nil {
+			return "", err
+		}
+		return "node: {id: e2e, cluster: e2e}\n" +
+			"dynamic_resources: {lds_config: {path_config_source: {path: " + f.path + "}}}\n" +
+			before + "  clusters:\n" + after, nil
+	}
+	return start(t, rig.Options{Concurrency: 2, Filter: filter, LogLevel: "wasm:debug", Edits: []rig.Edit{edit}}), f
+}
+
+// listener is one that is to be in the file.
+type listener struct {
+	name, filter string
+	vmID         string // "": the shipped one
+}
+
+// write puts these listeners in the file, by a rename, for that is what Envoy looks for.
+func (f *listenersFile) write(t *testing.T, listeners []listener) error {
+	text := "resources:\n"
+	for _, l := range listeners {
+		one := f.template
+		for _, change := range [][2]string{
+			{"  - name: edge\n", "  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: " + l.name + "\n"},
+			{"value: " + f.filter, "value: " + yamlOf(t, l.filter)},
+			{"vm_id: streamlatch\n", "vm_id: " + first(l.vmID, "streamlatch") + "\n"},
+		} {
+			var err error
+			if one, err = rig.Replace(change[0], change[1])(one); err != nil {
+				return err
+			}
+		}
+		// Each file has anchors of its own, and one anchor once.
+		text += strings.ReplaceAll(one, "vm_config: &streamlatch\n", "vm_config:\n") + "\n"
+	}
+	next := f.path + ".next"
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, f.path)
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// yamlOf is a text as it stands in a rendered configuration.
+func yamlOf(t *testing.T, text string) string {
+	t.Helper()
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(quoted) + "\n"
+}
+
+// update changes the file and waits until Envoy has taken it up, on all workers, or has refused it.
+func (f *listenersFile) update(t *testing.T, r *rig.Rig, refused bool, listeners ...listener) {
+	t.Helper()
+	read := func() map[string]uint64 {
+		stats, err := r.Envoy().Admin().Stats(t.Context(), `^listener_manager\.`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stats.Values
+	}
+	const (
+		accepted = "listener_manager.lds.update_success"
+		rejected = "listener_manager.lds.update_rejected"
+		made     = "listener_manager.listener_create_success" // by a worker
+		warming  = "listener_manager.total_listeners_warming"
+		changed  = "listener_manager.listener_modified"
+	)
+	before := read()
+	if err := f.write(t, listeners); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		now := read()
+		switch {
+		case refused && now[rejected] == before[rejected]:
+			return fmt.Errorf("envoy has not refused the update: %v", now)
+		case !refused && (now[accepted] == before[accepted] || now[changed] == before[changed] || now[warming] != 0 || now[made] < before[made]+2):
+			return fmt.Errorf("envoy has not taken up the update: %v", now)
+		case !refused && now[rejected] != before[rejected]:
+			t.Fatalf("envoy has refused the update: %v", r.Log.Containing("refused"))
+		}
+		return nil
+	})
+}
+
+func ruleOf(name, more string) string {
+	return `{"rules": [` + oneRule(name, more) + `]}`
+}
+
+func oneRule(name, more string) string {
+	return `{"name": "` + name + `", "match": {"path": {"prefix": "/` + name + `/"}}, "client": [{"query": "client"}]` + more + `}`
+}
+
+// What is registered outlives the configuration that registered it.
+func TestStreamsOutliveAnUpdate(t *testing.T) {
+	t.Parallel()
+	r, file := follow(t, ruleOf("kept", ""))
+	client := newClient()
+	old := open(t, dial(t, r, rig.HTTP1, 0), get("kept", client))
+	wantCounts(t, r, "kept", counts{opened: 1, active: 1})
+
+	file.update(t, r, false, listener{name: "edge", filter: ruleOf("kept", `, "retry": "20s"`)})
+	wantFlow(t, r, old)
+	wantCounts(t, r, "kept", counts{opened: 1, active: 1})
+	newer := open(t, dial(t, r, rig.HTTP2, 1), get("kept", client))
+	wantEnd(t, old, rig.Reset)
+	wantLive(t, r, client, newer)
+	wantFlow(t, r, newer)
+	wantCounts(t, r, "kept", counts{opened: 2, superseded: 1, active: 1})
+	again := open(t, dial(t, r, rig.HTTP1, 0), get("kept", client)) // and a stream of the new one by another of it
+	wantEnd(t, newer, rig.Reset)
+	again.Close()
+	wantCounts(t, r, "kept", counts{opened: 3, superseded: 2, released: 1})
+}
+
+// A connection that was there before the update is served by the configuration it came to; its streams count all the
+// same, and take over from those of the new one.
+func TestOldConnectionTakesOverFromNewConfiguration(t *testing.T) {
+	t.Parallel()
+	r, file := follow(t, ruleOf("both", ""))
+	client := newClient()
+	oldConn := dial(t, r, rig.HTTP2, 0)
+	first := open(t, oldConn, get("both", client))
+	file.update(t, r, false, listener{name: "edge", filter: ruleOf("both", `, "retry": "20s"`)})
+	second := open(t, dial(t, r, rig.HTTP2, 1), get("both", client))
+	wantEnd(t, first, rig.Reset)
+	third := open(t, oldConn, get("both", client))
+	wantEnd(t, second, rig.Reset)
+	wantFlow(t, r, third)
+	wantLive(t, r, client, third)
+	wantCounts(t, r, "both", counts{opened: 3, superseded: 2, active: 1})
+}
+
+// The limit goes down while a client has more streams than it allows now: the next claim ends the oldest of them.
+func TestLimitIsLowered(t *testing.T) {
+	t.Parallel()
+	r, file := follow(t, ruleOf("fewer", `, "max_streams": 3`))
+	client := newClient()
+	var streams []*rig.Stream
+	for i := range 3 {
+		streams = append(streams, open(t, dial(t, r, rig.HTTP1, i%2), get("fewer", client)))
+	}
+	wantCounts(t, r, "fewer", counts{opened: 3, active: 3})
+	file.update(t, r, false, listener{name: "edge", filter: ruleOf("fewer", `, "max_streams": 1`)})
+	wantLive(t, r, client, streams...)
+	newest := open(t, dial(t, r, rig.HTTP1, 0), get("fewer", client))
+	for _, s := range streams {
+		wantEnd(t, s, rig.Reset)
+	}
+	wantFlow(t, r, newest)
+	wantLive(t, r, client, newest)
+	wantCounts(t, r, "fewer", counts{opened: 4, superseded: 3, active: 1})
+}
+
+// A rule that is gone from the configuration is not gone from the registry: its streams are released as they end, and
+// its gauge comes down to 0.
+func TestRuleIsRemoved(t *testing.T) {
+	t.Parallel()
+	both := `{"rules": [` + oneRule("stays", "") + `, ` + oneRule("goes", "") + `]}`
+	r, file := follow(t, both)
+	client := newClient()
+	var streams []*rig.Stream
+	for worker := range 2 {
+		streams = append(streams, open(t, dial(t, r, rig.HTTP1, worker), get("goes", fmt.Sprint(client, worker))))
+	}
+	wantCounts(t, r, "goes", counts{opened: 2, active: 2})
+	file.update(t, r, false, listener{name: "edge", filter: ruleOf("stays", "")})
+	for i, s := range streams {
+		wantFlow(t, r, s)
+		s.Close()
+		wantCounts(t, r, "goes", counts{opened: 2, released: uint64(i + 1), active: uint64(1 - i)})
+	}
+	// The path has no rule now.
+	one, other := open(t, dial(t, r, rig.HTTP1, 0), get("goes", client)), open(t, dial(t, r, rig.HTTP1, 1), get("goes", client))
+	wantFlow(t, r, one)
+	wantFlow(t, r, other)
+	wantCounts(t, r, "goes", counts{opened: 2, released: 2})
+}
+
+// An update with faults is refused, says why, and changes nothing.
+func TestFaultyUpdateIsRefused(t *testing.T) {
+	t.Parallel()
+	r, file := follow(t, ruleOf("well", ""))
+	client := newClient()
+	old := open(t, dial(t, r, rig.HTTP1, 0), get("well", client))
+	for _, faulty := range []struct{ filter, want string }{
+		{ruleOf("well", `, "max_stream": 2`), `unknown field "max_stream"`},
+		{ruleOf("Well", ""), "rules[0].name"},
+		{`{"rules": []}`, "rules"},
+		{`{"rules": [`, "configuration refused"},
+	} {
+		file.update(t, r, true, listener{name: "edge", filter: faulty.filter})
+		if found := r.Log.Containing(faulty.want); !slices.ContainsFunc(found, func(line string) bool { return strings.Contains(line, "configuration refused: ") }) {
+			t.Errorf("the log does not say why %s was refused: want %q, got %q", faulty.filter, faulty.want, found)
+		}
+		wantFlow(t, r, old)
+	}
+	newer := open(t, dial(t, r, rig.HTTP1, 1), get("well", client))
+	wantEnd(t, old, rig.Reset)
+	wantFlow(t, r, newer)
+	wantCounts(t, r, "well", counts{opened: 2, superseded: 1, active: 1})
+
+	// And the next good one is taken.
+	file.update(t, r, false, listener{name: "edge", filter: ruleOf("well", `, "max_streams": 2`)})
+	second := open(t, dial(t, r, rig.HTTP1, 0), get("well", client))
+	wantLive(t, r, client, newer, second)
+	wantFlow(t, r, newer)
+}
+
+// Listeners with one vm_id and one name of a rule share clients, whatever else their configurations say. With another
+// vm_id they know nothing of each other.
+func TestListenersShareClients(t *testing.T) {
+	t.Parallel()
+	rules := ruleOf("share", "")
+	other := `{"rules": [` + oneRule("before", "") + `, ` + oneRule("share", `, "retry": "20s"`) + `]}`
+	r, _ := follow(t, rules,
+		listener{name: "same", filter: other},
+		listener{name: "apart", filter: other, vmID: "another"})
+	protocols(t, func(t *testing.T, p rig.Protocol) {
+		dialTo := func(name string) *rig.Conn {
+			c, err := r.DialListener(t.Context(), p, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			return c
+		}
+		before := countsOf(metrics(t, r), "share")
+		client := newClient()
+		onEdge := open(t, dialTo("edge"), get("share", client))
+		apart := open(t, dialTo("apart"), get("share", client))
+		onSame := open(t, dialTo("same"), get("share", client))
+		wantEnd(t, onEdge, rig.Reset)
+		wantLive(t, r, client, apart, onSame)
+		again := open(t, dialTo("edge"), get("share", client))
+		wantEnd(t, onSame, rig.Reset)
+		wantLive(t, r, client, apart, again)
+		wantFlow(t, r, apart)
+		wantFlow(t, r, again)
+		// Metrics are of the whole Envoy.
+		wantCountsSince(t, r, "share", before, counts{opened: 4, superseded: 2, active: 2})
+		apartAgain := open(t, dialTo("apart"), get("share", client))
+		wantEnd(t, apart, rig.Reset)
+		wantLive(t, r, client, again, apartAgain)
+		again.Close()
+		apartAgain.Close()
+		wantCountsSince(t, r, "share", before, counts{opened: 5, superseded: 3, released: 2})
+	})
+}
