@@ -3,10 +3,10 @@
 GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-WASIP1      := ./filter ./filter/config ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/registry ./e2e/guests/...
+WASIP1      := ./filter ./filter/admin ./filter/config ./filter/deadline ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/proxywasm ./filter/registry ./filter/reply ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check e2e bench clean
+.PHONY: help run build test check e2e browser bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-8s %s\n' "$$t" "$$d"; done
@@ -22,9 +22,9 @@ test: ## run every test: unit, under wazero, and through real Envoy
 
 check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.mod
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet -tags browser ./...
 	GOOS=wasip1 GOARCH=wasm $(GO) vet $(WASIP1)
-	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags browser ./...
 	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
 	$(GO) test -count=1 -run TestImportRules ./filter
 	$(GO) mod tidy -diff
@@ -36,6 +36,9 @@ $(STATICCHECK):
 
 e2e: ## run the tests that go through real Envoy
 	$(GO) test -count=1 -v ./e2e/...
+
+browser: ## run the tests that need Chromium: what a page sees
+	$(GO) test -count=1 -tags browser ./e2e/browser
 
 bench: build ## measure what the filter costs, against bare Envoy and an empty filter
 	$(GO) run ./e2e/bench

@@ -12,7 +12,7 @@ import (
 func TestStartIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	r := sharedRig(t)
-	const started = "started version=" + rig.Version + ` config={"rules":[{"name":"storm1",`
+	const started = "started version=" + rig.Version + ` config={"rules":[{"name":"rejected",`
 	var loud, quiet int
 	for _, line := range r.Log.Containing("started version=") {
 		entry, ok := envoy.ParseLogEntry(line)

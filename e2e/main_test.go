@@ -25,10 +25,6 @@ const patience = 30 * time.Second
 
 // scenarios is the filter's configuration in the shared Envoy.
 const scenarios = `{"rules": [
-	{"name": "storm1",   "match": {"path": {"prefix": "/storm1/"}},   "client": [{"query": "client"}]},
-	{"name": "storm2",   "match": {"path": {"prefix": "/storm2/"}},   "client": [{"query": "client"}]},
-	{"name": "relay1",   "match": {"path": {"prefix": "/relay1/"}},   "client": [{"query": "client"}]},
-	{"name": "relay2",   "match": {"path": {"prefix": "/relay2/"}},   "client": [{"query": "client"}]},
 	{"name": "rejected", "match": {"path": {"prefix": "/rejected/"}}, "client": [{"query": "client"}]},
 	{"name": "post",     "match": {"path": {"prefix": "/post/"}},     "client": [{"query": "client"}]},
 	{"name": "leave",    "match": {"path": {"prefix": "/leave/"}},    "client": [{"query": "client"}]},

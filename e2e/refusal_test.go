@@ -295,6 +295,10 @@ func refuseAcrossOrigins(t *testing.T, r *rig.Rig, p rig.Protocol, c cause, who 
 	client := newClient()
 	held := c.prepare(t, r, p, client)
 	for origin, allowed := range map[string]string{"https://app.example": "https://app.example", "https://evil.example": ""} {
+		if who.atResponse && !c.atRequest {
+			// Envoy sends an answer that replaces the backend's past all other filters: README says what to do.
+			allowed = ""
+		}
 		q := who.request(c.rule, client, c.query)
 		q.Header["origin"] = origin
 		got := do(t, dial(t, r, p, 1), q)
@@ -469,14 +473,14 @@ func TestGoodbye(t *testing.T) {
 				t.Errorf("the stream got %q; want a goodbye, and no longer a wait than it has", got)
 			}
 		})
-		for about, texts := range map[string][]string{"a silent backend": {}, "half an event": {"data: ha"}} {
+		for about, texts := range map[string][]string{"a silent backend": {}, "half an event": {"data: half\n"}} {
 			t.Run(about, func(t *testing.T) {
 				client := newClient()
 				old := open(t, dial(t, r, p, 0), get("curt", client))
 				for _, text := range texts {
 					r.Backend.Write(old.ID, text)
 					eventually(t, func() error {
-						if !strings.HasSuffix(old.Received()+"data: ha", text) {
+						if !strings.HasSuffix(old.Received(), text) {
 							return fmt.Errorf("the stream got %q", old.Received())
 						}
 						return nil

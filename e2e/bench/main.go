@@ -22,7 +22,7 @@ func main() {
 	requests := flag.Int("requests", 4000, "requests of a turn: short ones, so that all meet the same noise")
 	streams := flag.Int("streams", 8000, "event streams open during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
-	only := flag.String("only", "requests,takeovers,claims", "what to measure")
+	only := flag.String("only", "requests,features,takeovers,claims", "what to measure")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -33,6 +33,7 @@ func main() {
 		run  func() error
 	}{
 		{"requests", func() error { return benchRequests(ctx, *rounds, *requests) }},
+		{"features", func() error { return benchFeatures(ctx, *rounds, *requests/8) }},
 		{"takeovers", func() error { return benchTakeovers(ctx, *streams, *takeovers) }},
 		{"claims", func() error { return benchClaims(ctx, *rounds) }},
 	} {

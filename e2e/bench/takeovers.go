@@ -11,11 +11,14 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
+// unlimited lets a client take over as often as it does here.
+const unlimited = `{"rules": [{"name": "events", "client": [{"query": "client"}], "takeover_limit": false}]}`
+
 // benchTakeovers measures how long a client waits for the end of the stream that it has been superseded on: from the
 // moment that its next request is sent to the moment that it sees the old stream broken off.
 func benchTakeovers(ctx context.Context, streams, takeovers int) error {
 	const workers = 2
-	r, err := rig.Start(ctx, rig.Options{Concurrency: workers})
+	r, err := rig.Start(ctx, rig.Options{Concurrency: workers, Filter: unlimited})
 	if err != nil {
 		return err
 	}

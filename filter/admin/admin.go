@@ -147,11 +147,8 @@ func (s *Status) AppendJSON(dst []byte) []byte {
 
 // appendText appends a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func appendText(dst []byte, text string) []byte {
-	quoted, err := jsontext.AppendQuote(dst, strings.ToValidUTF8(text, "\uFFFD"))
-	if err != nil { // only for text that is not UTF-8
-		return append(dst, `""`...)
-	}
-	return quoted
+	dst, _ = jsontext.AppendQuote(dst, text) // fails for invalid UTF-8 only, and writes U+FFFD for it
+	return dst
 }
 
 func appendComma(dst []byte, i int) []byte {

@@ -25,19 +25,15 @@ func New(rules []Conditions) (*Set, error) {
 		if err != nil {
 			return nil, errors.New("rule " + strconv.Itoa(i) + ": " + err.Error())
 		}
-		slices.SortStableFunc(tests, func(a, b test) int {
-			return rank(set.headers[a.header] == gate) - rank(set.headers[b.header] == gate)
-		})
-		set.rules[i] = tests
+		for _, onGate := range []bool{true, false} {
+			for _, t := range tests {
+				if (set.headers[t.header] == gate) == onGate {
+					set.rules[i] = append(set.rules[i], t)
+				}
+			}
+		}
 	}
 	return set, nil
-}
-
-func rank(isGate bool) int {
-	if isGate {
-		return 0
-	}
-	return 1
 }
 
 // gate names the header that decides first, or "" if the rules have none in

@@ -106,7 +106,7 @@ func (c *candidate) reset(why reason) {
 type goodbye struct {
 	possible bool   // the rule wants one, and the response can take more bytes than its backend sends
 	why      reason // set: it is to be said after the next chunk that ends an event
-	tail     []byte // the last bytes of the chunk before
+	tail     []byte // the last bytes so far
 	said     bool   // nothing may follow
 }
 
@@ -125,9 +125,6 @@ func (c *candidate) speak(size int) {
 		c.plugin.warn(proxywasm.DropResponseBody())
 		return
 	}
-	if g.why == "" {
-		return
-	}
 	n := min(size, reply.TailSize)
 	last, err := proxywasm.ResponseBody(size-n, n)
 	if err != nil {
@@ -135,8 +132,8 @@ func (c *candidate) speak(size int) {
 		return
 	}
 	g.tail = append(g.tail, last...)
-	g.tail = g.tail[max(0, len(g.tail)-reply.TailSize):]
-	if !reply.AtEventEnd(g.tail) {
+	g.tail = append(g.tail[:0], g.tail[max(0, len(g.tail)-reply.TailSize):]...)
+	if g.why == "" || !reply.AtEventEnd(g.tail) {
 		return
 	}
 	retry := c.rule.Retry + jitter(c.rule.Retry/4)

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// A feature is what a rule can have switched on.
+type feature struct {
+	name, rule string    // rule: JSON members
+	us         []float64 // CPU microseconds a stream, by round
+}
+
+// benchFeatures measures what each feature costs a stream: from its request to its end, one event later. The rules stand
+// side by side in one Envoy, so that nothing else differs.
+func benchFeatures(ctx context.Context, rounds, streams int) error {
+	features := []*feature{
+		{name: "defaults", rule: `"client": [{"query": "client"}]`},
+		{name: "client by cookie and header", rule: `"client": [{"cookie": "session"}, {"header": "x-tenant"}]`},
+		{name: "client by source_address and query", rule: `"client": [{"source_address": true}, {"query": "client"}]`},
+		{name: "instance", rule: `"client": [{"query": "client"}], "instance": [{"query": "tab"}]`},
+		{name: "on_duplicate: reject_new", rule: `"client": [{"query": "client"}], "on_duplicate": "reject_new"`},
+		{name: "claim_at: request", rule: `"client": [{"query": "client"}], "claim_at": "request"`},
+		{name: "max_lifetime", rule: `"client": [{"query": "client"}], "max_lifetime": "1h"`},
+		{name: "idle_timeout", rule: `"client": [{"query": "client"}], "idle_timeout": "1h"`},
+		{name: "goodbye_grace", rule: `"client": [{"query": "client"}], "goodbye_grace": "10s"`},
+		{name: "mode: observe", rule: `"client": [{"query": "client"}], "mode": "observe"`},
+	}
+	var rules []string
+	for i, f := range features {
+		rules = append(rules, fmt.Sprintf(`{"name": "rule%d", "match": {"path": {"prefix": "/%d/"}}, %s}`, i, i, f.rule))
+	}
+	config := `{"rules": [` + strings.Join(rules, ", ") + `]`
+	plain := &variant{name: "rules", options: rig.Options{Filter: config + "}"}}
+	limited := &variant{name: "max_total_streams", options: rig.Options{Filter: config + `, "max_total_streams": 100000}`}}
+	off := &variant{name: "no filter on the route", options: rig.Options{Filter: config + "}",
+		Edits: []rig.Edit{rig.Remove("                typed_per_filter_config:\n", "              - name: other\n")}}}
+	for _, v := range []*variant{plain, limited, off} {
+		if err := v.start(ctx); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+		defer v.stop()
+	}
+	total := &feature{name: "max_total_streams"}
+	bare := &feature{name: "no filter on the route"}
+	for round := -3; round < rounds; round++ { // the first to warm up
+		measure := func(f *feature, v *variant, n int) error {
+			us, err := v.open(ctx, n, streams)
+			if err == nil && round >= 0 {
+				f.us = append(f.us, us)
+			}
+			return err
+		}
+		for i := range features {
+			n := (i + max(0, round)) % len(features)
+			if err := measure(features[n], plain, n); err != nil {
+				return err
+			}
+		}
+		if err := measure(total, limited, 0); err != nil {
+			return err
+		}
+		if err := measure(bare, off, 0); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\nAn event stream of one event: CPU time of Envoy from its request to its end, medians of %d rounds of %d streams, HTTP/2\n\n", rounds, streams)
+	fmt.Println("| the rule has | us a stream | added to the defaults, us |")
+	fmt.Println("|---|---|---|")
+	for _, f := range append([]*feature{bare}, append(features, total)...) {
+		added := make([]float64, len(f.us))
+		for i := range added {
+			added[i] = f.us[i] - features[0].us[i]
+		}
+		fmt.Printf("| %s | %.1f | %.1f |\n", f.name, median(f.us), median(added))
+	}
+	return nil
+}
+
+// open opens streams under rule n, each of a client of its own, waits for their ends, and returns the CPU time that
+// Envoy spent, in microseconds a stream.
+func (v *variant) open(ctx context.Context, n, streams int) (float64, error) {
+	before, err := cpuTime(v.rig.Envoy().PID())
+	if err != nil {
+		return 0, err
+	}
+	senders := inFlight * len(v.conns)
+	each := max(1, streams/senders)
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range senders {
+		c := v.conns[i%len(v.conns)]
+		group.Go(func() error {
+			for range each {
+				v.next.Add(1)
+				client := fmt.Sprint(v.next.Load(), "-", i)
+				answer, err := c.Do(ctx, rig.Request{
+					Path:   fmt.Sprintf("/%d/events?client=%s&tab=%s", n, client, client),
+					Answer: rig.Brief,
+					Header: map[string]string{"Accept": "text/event-stream", "Cookie": "theme=dark; session=" + client, "X-Tenant": client},
+				})
+				if err != nil {
+					return err
+				}
+				if answer.Status != 200 {
+					return fmt.Errorf("rule %d: status %d", n, answer.Status)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	after, err := cpuTime(v.rig.Envoy().PID())
+	if err != nil {
+		return 0, err
+	}
+	return float64(after-before) / float64(time.Microsecond) / float64(each*senders), nil
+}

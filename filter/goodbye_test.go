@@ -1,0 +1,95 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/host"
+)
+
+const withGoodbye = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "goodbye_grace": "5s", "retry": "10s"}]}`
+
+// superseding opens a stream, lets the chunks through, and has another take its place.
+func superseding(t *testing.T, response host.Headers, before ...string) (e *edge, old *host.Stream) {
+	t.Helper()
+	e = newEdge(t, host.Config{PluginConfig: []byte(withGoodbye)})
+	old = e.request(0, "alice")
+	old.ResponseHeaders(response, false)
+	for _, chunk := range before {
+		old.ResponseBody([]byte(chunk), false)
+	}
+	e.open(1, "alice")
+	e.Run()
+	return e, old
+}
+
+// A goodbye stands between events, however the backend cuts them into chunks, and nothing stands after it.
+func TestGoodbyeStandsBetweenEvents(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name          string
+		before, after []string
+		at            int // index in after of the chunk that the goodbye follows
+	}{
+		{"whole events", []string{"data: 1\n\n"}, []string{"data: 2\n\n", "data: 3\n\n"}, 0},
+		{"an event in two chunks", []string{"data: 1\n\n"}, []string{"data: 2", "\n\n", "data: 3\n\n"}, 1},
+		{"its last byte alone", []string{"data: 1\n"}, []string{"\n", "data: 2\n\n"}, 0},
+		{"bytes alone", []string{"data: 1\n\n"}, []string{"x", "\r", "\n", "\r", "\n"}, 3},
+		{"nothing before", nil, []string{":\n\n"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, old := superseding(t, eventStream, c.before...)
+			for i, chunk := range c.after {
+				sent := len(old.ToClient().Body)
+				old.ResponseBody([]byte(chunk), false)
+				passed := string(old.ToClient().Body[sent:])
+				switch {
+				case i < c.at && passed != chunk:
+					t.Fatalf("chunk %d: %q passed, want it as it is", i, passed)
+				case i == c.at:
+					rest, ok := strings.CutPrefix(passed, chunk)
+					if !ok || !strings.HasPrefix(rest, "retry: 1") || !strings.HasSuffix(rest, "\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n") {
+						t.Fatalf("chunk %d: %q passed, want the goodbye after it", i, passed)
+					}
+				case i > c.at && passed != "":
+					t.Fatalf("chunk %d: %q passed after the goodbye", i, passed)
+				}
+			}
+			e.live(old, true)
+			e.Run()
+			e.superseded(old)
+			e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1, "lost_wakeups": 0})
+		})
+	}
+}
+
+// A goodbye that finds no place is given up after the grace, and so is one whose recall is lost.
+func TestGraceEnds(t *testing.T) {
+	t.Parallel()
+	t.Run("silence", func(t *testing.T) {
+		e, old := superseding(t, eventStream, "data: 1\n\n")
+		e.Advance(4 * time.Second)
+		e.live(old, true)
+		e.Advance(2 * time.Second)
+		e.superseded(old)
+	})
+	t.Run("recall lost", func(t *testing.T) {
+		e, old := superseding(t, eventStream, "data: 1\n\n")
+		old.ResponseBody([]byte("data: 2\n\n"), false)
+		e.DropWakeups()
+		e.live(old, true)
+		e.Advance(2 * time.Second)
+		e.superseded(old)
+	})
+}
+
+// Where bytes cannot be put after those of the backend, the stream is reset at once.
+func TestNoGoodbyeIsPossible(t *testing.T) {
+	t.Parallel()
+	for _, header := range []string{"content-encoding", "content-length"} {
+		response := host.Response(200, "content-type", "text/event-stream", header, "10")
+		e, old := superseding(t, response, "data: 1\n\n")
+		e.superseded(old)
+	}
+}
