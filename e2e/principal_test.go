@@ -96,7 +96,6 @@ const issuer = "https://issuer.example"
 // jwtAuthn is Envoy's own filter as it stands in front: no request passes without a token, and the claims of one that
 // passes are left in dynamic metadata.
 func (i tokens) jwtAuthn() rig.Edit {
-	encode := base64.RawURLEncoding.EncodeToString
 	return before(fmt.Sprintf(`          - name: envoy.filters.http.jwt_authn
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
@@ -105,11 +104,18 @@ func (i tokens) jwtAuthn() rig.Edit {
                   issuer: %s
                   payload_in_metadata: payload
                   local_jwks:
-                    inline_string: '{"keys": [{"kty": "RSA", "alg": "RS256", "n": "%s", "e": "%s"}]}'
+                    inline_string: '%s'
               rules:
               - match: {prefix: /}
                 requires: {provider_name: issuer}
-`, issuer, encode(i.key.N.Bytes()), encode(big.NewInt(int64(i.key.E)).Bytes())))
+`, issuer, i.keys()))
+}
+
+// keys returns what verifies the tokens, a JWK set.
+func (i tokens) keys() string {
+	encode := base64.RawURLEncoding.EncodeToString
+	return fmt.Sprintf(`{"keys": [{"kty": "RSA", "alg": "RS256", "n": "%s", "e": "%s"}]}`,
+		encode(i.key.N.Bytes()), encode(big.NewInt(int64(i.key.E)).Bytes()))
 }
 
 // token returns a token with these claims, JSON, and those that every token has.

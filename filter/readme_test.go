@@ -4,10 +4,13 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/streamlatch/streamlatch/filter/config"
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/reply"
 	"github.com/streamlatch/streamlatch/host"
 )
 
@@ -71,5 +74,47 @@ func TestReadmeMetricsTable(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("README.md's table of metrics\n got %q\nwant %q", got, want)
+	}
+}
+
+// Every configuration that the README shows is one that the module takes.
+func TestReadmeConfigurations(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(readme), "```json\n")[1:]
+	if len(blocks) < 6 {
+		t.Fatalf("README.md has %d blocks of JSON, want 6 at least", len(blocks))
+	}
+	for _, block := range blocks {
+		block, _, _ = strings.Cut(block, "```")
+		newEdge(t, host.Config{PluginConfig: []byte(block)})
+	}
+}
+
+// TestReadmeRefusalsTable holds what a refused client gets to the code.
+func TestReadmeRefusalsTable(t *testing.T) {
+	var want [][]string
+	for _, why := range policy.Refusals {
+		cell := func(to reply.Reader) string {
+			r := reply.Refusal(why, to, 0)
+			switch {
+			case r.Status == 200:
+				return "200, event stream"
+			case to == reply.EventSource:
+				return strconv.Itoa(int(r.Status)) + ", so that it stops"
+			}
+			return strconv.Itoa(int(r.Status))
+		}
+		wait := "`retry`"
+		if why == policy.TakeoverLimit {
+			wait = "until the next token"
+		}
+		want = append(want, []string{why.String(), cell(reply.EventSource), cell(reply.Program), strings.Trim(wait, "`"), "refused_" + why.String()})
+	}
+	got := rows(t, "| cause | EventSource | others | wait | reason in the access log |")
+	if !slices.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("README.md's table of refusals\n got %q\nwant %q", got, want)
 	}
 }

@@ -12,6 +12,8 @@ package proxywasm
 
 import "unsafe"
 
+//lint:file-ignore U1000 staticcheck 0.8.2 does not see that the host calls what is exported with go:wasmexport
+
 // Action says whether Envoy goes on with a request or response.
 type Action uint32
 

@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// Every part of an Envoy configuration that the README shows is pasted where its first line says, and with the first
+// of its recipes for the filter does what the README says of it: a stream a user, by JWT.
+func TestReadmeEnvoyParts(t *testing.T) {
+	t.Parallel()
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(t.TempDir(), "jwks.json")
+	issued := newTokens(t)
+	if err := os.WriteFile(keys, []byte(issued.keys()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var edits []rig.Edit
+	for _, block := range strings.Split(string(readme), "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		where, part, _ := strings.Cut(block, "\n")
+		part = strings.ReplaceAll(part, "jwks.json", keys)
+		switch where {
+		case "# http_filters, before streamlatch":
+			edits = append(edits, before(indented(part, 10)))
+		case "# listener":
+			edits = append(edits, rig.Replace("  - name: "+rig.Edge+"\n    address:\n", "  - name: "+rig.Edge+"\n"+indented(part, 4)+"    address:\n"))
+		case "# http_connection_manager":
+			edits = append(edits, rig.Replace("          stat_prefix: "+rig.Edge+"\n", "          stat_prefix: "+rig.Edge+"\n"+indented(part, 10)))
+		default:
+			t.Errorf("README.md has a block of YAML that begins with %q: where does it go?", where)
+		}
+	}
+	if len(edits) < 3 {
+		t.Fatalf("README.md has %d blocks of YAML, want 3 at least", len(edits))
+	}
+	_, recipe, _ := strings.Cut(string(readme), "```json\n")
+	recipe, _, _ = strings.Cut(recipe, "```")
+	r := start(t, rig.Options{Concurrency: 1, Filter: recipe, Edits: edits})
+	stranger := get("any", "alice")
+	if got := do(t, dial(t, r, rig.HTTP2, 0), stranger); got.Status != 401 {
+		t.Errorf("status %d without a token, want 401", got.Status)
+	}
+	alice := bearer("any", issued.token(t, `"sub": "alice"`))
+	first := open(t, dial(t, r, rig.HTTP1, 0), alice)
+	second := open(t, dial(t, r, rig.HTTP2, 0), alice)
+	wantEnd(t, first, rig.Reset)
+	wantFlow(t, r, second)
+}
+
+func indented(text string, by int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Repeat(" ", by) + line)
+	}
+	return b.String()
+}
