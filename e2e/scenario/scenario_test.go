@@ -1,0 +1,225 @@
+// Package scenario plays stories of what becomes of event streams on all three levels that the filter has: the
+// decision and the registry over a plain map, the module under the test host, and the module in a real Envoy. A story
+// is written once, and must end the same everywhere.
+//
+// The files in testdata begin with why the story is told. Then come commands, and after each the changes that it
+// brought about, as a client sees them and with the reason that the access log gives; nothing that changes goes
+// unsaid. [play] has the language. Time is virtual on the first two levels; in Envoy it passes.
+//
+//	go test ./e2e/scenario                    all files on all levels
+//	go test ./e2e/scenario -run /wasm/4/goodbye
+//	go test ./e2e/scenario -rewrite           puts into the files what the plain level says, and plays no other
+//
+// After -rewrite, read the diff; then run without it, for the other levels have not agreed yet.
+package scenario
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// A level is one way to play a scenario, with so many workers.
+type level struct {
+	name  string // as a file's "only" has it
+	begin func(t *testing.T, workers int, files []file) stage
+	fast  bool // plays without waiting
+}
+
+// A stage is a level with what its files share.
+type stage interface {
+	// play returns a system for a file, in which nothing has happened yet. It ends with the test.
+	play(t *testing.T, f file) system
+}
+
+var levels = []level{
+	{"plain", newPlainStage, true},
+	{"wasm", newWasmStage, true},
+	{"envoy", newEnvoyStage, false},
+}
+
+// restricted are the files that do not run on all levels. They say why; here it is seen that no other file is.
+var restricted = map[string][]string{
+	"contention_allow":  {"plain", "wasm"},
+	"contention_refuse": {"plain", "wasm"},
+}
+
+// scratch is a directory that goes when the tests have run.
+var scratch string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	flag.Parse()
+	// In Envoy the scenarios sleep most of the time: more of them than there are processors can do that at once.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	var err error
+	if scratch, err = os.MkdirTemp("", "streamlatch-scenario-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(scratch)
+	return m.Run()
+}
+
+func TestScenarios(t *testing.T) {
+	files := readFiles(t)
+	for _, l := range levels {
+		t.Run(l.name, func(t *testing.T) {
+			if !l.fast {
+				t.Parallel()
+			}
+			for _, workers := range []int{1, 4} {
+				t.Run(fmt.Sprint(workers), func(t *testing.T) {
+					if rewriting() && (l.name != "plain" || workers != 4) {
+						t.Skip("-rewrite: from plain/4 and from no other level, whose answers are compared with it")
+					}
+					if !l.fast {
+						t.Parallel()
+					}
+					playAll(t, l, workers, files)
+				})
+			}
+		})
+	}
+}
+
+func playAll(t *testing.T, l level, workers int, files []file) {
+	files = slices.DeleteFunc(slices.Clone(files), func(f file) bool {
+		if f.runsOn(l.name) {
+			return false
+		}
+		t.Logf("%s is not played here: %s", f.name, f.whyOnly)
+		return true
+	})
+	s := l.begin(t, workers, files)
+	for _, f := range files {
+		t.Run(f.name, func(t *testing.T) {
+			if !l.fast && !f.counted() {
+				t.Parallel()
+			}
+			p := newPlay(f, s.play(t, f), workers)
+			datadriven.RunTest(t, f.path, p.run)
+			p.end(t)
+		})
+	}
+}
+
+// rewriting reports whether datadriven rewrites the files.
+func rewriting() bool { return flag.Lookup("rewrite").Value.String() == "true" }
+
+// Every file says why, and names the levels that it cannot be played on.
+func TestFiles(t *testing.T) {
+	found := map[string][]string{}
+	for _, f := range readFiles(t) {
+		if !strings.HasPrefix(f.text, "# Why: ") {
+			t.Errorf("%s does not begin with # Why:", f.path)
+		}
+		if len(f.only) > 0 {
+			if f.whyOnly == "" {
+				t.Errorf("%s is for some levels only and does not say why", f.path)
+			}
+			found[f.name] = f.only
+		}
+	}
+	if fmt.Sprint(found) != fmt.Sprint(restricted) {
+		t.Errorf("files that are not played everywhere: %v, want %v", found, restricted)
+	}
+}
+
+// A file is a scenario as it stands in testdata.
+type file struct {
+	name, path, text string
+
+	config  []byte   // the input of its first command, config
+	only    []string // levels; none: all
+	whyOnly string
+
+	top map[string]json.RawMessage // of the configuration, without the rules
+}
+
+// counted reports whether the file counts the streams of the whole Envoy, and can have no company there.
+func (f file) counted() bool { return f.top["max_total_streams"] != nil }
+
+func (f file) runsOn(level string) bool { return len(f.only) == 0 || slices.Contains(f.only, level) }
+
+func readFiles(t *testing.T) []file {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) == 0 {
+		t.Fatal("no files in testdata")
+	}
+	var files []file
+	for _, path := range paths {
+		f, err := readFile(path)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// readFile reads what must be known of a file before it is played.
+func readFile(path string) (file, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return file{}, err
+	}
+	f := file{name: strings.TrimSuffix(filepath.Base(path), ".txt"), path: path, text: string(text)}
+	if command, input, ok := block(f.text, "only "); ok {
+		f.only, f.whyOnly = strings.Fields(command)[1:], input
+	}
+	_, config, ok := block(f.text, "config")
+	if !ok {
+		return file{}, fmt.Errorf("has no command config")
+	}
+	f.config = []byte(config)
+	if err := json.Unmarshal(f.config, &f.top); err != nil {
+		return file{}, fmt.Errorf("config: %w", err)
+	}
+	delete(f.top, "rules")
+	return f, nil
+}
+
+// block finds the first command that begins with start, and returns its line and its input.
+func block(text, start string) (command, input string, ok bool) {
+	i := strings.Index("\n"+text, "\n"+start)
+	if i < 0 {
+		return "", "", false
+	}
+	command, rest, _ := strings.Cut(text[i:], "\n")
+	input, _, ok = strings.Cut(rest, "----\n")
+	return command, strings.TrimSpace(input), ok
+}
+
+// rules returns the names of the file's rules, in order.
+func (f file) rules() ([]string, error) {
+	var c struct{ Rules []struct{ Name string } }
+	if err := json.Unmarshal(f.config, &c); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range c.Rules {
+		names = append(names, r.Name)
+	}
+	return names, nil
+}
+
+func (f file) adminPath() (path string) {
+	if raw := f.top["admin_path"]; raw != nil {
+		_ = json.Unmarshal(raw, &path) // what is no string, the filter refuses
+	}
+	return path
+}

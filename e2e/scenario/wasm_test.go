@@ -1,0 +1,226 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/filter/module"
+	"github.com/streamlatch/streamlatch/host"
+)
+
+var compiled = sync.OnceValues(func() (*host.Module, error) {
+	wasm, err := module.Build(context.Background(), "scenario")
+	if err != nil {
+		return nil, err
+	}
+	return host.Compile(context.Background(), wasm)
+})
+
+// wasm is the module under the test host.
+type wasm struct {
+	*host.World
+	adminPath string
+	streams   map[string]*host.Stream
+	opened    int
+}
+
+type wasmStage struct{ workers int }
+
+func newWasmStage(_ *testing.T, workers int, _ []file) stage { return wasmStage{workers} }
+
+func (s wasmStage) play(t *testing.T, f file) system {
+	t.Helper()
+	m, err := compiled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := host.NewWorld(m, host.Config{Workers: s.workers, PluginConfig: f.config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the filter's log:\n%v", w.Logs())
+		}
+	})
+	return &wasm{World: w, adminPath: f.adminPath(), streams: map[string]*host.Stream{}}
+}
+
+func (w *wasm) patient() bool { return false }
+
+// worker returns the worker of a request.
+func (w *wasm) worker(n int) *host.Worker {
+	if n == anyWorker {
+		n = w.opened % len(w.Workers())
+	}
+	w.opened++
+	return w.Worker(n)
+}
+
+func (w *wasm) open(name string, r request) error {
+	var pairs []string
+	for _, h := range r.headers {
+		pairs = append(pairs, h[0], h[1])
+	}
+	s := w.worker(r.worker).Open(host.Request(r.method, r.path, pairs...))
+	w.streams[name] = s
+	s.RequestHeaders(!r.body)
+	if r.body {
+		s.RequestBody([]byte("{}"), true)
+	}
+	if r.answer != hold {
+		return w.answer(name, r.answer)
+	}
+	w.Run()
+	return nil
+}
+
+func (w *wasm) answer(name string, a answer) error {
+	status, headers, body, all, err := a.response()
+	if err != nil {
+		return err
+	}
+	var pairs []string
+	for _, h := range headers {
+		pairs = append(pairs, h[0], h[1])
+	}
+	s, err := w.stream(name)
+	if err != nil {
+		return err
+	}
+	s.ResponseHeaders(host.Response(status, pairs...), false)
+	s.ResponseBody([]byte(body), all)
+	w.Run()
+	return nil
+}
+
+func (w *wasm) stream(name string) (*host.Stream, error) {
+	if s := w.streams[name]; s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("there is no %s", name)
+}
+
+func (w *wasm) send(name string, chunk []byte) error {
+	s, err := w.stream(name)
+	if err == nil {
+		s.ResponseBody(chunk, false)
+		w.Run()
+	}
+	return err
+}
+
+func (w *wasm) finish(name string) error {
+	s, err := w.stream(name)
+	if err == nil {
+		s.ResponseBody(nil, true)
+		w.Run()
+	}
+	return err
+}
+
+func (w *wasm) close(name string) error {
+	s, err := w.stream(name)
+	if err == nil {
+		s.End()
+		w.Run()
+	}
+	return err
+}
+
+// advance delivers wake-ups a tenth of a second after they are due, at the latest.
+func (w *wasm) advance(d time.Duration) error {
+	for d > 0 {
+		step := min(d, 100*time.Millisecond)
+		w.Advance(step)
+		w.Run()
+		d -= step
+	}
+	return nil
+}
+
+func (w *wasm) contend(on bool) error {
+	if !on {
+		w.Intercept(nil)
+		return nil
+	}
+	w.Intercept(func(c *host.Call) {
+		if c.Name == "proxy_set_shared_data" && isBucket(c.Key) {
+			c.Answer(host.StatusCasMismatch)
+		}
+	})
+	return nil
+}
+
+func (w *wasm) dismiss(worker int, rule string, parts []string) (int, error) {
+	s := w.worker(worker).Open(host.Request("DELETE", dismissPath(w.adminPath, rule, parts)))
+	s.RequestHeaders(true)
+	w.Run()
+	reply := s.LocalReply()
+	if reply == nil {
+		return 0, fmt.Errorf("the filter does not answer under the admin path %q", w.adminPath)
+	}
+	return dismissed(reply.Status, string(reply.Body))
+}
+
+func dismissPath(adminPath, rule string, parts []string) string {
+	path := adminPath + "/streams/" + rule
+	for _, part := range parts {
+		path += "/" + url.PathEscape(part)
+	}
+	return path
+}
+
+// dismissed reads the answer of the admin path.
+func dismissed(status int, body string) (n int, err error) {
+	switch status {
+	case 404:
+		return 0, nil
+	case 200:
+		_, err := fmt.Sscanf(body, `{"streams":%d}`, &n)
+		return n, err
+	}
+	return 0, fmt.Errorf("status %d: %s", status, body)
+}
+
+func (w *wasm) seen(name string) (seen, error) {
+	s := w.streams[name]
+	response := s.ToClient()
+	v := seen{body: string(response.Body), reason: s.FilterState()["wasm.streamlatch.reason"]}
+	if status, ok := response.Headers.Get(":status"); ok {
+		var err error
+		if v.status, err = strconv.Atoi(status); err != nil {
+			return v, err
+		}
+	}
+	v.mediaType, _ = response.Headers.Get("content-type")
+	v.retryAfter, _ = response.Headers.Get("retry-after")
+	v.end = map[host.Ending]ending{host.Completed: finished, host.Reset: reset, host.Disconnected: closed}[s.Ending()]
+	return v, nil
+}
+
+func (w *wasm) atBackend(name string) (bool, error) {
+	s := w.streams[name]
+	return s.ToUpstream().Headers != nil && !s.Ended(), nil
+}
+
+func (w *wasm) metrics() (map[string]int64, error) {
+	const prefix = "streamlatch."
+	m := w.Metrics()
+	all := map[string]int64{}
+	for _, values := range []map[string]uint64{m.Counters, m.Gauges} {
+		for name, value := range values {
+			all[strings.TrimPrefix(name, prefix)] = int64(value)
+		}
+	}
+	return all, nil
+}
