@@ -16,7 +16,7 @@ const addressRules = `{"rules": [
 func TestSourceAddressBehindProxy(t *testing.T) {
 	t.Parallel()
 	r := start(t, rig.Options{Filter: addressRules, LogLevel: "wasm:debug", Edits: []rig.Edit{
-		hcm("use_remote_address: true"), hcm("xff_num_trusted_hops: 1"),
+		hcm("xff_num_trusted_hops: 1"),
 	}})
 	from := func(rule, forwarded string) rig.Request {
 		return rig.Request{Path: "/" + rule + "/", Header: map[string]string{"x-forwarded-for": forwarded}}
@@ -63,7 +63,7 @@ func TestSourceAddressBehindProxy(t *testing.T) {
 // A client that connects to Envoy itself is its address, from whatever port, and its headers change nothing.
 func TestSourceAddressOfPeer(t *testing.T) {
 	t.Parallel()
-	r := start(t, rig.Options{Filter: addressRules, LogLevel: "wasm:debug", Edits: []rig.Edit{hcm("use_remote_address: true")}})
+	r := start(t, rig.Options{Filter: addressRules, LogLevel: "wasm:debug"})
 	from := func(header, value string) rig.Request {
 		return rig.Request{Path: "/address/", Header: map[string]string{header: value}}
 	}
