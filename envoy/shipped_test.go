@@ -9,7 +9,7 @@ import (
 // while, and users copy the file.
 func TestShippedSettings(t *testing.T) {
 	for setting, without := range map[string]string{
-		"use_remote_address: true\n":     "anybody is whose address x-forwarded-for names",
+		"use_remote_address: true\n":      "anybody is whose address x-forwarded-for names",
 		"delayed_close_timeout: 0s\n":     "an HTTP/1.1 client learns of a reset a second late",
 		"timeout: 0s ":                    "a stream ends after 15 s",
 		"idle_timeout: 0s ":               "a stream that is silent for 5 minutes ends",

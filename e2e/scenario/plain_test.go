@@ -373,7 +373,7 @@ func (s *plainStream) obey(v policy.Verdict) {
 }
 
 // refuse is what a client of that kind is told, written down a second time.
-func (s *plainStream) refuse(why policy.Refusal, retry time.Duration) {
+func (s *plainStream) refuse(why policy.Refusal, retry policy.Millis) {
 	s.end, s.reason = finished, "refused_"+why.String()
 	if s.method == "GET" && s.accept == "text/event-stream" && why != policy.Duplicate {
 		s.status, s.mediaType = 200, "text/event-stream"
@@ -384,15 +384,15 @@ func (s *plainStream) refuse(why policy.Refusal, retry time.Duration) {
 		policy.Duplicate: 409, policy.Superseded: 409, policy.TakeoverLimit: 429, policy.Overloaded: 503, policy.Contended: 503,
 	}
 	s.status, s.mediaType = statuses[why], "application/json"
-	s.retryAfter = strconv.Itoa(int((retry + time.Second - 1) / time.Second))
+	s.retryAfter = strconv.Itoa(int((retry + policy.Second - 1) / policy.Second))
 	s.body = fmt.Sprintf("{\"reason\":%q}\n", why.String())
 }
 
 // goodbye is the event of the filter's own.
-func goodbye(why string, retry time.Duration) string {
+func goodbye(why string, retry policy.Millis) string {
 	event := fmt.Sprintf("event: streamlatch\ndata: {\"reason\":%q}\n\n", why)
 	if retry > 0 {
-		event = fmt.Sprintf("retry: %d\n", retry.Milliseconds()) + event
+		event = fmt.Sprintf("retry: %d\n", retry) + event
 	}
 	return event
 }
@@ -478,7 +478,7 @@ func (s *plainStream) leave(why string) error {
 	case s.leaving != "":
 		return nil
 	case s.canAppend && why != "idle":
-		s.leaving, s.leaveBy = why, s.worker.plain.now+s.rule.GoodbyeGrace.Milliseconds()
+		s.leaving, s.leaveBy = why, s.worker.plain.now+int64(s.rule.GoodbyeGrace)
 		return nil
 	}
 	return s.done(reset, why)
@@ -487,7 +487,7 @@ func (s *plainStream) leave(why string) error {
 // timeUp looks whether a stream's time is up.
 func (s *plainStream) timeUp() error {
 	now := s.worker.plain.now
-	lifetime, silence := s.rule.MaxLifetime.Milliseconds(), s.rule.IdleTimeout.Milliseconds()
+	lifetime, silence := int64(s.rule.MaxLifetime), int64(s.rule.IdleTimeout)
 	switch {
 	case s.openedAt == 0 || s.limit != "" && s.leaving == "":
 		return nil

@@ -14,7 +14,6 @@ package config
 
 import (
 	"strconv"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
@@ -41,12 +40,12 @@ type Rule struct {
 	ClaimAt     ClaimAt
 
 	TakeoverLimit policy.TokenBucket
-	Retry         time.Duration // at least; what a refused client is told to wait
+	Retry         policy.Millis // at least; what a refused client is told to wait
 
-	GoodbyeGrace          time.Duration // 0: reset at once
-	MaxLifetime           time.Duration // 0: no limit
+	GoodbyeGrace          policy.Millis // 0: reset at once
+	MaxLifetime           policy.Millis // 0: no limit
 	LifetimeJitterPercent int           // 0 to 100
-	IdleTimeout           time.Duration // 0: no limit
+	IdleTimeout           policy.Millis // 0: no limit
 
 	Mode Mode
 }
@@ -58,8 +57,8 @@ func defaults() Rule {
 		OnDuplicate: ResetPrevious,
 		ClaimAt:     AtResponse,
 
-		TakeoverLimit: policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: 30 * time.Second},
-		Retry:         15 * time.Second,
+		TakeoverLimit: policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: 30 * policy.Second},
+		Retry:         15 * policy.Second,
 
 		LifetimeJitterPercent: 10,
 

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/identity"
@@ -32,8 +31,8 @@ func plain(name string, client identity.Sources) config.Rule {
 		MaxStreams:            1,
 		OnDuplicate:           config.ResetPrevious,
 		ClaimAt:               config.AtResponse,
-		TakeoverLimit:         policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: 30 * time.Second},
-		Retry:                 15 * time.Second,
+		TakeoverLimit:         policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: 30 * policy.Second},
+		Retry:                 15 * policy.Second,
 		LifetimeJitterPercent: 10,
 		Mode:                  config.Enforce,
 	}
@@ -137,12 +136,12 @@ func TestEveryField(t *testing.T) {
 		MaxStreams:            64,
 		OnDuplicate:           config.RejectNew,
 		ClaimAt:               config.AtRequest,
-		TakeoverLimit:         policy.TokenBucket{MaxTokens: 3, TokensPerFill: 7, FillInterval: 250 * time.Millisecond},
-		Retry:                 24 * time.Hour,
-		GoodbyeGrace:          1500 * time.Millisecond,
-		MaxLifetime:           8*time.Hour + 500*time.Millisecond,
+		TakeoverLimit:         policy.TokenBucket{MaxTokens: 3, TokensPerFill: 7, FillInterval: 250},
+		Retry:                 24 * policy.Hour,
+		GoodbyeGrace:          1500,
+		MaxLifetime:           8*policy.Hour + 500,
 		LifetimeJitterPercent: 25,
-		IdleTimeout:           90 * time.Second,
+		IdleTimeout:           90 * policy.Second,
 		Mode:                  config.Observe,
 	}
 	unlimited := plain("a", q)
@@ -204,21 +203,21 @@ func TestNoRulesButAnAdminPath(t *testing.T) {
 func TestDurations(t *testing.T) {
 	for _, test := range []struct {
 		text string
-		want time.Duration
+		want policy.Millis
 		line string
 	}{
-		{"1s", time.Second, "1s"},
-		{"1.5s", 1500 * time.Millisecond, "1.5s"},
-		{"1500ms", 1500 * time.Millisecond, "1.5s"},
-		{"1000000us", time.Second, "1s"},
-		{"60s", time.Minute, "1m"},
-		{"90s", 90 * time.Second, "1m30s"},
-		{"600s", 10 * time.Minute, "10m"},
-		{"60m", time.Hour, "1h"},
-		{"3610s", time.Hour + 10*time.Second, "1h0m10s"},
-		{"24h0m0s", 24 * time.Hour, "24h"},
-		{"1h20m0.001s", 80*time.Minute + time.Millisecond, "1h20m0.001s"},
-		{"8760h", 8760 * time.Hour, "8760h"},
+		{"1s", policy.Second, "1s"},
+		{"1.5s", 1500, "1.5s"},
+		{"1500ms", 1500, "1.5s"},
+		{"1000000us", policy.Second, "1s"},
+		{"60s", policy.Minute, "1m"},
+		{"90s", 90 * policy.Second, "1m30s"},
+		{"600s", 10 * policy.Minute, "10m"},
+		{"60m", policy.Hour, "1h"},
+		{"3610s", policy.Hour + 10*policy.Second, "1h0m10s"},
+		{"24h0m0s", 24 * policy.Hour, "24h"},
+		{"1h20m0.001s", 80*policy.Minute + 1, "1h20m0.001s"},
+		{"8760h", 8760 * policy.Hour, "8760h"},
 		{"0s", 0, "0s"},
 		{"0", 0, "0s"},
 	} {

@@ -158,6 +158,7 @@ var faultTable = []struct{ about, config, want string }{
 	{"goodbye_grace too long", with(`"goodbye_grace": "61s"`), `rules[0].goodbye_grace: found "61s", want a duration as "30s" from 0s to 1m`},
 	{"goodbye_grace finer than milliseconds", with(`"goodbye_grace": "1ns"`), `rules[0].goodbye_grace: found "1ns", want whole milliseconds`},
 	{"goodbye_grace the number zero", with(`"goodbye_grace": 0`), `rules[0].goodbye_grace: found 0, want a duration as "30s" from 0s to 1m`},
+	{"max_lifetime the number zero", with(`"max_lifetime": 0`), `rules[0].max_lifetime: found 0, want a duration as "30s" from 1s to 8760h or "0s"`},
 	{"max_lifetime too short", with(`"max_lifetime": "999ms"`), `rules[0].max_lifetime: found "999ms", want a duration as "30s" from 1s to 8760h or "0s"`},
 	{"max_lifetime too long", with(`"max_lifetime": "8761h"`), `rules[0].max_lifetime: found "8761h", want a duration as "30s" from 1s to 8760h or "0s"`},
 	{"max_lifetime false", with(`"max_lifetime": false`), `rules[0].max_lifetime: found false, want a duration as "30s" from 1s to 8760h or "0s"`},

@@ -3,7 +3,6 @@ package config
 import (
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -19,15 +18,13 @@ const (
 	maxHeaders      = 16
 	maxName         = 32
 
-	// For retry and fill_interval. A bucket multiplies the latter by its tokens;
-	// that has to fit a time.Duration.
-	minWait = 100 * time.Millisecond
-	maxWait = 24 * time.Hour
+	minWait policy.Millis = 100 // for retry and fill_interval
+	maxWait               = 24 * policy.Hour
 
-	maxGrace = time.Minute
+	maxGrace = policy.Minute
 
-	minAge = time.Second // for max_lifetime and idle_timeout
-	maxAge = 365 * 24 * time.Hour
+	minAge = policy.Second // for max_lifetime and idle_timeout
+	maxAge = 365 * 24 * policy.Hour
 )
 
 // Field documents one field. Name is the way to it ("rules[].match.path.exact").

@@ -48,7 +48,7 @@ func (c *candidate) timeUp(now int64) {
 	case c.expiresAt > 0 && now >= c.expiresAt:
 		c.rule.metrics.expired.Add(1)
 		c.endAtLimit(expired, now)
-	case c.rule.IdleTimeout > 0 && now >= c.activeAt+c.rule.IdleTimeout.Milliseconds():
+	case c.rule.IdleTimeout > 0 && now >= c.activeAt+int64(c.rule.IdleTimeout):
 		c.rule.metrics.idle.Add(1)
 		c.endAtLimit(idle, now)
 	default:
@@ -69,7 +69,7 @@ func (c *candidate) endAtLimit(why reason, now int64) {
 // schedule sets the stream's timer to the first of its limits.
 func (c *candidate) schedule() {
 	at := c.expiresAt
-	if timeout := c.rule.IdleTimeout.Milliseconds(); timeout > 0 && (at == 0 || c.activeAt+timeout < at) {
+	if timeout := int64(c.rule.IdleTimeout); timeout > 0 && (at == 0 || c.activeAt+timeout < at) {
 		at = c.activeAt + timeout
 	}
 	if at > 0 && c.limit == "" {
@@ -84,7 +84,7 @@ func (c *candidate) end(why reason, now int64) {
 	case c.goodbye.why != "": // it is on its way out
 	case c.goodbye.possible && why != idle:
 		c.goodbye.why = why
-		c.plugin.due.Schedule(&c.timer, now+c.rule.GoodbyeGrace.Milliseconds())
+		c.plugin.due.Schedule(&c.timer, now+int64(c.rule.GoodbyeGrace))
 	default:
 		c.reset(why)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/admin"
 	"github.com/streamlatch/streamlatch/filter/config"
@@ -176,10 +175,10 @@ func (c *candidate) refuse(v policy.Verdict) entry {
 }
 
 // countRefusal counts a refusal, and logs it: one a second at info, all at debug.
-func (p *plugin) countRefusal(r *rule, s *registry.Stream, why policy.Refusal, retry time.Duration) {
+func (p *plugin) countRefusal(r *rule, s *registry.Stream, why policy.Refusal, retry policy.Millis) {
 	r.metrics.refused[why].Add(1)
 	line := "refused rule=" + r.Name + " client=" + s.Client.Short() + " reason=" + why.String() +
-		" retry_ms=" + strconv.FormatInt(retry.Milliseconds(), 10) + " mode=" + r.Mode.String()
+		" retry_ms=" + strconv.FormatInt(int64(retry), 10) + " mode=" + r.Mode.String()
 	if p.refusals.allow(proxywasm.NowMs()) {
 		proxywasm.LogInfo(line)
 	} else {
@@ -188,8 +187,8 @@ func (p *plugin) countRefusal(r *rule, s *registry.Stream, why policy.Refusal, r
 }
 
 // jitter is a random part of at most most.
-func jitter(most time.Duration) time.Duration {
-	return time.Duration(rand.Int64N(int64(max(0, most)) + 1))
+func jitter(most policy.Millis) policy.Millis {
+	return policy.Millis(rand.Int64N(int64(max(0, most)) + 1))
 }
 
 // ResponseHeaders claims the client's place for a candidate that has turned out to be an event stream. Only now, unless
@@ -214,7 +213,7 @@ func (c *candidate) ResponseHeaders(endOfStream bool) proxywasm.Action {
 	c.openedAt, c.activeAt = now, now
 	c.rule.metrics.opened.Add(1)
 	if lifetime := c.rule.MaxLifetime; lifetime > 0 {
-		c.expiresAt = now + max(1, (lifetime-jitter(lifetime*time.Duration(c.rule.LifetimeJitterPercent)/100)).Milliseconds())
+		c.expiresAt = now + max(1, int64(lifetime-jitter(lifetime*policy.Millis(c.rule.LifetimeJitterPercent)/100)))
 	}
 	if c.rule.GoodbyeGrace > 0 {
 		c.goodbye.possible = canAppend(responseHeaders{})

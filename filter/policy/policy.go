@@ -6,10 +6,9 @@
 package policy
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 	"strconv"
-	"time"
 )
 
 const (
@@ -94,7 +93,7 @@ type Verdict struct {
 	// Refusal says why the newcomer may not come in.
 	Refusal Refusal
 	// Wait is how long after a refusal for the TakeoverLimit there is a token again.
-	Wait time.Duration
+	Wait Millis
 }
 
 // Decide says whether newcomer, whose claim number is the largest, may become one of the client's streams, and which
@@ -124,7 +123,7 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 		}
 	}
 
-	refuse := func(why Refusal, wait time.Duration) Verdict {
+	refuse := func(why Refusal, wait Millis) Verdict {
 		return Verdict{Next: client.clone(), Refusal: why, Wait: wait}
 	}
 	switch reconnects := len(yielding) > 0; {
@@ -138,7 +137,7 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 	case limits.RejectNew:
 		return refuse(Duplicate, 0)
 	default:
-		var wait time.Duration
+		var wait Millis
 		if next.Spent, wait = client.Spent.take(limits.TakeoverLimit, now); wait > 0 {
 			return refuse(TakeoverLimit, wait)
 		}
@@ -148,7 +147,7 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 	if !limits.RejectNew {
 		var over []Stream
 		next.Streams, over = newest(next.Streams, limits.MaxStreams)
-		yielding = byClaim(append(yielding, over...))
+		yielding = oldestFirst(append(yielding, over...))
 	}
 	next.Superseded = remember(next, yielding)
 	return Verdict{Next: next, Superseded: yielding}
@@ -183,7 +182,7 @@ func Return(client Client, returning Stream, limits Limits) Verdict {
 	}
 	var over []Stream
 	next.Streams, over = newest(next.Streams, limits.MaxStreams)
-	yielding = byClaim(append(yielding, over...))
+	yielding = oldestFirst(append(yielding, over...))
 	next.Superseded = remember(next, yielding)
 	return Verdict{Next: next, Superseded: yielding}
 }
@@ -194,11 +193,19 @@ func (c Client) clone() Client {
 	return c
 }
 
-// byClaim sorts streams, oldest first.
-func byClaim(streams []Stream) []Stream {
-	slices.SortFunc(streams, func(a, b Stream) int { return cmp.Compare(a.Claim, b.Claim) })
+// oldestFirst sorts streams. Package regexp has sort.Sort in the module anyway; slices.SortFunc would be another 20 KB.
+func oldestFirst(streams []Stream) []Stream {
+	if len(streams) > 1 {
+		sort.Sort(byClaim(streams))
+	}
 	return streams
 }
+
+type byClaim []Stream
+
+func (s byClaim) Len() int           { return len(s) }
+func (s byClaim) Less(i, j int) bool { return s[i].Claim < s[j].Claim }
+func (s byClaim) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
 
 // newest splits streams, which are in claim order, into the last limit of them and the others.
 func newest(streams []Stream, limit int) (stay, yield []Stream) {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"testing"
-	"time"
 )
 
 // Instances of a client. The newcomers' D holds nothing in any state below, and E to H are only remembered.
@@ -23,7 +22,7 @@ const (
 
 // interval is the FillInterval of the buckets below, and start the time at which one was last filled.
 const (
-	interval = 10 * time.Second
+	interval = 10 * Second
 	start    = int64(1_700_000_000_000)
 )
 
@@ -99,7 +98,7 @@ type purse struct {
 // purses yields buckets of no, one and two tokens, more or less spent, at times before, at and after each fill.
 func purses() (all []purse) {
 	all = append(all, purse{now: start}, purse{spent: Spent{2, start}, now: start + 1}) // the limit was turned off
-	ms := interval.Milliseconds()
+	ms := int64(interval)
 	for _, b := range []TokenBucket{{1, 1, interval}, {1, 2, interval}, {2, 1, interval}, {2, 2, interval}, {3, 2, interval}} {
 		all = append(all, purse{bucket: b, now: start})
 		for spent := uint16(1); spent <= 4; spent++ { // more than there are: the bucket was larger
@@ -284,8 +283,8 @@ func TestWaitIsExact(t *testing.T) {
 			continue
 		}
 		cases++
-		wait := v.Wait.Milliseconds()
-		if wait < 1 || v.Wait > interval || v.Wait%time.Millisecond != 0 {
+		wait := int64(v.Wait)
+		if wait < 1 || v.Wait > interval {
 			t.Fatalf("%+v: told to wait for %v", s, v.Wait)
 		}
 		if early := s.at(s.now + wait - 1).decide(); early.Refusal != TakeoverLimit {
@@ -303,7 +302,7 @@ func TestWaitIsExact(t *testing.T) {
 // TestClockSetBack: nobody is locked out until the clock is where it was, however often they try, and nobody gets more
 // than one fill by it.
 func TestClockSetBack(t *testing.T) {
-	for _, back := range []time.Duration{time.Millisecond, time.Second, interval, time.Hour, 10_000 * time.Hour} {
+	for _, back := range []Millis{1, Second, interval, Hour, 10_000 * Hour} {
 		s := situation{limits: Limits{MaxStreams: 1, TakeoverLimit: TokenBucket{3, 1, interval}}, now: start}
 		takeOver := func() bool {
 			s.newcomer.Claim++
@@ -319,7 +318,7 @@ func TestClockSetBack(t *testing.T) {
 		if takeOver() {
 			t.Fatal("no token is left, and a stream came in")
 		}
-		s.now -= back.Milliseconds()
+		s.now -= int64(back)
 		came := 0
 		for range 10 {
 			if takeOver() {
@@ -329,7 +328,7 @@ func TestClockSetBack(t *testing.T) {
 		if came > 1 {
 			t.Errorf("set back by %v: %d came in at once", back, came)
 		}
-		s.now += interval.Milliseconds()
+		s.now += int64(interval)
 		for range 10 {
 			if takeOver() {
 				came++
@@ -344,7 +343,7 @@ func TestClockSetBack(t *testing.T) {
 // TestTimesThatCannotBe: whatever stands in the store, nobody is locked out for longer than an interval.
 func TestTimesThatCannotBe(t *testing.T) {
 	for _, since := range []int64{math.MinInt64, math.MinInt64 / 2, -1_200_000_000_000_000, -1_300_000_000_000_000, -1_500_000_000_000_000, -1, 0, 1, start + 1, math.MaxInt64 / 2, math.MaxInt64} {
-		for _, b := range []TokenBucket{{1, 1, interval}, {MaxTokens, 1, interval}, {MaxTokens, MaxTokens, time.Millisecond}} {
+		for _, b := range []TokenBucket{{1, 1, interval}, {MaxTokens, 1, interval}, {MaxTokens, MaxTokens, 1}} {
 			s := situation{limits: Limits{MaxStreams: 1, TakeoverLimit: b}, newcomer: Stream{Claim: 2}, now: start}
 			s.client = Client{Streams: []Stream{{Claim: 1}}, Spent: Spent{math.MaxUint16, since}}
 			if v := s.decide(); v.Refusal != 0 {

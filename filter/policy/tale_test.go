@@ -2,7 +2,6 @@ package policy
 
 import (
 	"slices"
-	"time"
 )
 
 // Decide and Return as one would tell them, sentence by sentence. Nothing here is shared with the package but its
@@ -53,7 +52,7 @@ func (b box) knows(instance Instance) bool {
 // tale tells what happens to a newcomer.
 func tale(s situation) Verdict {
 	inside, outside := boxed(s.client.Streams...), box{}
-	refused := func(why Refusal, wait time.Duration) Verdict {
+	refused := func(why Refusal, wait Millis) Verdict {
 		return Verdict{Next: s.client, Refusal: why, Wait: wait}
 	}
 	spent := s.client.Spent
@@ -84,7 +83,7 @@ func tale(s situation) Verdict {
 		if size := s.limits.TakeoverLimit.MaxTokens; size > 0 {
 			tokens, since := tokensLeft(s.limits.TakeoverLimit, spent, s.now)
 			if tokens == 0 {
-				return refused(TakeoverLimit, s.limits.TakeoverLimit.FillInterval-time.Duration(s.now-since)*time.Millisecond)
+				return refused(TakeoverLimit, s.limits.TakeoverLimit.FillInterval-Millis(s.now-since))
 			}
 			if tokens == size {
 				since = s.now // the first one out of a full bucket
@@ -157,7 +156,7 @@ func tokensLeft(b TokenBucket, spent Spent, now int64) (tokens int, filled int64
 	if now < filled { // a clock that was set back fills once
 		return min(tokens+b.TokensPerFill, b.MaxTokens), now
 	}
-	for next := filled + b.FillInterval.Milliseconds(); next <= now && tokens < b.MaxTokens; next += b.FillInterval.Milliseconds() {
+	for next := filled + int64(b.FillInterval); next <= now && tokens < b.MaxTokens; next += int64(b.FillInterval) {
 		tokens = min(tokens+b.TokensPerFill, b.MaxTokens)
 		filled = next
 	}

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"math"
-	"time"
 )
 
 // TokenBucket limits how often something may happen, in the words of Envoy's type.v3.TokenBucket: it holds up to
@@ -10,7 +9,7 @@ import (
 type TokenBucket struct {
 	MaxTokens     int // up to [MaxTokens]; 0: no limit
 	TokensPerFill int
-	FillInterval  time.Duration // a whole number of milliseconds
+	FillInterval  Millis
 }
 
 // MaxTokens is the largest size of a TokenBucket.
@@ -24,14 +23,13 @@ type Spent struct {
 }
 
 // take takes one token out of the bucket at the time of now; or says how long to wait for the next one.
-func (s Spent) take(b TokenBucket, now int64) (left Spent, wait time.Duration) {
+func (s Spent) take(b TokenBucket, now int64) (left Spent, wait Millis) {
 	if b.MaxTokens == 0 {
 		return s, 0
 	}
 	s = s.filled(b, now)
 	if int(s.Tokens) >= b.MaxTokens {
-		wait := b.FillInterval - time.Duration(now-s.Since)*time.Millisecond
-		return s, max(wait, time.Millisecond)
+		return s, max(1, b.FillInterval-Millis(now-s.Since))
 	}
 	if s.Tokens == 0 {
 		s.Since = now
@@ -46,7 +44,7 @@ func (s Spent) filled(b TokenBucket, now int64) Spent {
 		return Spent{}
 	}
 	s.Tokens = uint16(min(int(s.Tokens), b.MaxTokens))
-	interval := max(1, b.FillInterval.Milliseconds())
+	interval := max(1, int64(b.FillInterval))
 	if now-s.Since < 0 {
 		// The clock was set back. That this interval begins anew would not be kept after a refusal, and the client be
 		// locked out until the clock is where it was: so it ends here.

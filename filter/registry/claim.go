@@ -2,8 +2,8 @@ package registry
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -149,7 +149,7 @@ func (w *Worker) tell(streams []policy.Stream, kind MessageKind) {
 func (w *Worker) Recall(now int64, s *Stream) error {
 	m := Message{Incarnation: s.as.Owner.Incarnation, Claim: s.as.Claim, Context: s.Context, SentAt: now, Kind: Recalled}
 	if err := w.queues.Enqueue(w.queue, m.Append(nil)); err != nil {
-		return fmt.Errorf("write queue %d: %w", w.queue, err)
+		return &failed{"write queue " + strconv.FormatUint(uint64(w.queue), 10), err}
 	}
 	return nil
 }
@@ -267,7 +267,7 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 			return end, late, nil
 		}
 		if err != nil {
-			return end, late, fmt.Errorf("read queue %d: %w", w.queue, err)
+			return end, late, &failed{"read queue " + strconv.FormatUint(uint64(w.queue), 10), err}
 		}
 		m, err := ParseMessage(value)
 		if err != nil {

@@ -3,8 +3,6 @@ package registry
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -38,7 +36,17 @@ func queueName(n uint16) string { return keyPrefix + "q/" + strconv.FormatUint(u
 type ClientID [16]byte
 
 // Short returns the first 8 hex digits, for logs.
-func (c ClientID) Short() string { return hex.EncodeToString(c[:4]) }
+func (c ClientID) Short() string { return inHex(c[:4]) }
+
+// inHex is EncodeToString of encoding/hex, which imports fmt.
+func inHex(b []byte) string {
+	const digits = "0123456789abcdef"
+	text := make([]byte, 0, 2*len(b))
+	for _, c := range b {
+		text = append(text, digits[c>>4], digits[c&0xf])
+	}
+	return string(text)
+}
 
 // RuleID is a keyed hash of a rule's name.
 type RuleID uint32
@@ -133,11 +141,11 @@ func ParseBucket(value []byte) (Bucket, error) {
 func (b *Bucket) parse(value []byte) error {
 	b.reset()
 	if len(value) < bucketHeaderSize || value[0] != formatVersion {
-		return malformed("bucket: header % x", value[:min(len(value), bucketHeaderSize)])
+		return malformed("bucket: header " + inHex(value[:min(len(value), bucketHeaderSize)]))
 	}
 	b.Claims = binary.LittleEndian.Uint64(value[1:])
 	if b.Claims == math.MaxUint64 { // the next claim would be number 0, older than all
-		return malformed("bucket: %d claims", b.Claims)
+		return malformed("bucket: " + decimal(b.Claims) + " claims")
 	}
 	rest := value[bucketHeaderSize:]
 	// All entries take slices of two arrays, with no room to grow into the next.
@@ -145,8 +153,9 @@ func (b *Bucket) parse(value []byte) error {
 	instances := b.instances[:0]
 	for len(rest) > 0 {
 		at := len(value) - len(rest)
+		bad := func(how string) error { return malformed("bucket: entry at byte " + strconv.Itoa(at) + " " + how) }
 		if len(rest) < entryHeaderSize {
-			return malformed("bucket: entry at byte %d is cut short", at)
+			return bad("is cut short")
 		}
 		e := Entry{ID: ClientID(rest), Rule: RuleID(binary.LittleEndian.Uint32(rest[16:]))}
 		e.Spent.Tokens = binary.LittleEndian.Uint16(rest[20:])
@@ -155,15 +164,15 @@ func (b *Bucket) parse(value []byte) error {
 		rest = rest[entryHeaderSize:]
 		switch {
 		case n < 1 || n > policy.MaxStreams || known > policy.MaxSuperseded:
-			return malformed("bucket: entry at byte %d has %d streams, want 1 to %d, and %d superseded instances, want up to %d",
-				at, n, policy.MaxStreams, known, policy.MaxSuperseded)
+			return bad("has " + strconv.Itoa(n) + " streams, want 1 to " + strconv.Itoa(policy.MaxStreams) + ", and " +
+				strconv.Itoa(known) + " superseded instances, want up to " + strconv.Itoa(policy.MaxSuperseded))
 		case e.Spent.Tokens == 0 && e.Spent.Since != 0:
-			return malformed("bucket: entry at byte %d has spent no token, and since %d", at, e.Spent.Since)
+			return bad("has spent no token, and since " + strconv.FormatInt(e.Spent.Since, 10))
 		case len(rest) < known*instanceSize+n*streamSize:
-			return malformed("bucket: entry at byte %d is cut short", at)
+			return bad("is cut short")
 		}
 		if k := len(b.Entries); k > 0 && bytes.Compare(b.Entries[k-1].ID[:], e.ID[:]) >= 0 {
-			return malformed("bucket: entry at byte %d is out of order", at)
+			return bad("is out of order")
 		}
 		if known > 0 {
 			first := len(instances)
@@ -171,7 +180,7 @@ func (b *Bucket) parse(value []byte) error {
 				instance := policy.Instance(binary.LittleEndian.Uint64(rest))
 				rest = rest[instanceSize:]
 				if instance == 0 || slices.Contains(instances[first:], instance) {
-					return malformed("bucket: entry at byte %d has the superseded instance %x once too often", at, instance)
+					return bad("has the superseded instance " + strconv.FormatUint(uint64(instance), 16) + " once too often")
 				}
 				instances = append(instances, instance)
 			}
@@ -189,10 +198,10 @@ func (b *Bucket) parse(value []byte) error {
 			}
 			rest = rest[streamSize:]
 			if s.Claim <= last || s.Claim > b.Claims {
-				return malformed("bucket: entry at byte %d has claim %d after %d of %d", at, s.Claim, last, b.Claims)
+				return bad("has claim " + decimal(s.Claim) + " after " + decimal(last) + " of " + decimal(b.Claims))
 			}
 			if s.Owner.Incarnation == 0 || s.Owner.Slot >= MaxWorkers {
-				return malformed("bucket: entry at byte %d has a stream of slot %d, incarnation %d", at, s.Owner.Slot, s.Owner.Incarnation)
+				return bad("has a stream of slot " + strconv.Itoa(int(s.Owner.Slot)) + ", incarnation " + decimal(s.Owner.Incarnation))
 			}
 			last = s.Claim
 			streams = append(streams, s)
@@ -226,7 +235,7 @@ func (r Record) Append(dst []byte) []byte {
 // ParseRecord reads the stored form of a worker slot.
 func ParseRecord(value []byte) (Record, error) {
 	if len(value) != recordSize || value[0] != formatVersion {
-		return Record{}, malformed("worker slot: % x", value[:min(len(value), recordSize)])
+		return Record{}, malformed("worker slot: " + inHex(value[:min(len(value), recordSize)]))
 	}
 	r := Record{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
@@ -236,7 +245,7 @@ func ParseRecord(value []byte) (Record, error) {
 		Live:        binary.LittleEndian.Uint32(value[29:]),
 	}
 	if r.Incarnation == 0 && r != (Record{}) {
-		return Record{}, malformed("worker slot: free, and yet %+v", r)
+		return Record{}, malformed("worker slot: free, and yet " + inHex(value))
 	}
 	return r, nil
 }
@@ -273,7 +282,7 @@ func (m Message) Append(dst []byte) []byte {
 // ParseMessage reads the form of a message that is sent.
 func ParseMessage(value []byte) (Message, error) {
 	if len(value) != messageSize || value[0] != formatVersion {
-		return Message{}, malformed("message: % x", value[:min(len(value), messageSize)])
+		return Message{}, malformed("message: " + inHex(value[:min(len(value), messageSize)]))
 	}
 	m := Message{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
@@ -283,11 +292,9 @@ func ParseMessage(value []byte) (Message, error) {
 		Kind:        MessageKind(value[messageSize-1]),
 	}
 	if m.Kind < Noted || m.Kind > Recalled {
-		return Message{}, malformed("message: kind %d", m.Kind)
+		return Message{}, malformed("message: kind " + strconv.Itoa(int(m.Kind)))
 	}
 	return m, nil
 }
 
-func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
-}
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

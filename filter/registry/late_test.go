@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -37,7 +36,7 @@ func TestLateClaimIsRefused(t *testing.T) {
 	}{
 		{policy.Duplicate, policy.Limits{MaxStreams: 1, RejectNew: true}, "alice", nil, []string{"alice"}},
 		{policy.Superseded, policy.Limits{MaxStreams: 1}, "alice/A", []string{"alice/A"}, []string{"alice/B"}},
-		{policy.TakeoverLimit, policy.Limits{MaxStreams: 1, TakeoverLimit: policy.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: time.Minute}},
+		{policy.TakeoverLimit, policy.Limits{MaxStreams: 1, TakeoverLimit: policy.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: policy.Minute}},
 			"alice", nil, []string{"alice", "alice"}},
 	} {
 		for _, enforce := range []bool{true, false} {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -41,7 +40,7 @@ func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream
 		a = &account{tokens: bucket.MaxTokens}
 		m[s.client] = a
 	}
-	for ; a.tokens < bucket.MaxTokens && a.filled+bucket.FillInterval.Milliseconds() <= now; a.filled += bucket.FillInterval.Milliseconds() {
+	for ; a.tokens < bucket.MaxTokens && a.filled+int64(bucket.FillInterval) <= now; a.filled += int64(bucket.FillInterval) {
 		a.tokens = min(a.tokens+bucket.TokensPerFill, bucket.MaxTokens)
 	}
 	again := slices.IndexFunc(a.list, func(r *stream) bool { return page != 0 && r.handle.Instance == page })
@@ -101,7 +100,7 @@ func newMachine(t *rapid.T) *machine {
 	m := &machine{world: newWorld().small(uint8(rapid.SampledFrom([]int{0, 3}).Draw(t, "table bits"))), model: model{}}
 	m.limits = policy.Limits{MaxStreams: rapid.IntRange(1, 3).Draw(t, "max_streams"), RejectNew: rapid.IntRange(0, 3).Draw(t, "reject_new") == 0}
 	if n := rapid.IntRange(-2, 3).Draw(t, "takeover_limit"); n > 0 {
-		m.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: n, TokensPerFill: rapid.IntRange(1, 2).Draw(t, "tokens_per_fill"), FillInterval: 10 * time.Second}
+		m.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: n, TokensPerFill: rapid.IntRange(1, 2).Draw(t, "tokens_per_fill"), FillInterval: 10 * policy.Second}
 	}
 	if n := rapid.IntRange(-5, 5).Draw(t, "max_total_streams"); n > 0 {
 		m.total = n

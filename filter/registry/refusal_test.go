@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -30,12 +29,12 @@ func TestRefusalChangesNothing(t *testing.T) {
 		total   int
 		before  []string
 		refused string
-		wait    time.Duration
+		wait    policy.Millis
 	}{
 		{why: policy.Duplicate, limits: policy.Limits{MaxStreams: 1, RejectNew: true}, before: []string{"alice"}, refused: "alice"},
 		{why: policy.Superseded, limits: policy.Limits{MaxStreams: 1}, before: []string{"alice/A", "alice/B"}, refused: "alice/A"},
-		{why: policy.TakeoverLimit, limits: policy.Limits{MaxStreams: 1, TakeoverLimit: policy.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: 7 * time.Second}},
-			before: []string{"alice", "alice"}, refused: "alice", wait: 7 * time.Second},
+		{why: policy.TakeoverLimit, limits: policy.Limits{MaxStreams: 1, TakeoverLimit: policy.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: 7 * policy.Second}},
+			before: []string{"alice", "alice"}, refused: "alice", wait: 7 * policy.Second},
 		{why: policy.Overloaded, limits: policy.Limits{MaxStreams: 1}, total: 2, before: []string{"alice", "bob"}, refused: "carol"},
 	} {
 		t.Run(test.why.String(), func(t *testing.T) {
@@ -128,7 +127,7 @@ func TestRejectNew(t *testing.T) {
 // on two workers. The war is over when the tokens are, and the time to the next one is the time that is said.
 func TestTakeoverLimitHoldsAcrossWorkers(t *testing.T) {
 	w := newWorld()
-	w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: 3, TokensPerFill: 1, FillInterval: 30 * time.Second}
+	w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: 3, TokensPerFill: 1, FillInterval: 30 * policy.Second}
 	a, b := w.thread(), w.thread()
 	a.open("alice")
 	takeovers := 0
@@ -143,11 +142,11 @@ func TestTakeoverLimitHoldsAcrossWorkers(t *testing.T) {
 		t.Fatalf("%d takeovers, want one for each of 3 tokens", takeovers)
 	}
 	refused := b.open("alice")
-	if want := 30*time.Second - 900*time.Millisecond; refused.verdict.Refusal != policy.TakeoverLimit || refused.verdict.Wait != want {
+	if want := 30*policy.Second - 900; refused.verdict.Refusal != policy.TakeoverLimit || refused.verdict.Wait != want {
 		t.Fatalf("%+v, want to wait for %v", refused.verdict, want)
 	}
 	expect(t, alive, b.open("bob")) // another client has its own
-	w.now += refused.verdict.Wait.Milliseconds() - 1
+	w.now += int64(refused.verdict.Wait) - 1
 	expect(t, turnedAway, a.open("alice"))
 	w.now++
 	expect(t, alive, a.open("alice"))
@@ -158,7 +157,7 @@ func TestTakeoverLimitHoldsAcrossWorkers(t *testing.T) {
 // TestMemoryGoesWithTheLastStream: who has lost, and what was spent, is remembered as long as any stream is left.
 func TestMemoryGoesWithTheLastStream(t *testing.T) {
 	w := newWorld().small(0)
-	w.limits = policy.Limits{MaxStreams: 2, TakeoverLimit: policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: time.Hour}}
+	w.limits = policy.Limits{MaxStreams: 2, TakeoverLimit: policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: policy.Hour}}
 	a, b := w.thread(), w.thread()
 	a.open("alice/A")
 	second := b.open("alice/B")

@@ -31,7 +31,7 @@ package registry
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -81,7 +81,7 @@ func (e Event) String() string {
 	case LostWakeup:
 		return "lost_wakeups"
 	}
-	return fmt.Sprintf("event(%d)", uint8(e))
+	return "event(" + strconv.Itoa(int(e)) + ")"
 }
 
 // Stream is a worker's handle on one stream of its own. Its fields are set before [Worker.Claim] and not changed
@@ -198,10 +198,10 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 			return nil
 		}
 		if !errors.Is(err, ErrCasMismatch) {
-			return fmt.Errorf("write %s: %w", key, err)
+			return &failed{"write " + key, err}
 		}
 	}
-	return fmt.Errorf("write %s: %w", key, ErrContended)
+	return &failed{"write " + key, ErrContended}
 }
 
 // look reads a bucket into w.bucket. One that is absent or malformed reads as empty. A malformed one goes on counting
@@ -214,7 +214,7 @@ func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 		w.bucket.reset()
 		return Absent, false, nil
 	case err != nil:
-		return 0, false, fmt.Errorf("read %s: %w", key, err)
+		return 0, false, &failed{"read " + key, err}
 	}
 	if err := w.bucket.parse(value); err != nil {
 		w.bucket.reset()

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -55,7 +54,7 @@ func (sc scenario) execute(choose chooser) (trace []string, err error) {
 	w := newWorld().small(0)
 	w.limits = policy.Limits{MaxStreams: max(1, sc.limit), RejectNew: sc.reject}
 	if sc.takeovers > 0 {
-		w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: sc.takeovers, TokensPerFill: 1, FillInterval: 10 * time.Second}
+		w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: sc.takeovers, TokensPerFill: 1, FillInterval: 10 * policy.Second}
 	}
 	w.total = sc.total
 	var actors []*actor

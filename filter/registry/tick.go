@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -58,7 +57,7 @@ func (w *Worker) keepSlot() error {
 		w.owner, w.queue = policy.Owner{}, 0
 	}
 	if err := w.join(); err != nil {
-		return fmt.Errorf("join again: %w", err)
+		return &failed{"join again", err}
 	}
 	return nil
 }

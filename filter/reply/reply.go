@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -49,7 +48,7 @@ type Response struct {
 
 // Refusal is the response to a request that may not become a stream. The client is asked to wait for retry, if it
 // should come back at all: an EventSource that is refused as a duplicate is meant to stop.
-func Refusal(why policy.Refusal, to Reader, retry time.Duration) Response {
+func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
 	if to == EventSource && why != policy.Duplicate {
 		return Response{
 			Status:  200,
@@ -57,7 +56,7 @@ func Refusal(why policy.Refusal, to Reader, retry time.Duration) Response {
 			Body:    Goodbye(why.String(), retry),
 		}
 	}
-	seconds := (retry + time.Second - 1) / time.Second
+	seconds := (retry + policy.Second - 1) / policy.Second
 	return Response{
 		Status: status(why),
 		Headers: [][2]string{
@@ -81,11 +80,11 @@ func status(why policy.Refusal) uint32 {
 
 // Goodbye is the last event of a stream: it tells a page why, and an EventSource to wait for retry before it comes
 // back. That sticks for the life of the EventSource. With a retry of 0 it keeps the waiting time it has.
-func Goodbye(reason string, retry time.Duration) []byte {
+func Goodbye(reason string, retry policy.Millis) []byte {
 	var text []byte
 	if retry > 0 {
 		text = append(text, "retry: "...)
-		text = strconv.AppendInt(text, max(1, retry.Milliseconds()), 10)
+		text = strconv.AppendInt(text, int64(retry), 10)
 		text = append(text, '\n')
 	}
 	text = append(text, "event: streamlatch\ndata: {\"reason\":\""...)

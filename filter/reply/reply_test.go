@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/reply"
@@ -40,21 +39,21 @@ func TestRefusal(t *testing.T) {
 	for _, test := range []struct {
 		why    policy.Refusal
 		to     reply.Reader
-		retry  time.Duration
+		retry  policy.Millis
 		status uint32
 		after  string // header retry-after
 		body   string
 	}{
-		{policy.Duplicate, reply.EventSource, 15 * time.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
-		{policy.Superseded, reply.EventSource, 15 * time.Second, 200, "", "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"},
-		{policy.TakeoverLimit, reply.EventSource, 1500 * time.Millisecond, 200, "", "retry: 1500\nevent: streamlatch\ndata: {\"reason\":\"takeover_limit\"}\n\n"},
-		{policy.Overloaded, reply.EventSource, time.Microsecond, 200, "", "retry: 1\nevent: streamlatch\ndata: {\"reason\":\"overloaded\"}\n\n"},
-		{policy.Contended, reply.EventSource, time.Second, 200, "", "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"contended\"}\n\n"},
-		{policy.Duplicate, reply.Program, 15 * time.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
-		{policy.Superseded, reply.Program, 14001 * time.Millisecond, 409, "15", `{"reason":"superseded"}` + "\n"},
-		{policy.TakeoverLimit, reply.Program, time.Millisecond, 429, "1", `{"reason":"takeover_limit"}` + "\n"},
-		{policy.Overloaded, reply.Program, time.Second, 503, "1", `{"reason":"overloaded"}` + "\n"},
-		{policy.Contended, reply.Program, time.Second, 503, "1", `{"reason":"contended"}` + "\n"},
+		{policy.Duplicate, reply.EventSource, 15 * policy.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
+		{policy.Superseded, reply.EventSource, 15 * policy.Second, 200, "", "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"},
+		{policy.TakeoverLimit, reply.EventSource, 1500, 200, "", "retry: 1500\nevent: streamlatch\ndata: {\"reason\":\"takeover_limit\"}\n\n"},
+		{policy.Overloaded, reply.EventSource, 1, 200, "", "retry: 1\nevent: streamlatch\ndata: {\"reason\":\"overloaded\"}\n\n"},
+		{policy.Contended, reply.EventSource, policy.Second, 200, "", "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"contended\"}\n\n"},
+		{policy.Duplicate, reply.Program, 15 * policy.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
+		{policy.Superseded, reply.Program, 14001, 409, "15", `{"reason":"superseded"}` + "\n"},
+		{policy.TakeoverLimit, reply.Program, 1, 429, "1", `{"reason":"takeover_limit"}` + "\n"},
+		{policy.Overloaded, reply.Program, policy.Second, 503, "1", `{"reason":"overloaded"}` + "\n"},
+		{policy.Contended, reply.Program, policy.Second, 503, "1", `{"reason":"contended"}` + "\n"},
 	} {
 		got := reply.Refusal(test.why, test.to, test.retry)
 		headers := map[string]string{}
@@ -109,6 +108,6 @@ func TestAtEventEnd(t *testing.T) {
 }
 
 func ExampleGoodbye() {
-	fmt.Printf("%q\n", reply.Goodbye("superseded", 15*time.Second))
+	fmt.Printf("%q\n", reply.Goodbye("superseded", 15*policy.Second))
 	// Output: "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
 }
