@@ -43,8 +43,14 @@ func TestRule4AtBothLooks(t *testing.T) {
 			n := 0
 			a.port.before = func(call) error {
 				if n++; n == at+1 && a.holdsSlot() { // else it has been swept, and not joined again yet
-					b.sweepNow(t, a)
-					swept++
+					if err := b.declareDead(a); err != nil {
+						t.Fatal(err)
+					}
+					found, err := b.tick()
+					if err != nil {
+						t.Fatal(err)
+					}
+					swept += found.Deaths // none while it has no slot
 				}
 				return nil
 			}
