@@ -23,8 +23,12 @@ const reasonProperty = "streamlatch.reason"
 
 // mustEnd ends a stream that the registry wants ended or has recalled.
 func (c *candidate) mustEnd(now int64) {
-	if c.goodbye.said {
+	switch {
+	case c.goodbye.said:
 		c.reset(c.goodbye.why)
+		return
+	case c.waits && c.Why() == 0:
+		c.goOn()
 		return
 	}
 	switch c.Why() {
@@ -40,9 +44,21 @@ func (c *candidate) mustEnd(now int64) {
 	}
 }
 
+// goOn ends the wait of a request for the streams that it superseded. The effective context is the stream's after it.
+func (c *candidate) goOn() {
+	c.waits = false
+	c.plugin.due.Cancel(&c.timer)
+	if err := proxywasm.SetEffectiveContext(c.Context); err != nil {
+		return // it has just ended by itself
+	}
+	c.plugin.warn(proxywasm.ResumeRequest())
+}
+
 // timeUp looks at a stream whose timer was due.
 func (c *candidate) timeUp(now int64) {
 	switch {
+	case c.waits:
+		c.goOn()
 	case c.goodbye.why != "":
 		c.reset(c.goodbye.why) // the upstream has sent nothing to put the goodbye after
 	case c.expiresAt > 0 && now >= c.expiresAt:

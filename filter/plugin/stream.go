@@ -22,6 +22,7 @@ type candidate struct {
 	rule     *rule
 	reader   reply.Reader
 	claimed  bool  // it is the worker's
+	waits    bool  // its request is paused
 	openedAt int64 // Unix milliseconds of the response; 0: not an event stream, or not yet
 
 	timer     deadline.Timer[*candidate] // the next of what follows
@@ -63,8 +64,16 @@ func (p *plugin) RequestHeaders(contextID uint32) (proxywasm.Stream, proxywasm.A
 	case untracked:
 		return nil, proxywasm.Continue
 	}
+	if c.Awaits() > 0 {
+		c.waits = true
+		p.due.Schedule(&c.timer, now+mostWaitMs)
+		return c, proxywasm.Pause
+	}
 	return c, proxywasm.Continue
 }
+
+// mostWaitMs is how long a request waits for the streams that it superseded to end: there may be nobody to tell it.
+const mostWaitMs = 1000
 
 // newCandidate returns nil if the registry cannot be joined: the request passes, untracked. It wipes the key.
 func (p *plugin) newCandidate(r *rule, key []byte, contextID uint32, now int64) *candidate {
@@ -81,6 +90,9 @@ func (p *plugin) newCandidate(r *rule, key []byte, contextID uint32, now int64) 
 			Rule:    r.id,
 			Limits:  r.limits,
 			Enforce: r.Mode == config.Enforce,
+			// A backend that turns a client away while its old stream lives must not see the request before that has
+			// ended. With a goodbye it may live for long.
+			Wait:    r.ClaimAt == config.AtRequest && r.GoodbyeGrace == 0,
 			Context: contextID,
 		},
 	}

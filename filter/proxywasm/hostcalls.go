@@ -90,6 +90,12 @@ func ResetStream() error {
 	return proxyCloseStream(response).err()
 }
 
+// ResumeRequest lets the effective context's request go on, which RequestHeaders has paused.
+func ResumeRequest() error {
+	const request = 0
+	return proxyContinueStream(request).err()
+}
+
 // SetTickPeriod starts the timer of the plugin whose callback, or whose stream's callback, is running.
 func SetTickPeriod(ms uint32) error { return proxySetTickPeriodMilliseconds(ms).err() }
 

@@ -23,6 +23,7 @@ func proxySendLocalResponse(uint32, *byte, int32, *byte, int32, *byte, int32, in
 }
 func proxyGetProperty(*byte, int32, unsafe.Pointer, *int32) Status { return Unimplemented }
 func proxySetProperty(*byte, int32, *byte, int32) Status           { return Unimplemented }
+func proxyContinueStream(uint32) Status                            { return Unimplemented }
 func proxyCloseStream(uint32) Status                               { return Unimplemented }
 func proxySetTickPeriodMilliseconds(uint32) Status                 { return Unimplemented }
 func proxySetEffectiveContext(uint32) Status                       { return Unimplemented }

@@ -43,6 +43,9 @@ func proxyGetProperty(path *byte, pathSize int32, value unsafe.Pointer, valueSiz
 //go:wasmimport env proxy_set_property
 func proxySetProperty(path *byte, pathSize int32, value *byte, valueSize int32) Status
 
+//go:wasmimport env proxy_continue_stream
+func proxyContinueStream(kind uint32) Status
+
 //go:wasmimport env proxy_close_stream
 func proxyCloseStream(kind uint32) Status
 

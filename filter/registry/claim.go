@@ -119,7 +119,14 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	if s.Enforce {
 		kind = Yield
 	}
-	w.tell(slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), kind)
+	var reply Reply
+	if s.Wait && s.Enforce && s.state != out {
+		reply = Reply{Queue: w.queue, Incarnation: w.owner.Incarnation, Claim: mine.Claim, Context: s.Context}
+	}
+	told := w.tell(slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), kind, reply)
+	if reply != (Reply{}) {
+		s.awaits = told
+	}
 	return verdict, nil
 }
 
@@ -131,16 +138,27 @@ func (w *Worker) drop(s *Stream, why Why) {
 	s.state, s.why = out, why
 }
 
-// tell sends one message to the owner of each stream. A message that cannot be sent is not tried again: its stream
-// finds itself out of the registry on its owner's tick.
-func (w *Worker) tell(streams []policy.Stream, kind MessageKind) {
+// tell sends one message to the owner of each stream, and returns how many it has sent. A message that cannot be sent is
+// not tried again: its stream finds itself out of the registry on its owner's tick.
+func (w *Worker) tell(streams []policy.Stream, kind MessageKind, reply Reply) (told int) {
 	for _, r := range streams {
 		record, held := w.holds(r.Owner)
 		if !held || record.Queue == 0 {
 			continue
 		}
-		m := Message{Incarnation: r.Owner.Incarnation, Claim: r.Claim, Context: r.Context, SentAt: w.now, Kind: kind}
-		_ = w.queues.Enqueue(record.Queue, m.Append(nil))
+		m := Message{Incarnation: r.Owner.Incarnation, Claim: r.Claim, Context: r.Context, SentAt: w.now, ReplyTo: reply, Kind: kind}
+		if w.queues.Enqueue(record.Queue, m.Append(nil)) == nil {
+			told++
+		}
+	}
+	return told
+}
+
+// gone tells a claim that waits for it that a stream has ended. If that is lost, the claim does not wait for ever.
+func (w *Worker) gone(to Reply) {
+	if to.Queue != 0 {
+		m := Message{Incarnation: to.Incarnation, Claim: to.Claim, Context: to.Context, SentAt: w.now, Kind: Gone}
+		_ = w.queues.Enqueue(to.Queue, m.Append(nil))
 	}
 }
 
@@ -169,6 +187,7 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 
 	had := s.state == live && s.as.Claim != 0
 	s.state = released
+	w.gone(s.replyTo)
 	if !had {
 		return false, nil
 	}
@@ -225,7 +244,7 @@ func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	}
 	w.count(Swept, had-len(dismissed))
 	w.meter.Active(rule, -had)
-	w.tell(dismissed, Dismissed)
+	w.tell(dismissed, Dismissed, Reply{})
 	return len(dismissed), nil
 }
 
@@ -238,7 +257,8 @@ func (w *Worker) later(s *Stream) {
 	}
 }
 
-// Wake reads the worker's queue and returns the streams to end, of which Why tells why, and those that were recalled.
+// Wake reads the worker's queue and returns the streams to end, of which Why tells why, those that were recalled, and
+// those whose wait is over.
 // A message about a stream looks it up among the worker's own by the name it was registered under, so one that was
 // meant for an earlier life of the slot finds nothing. A queue that is not the worker's any more is left to its next
 // owner. now is in Unix milliseconds.
@@ -276,12 +296,20 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 		}
 		s := w.byContext[m.Context]
 		if s == nil || s.as.Claim != m.Claim || s.as.Owner.Incarnation != m.Incarnation {
+			w.gone(m.ReplyTo) // it has ended by itself
 			continue
 		}
-		if m.Kind == Recalled {
+		switch m.Kind {
+		case Recalled:
 			end = including(end, s)
 			continue
+		case Gone:
+			if s.awaits--; s.awaits == 0 {
+				end = including(end, s)
+			}
+			continue
 		}
+		s.replyTo = m.ReplyTo
 		if s.state != live {
 			continue
 		}

@@ -22,7 +22,7 @@ const (
 	instanceSize     = 8
 	streamSize       = 8 + 8 + 8 + 8 + 4 + 2
 	recordSize       = 1 + 8 + 4 + 8 + 8 + 4
-	messageSize      = 1 + 8 + 8 + 4 + 8 + 1
+	messageSize      = 1 + 8 + 8 + 4 + 8 + (4 + 8 + 8 + 4) + 1
 )
 
 // MaxWorkers is the number of worker slots.
@@ -256,7 +256,16 @@ type Message struct {
 	Claim       uint64 // what the stream is or was registered under
 	Context     uint32
 	SentAt      int64 // Unix milliseconds
+	ReplyTo     Reply // who waits for the stream's end; the zero Reply: nobody
 	Kind        MessageKind
+}
+
+// Reply says who waits for the end of a stream: a claim that superseded it.
+type Reply struct {
+	Queue       uint32 // of the claim's worker, never 0
+	Incarnation uint64
+	Claim       uint64
+	Context     uint32
 }
 
 // MessageKind is what a [Message] is about.
@@ -267,6 +276,7 @@ const (
 	Yield                            // the stream was superseded: end it
 	Dismissed                        // the stream was taken out by an operator: end it
 	Recalled                         // the owner's own reminder, see [Worker.Recall]
+	Gone                             // a stream that the claim superseded has ended
 )
 
 // Append appends the form of m that is sent to dst.
@@ -276,6 +286,10 @@ func (m Message) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, m.Claim)
 	dst = binary.LittleEndian.AppendUint32(dst, m.Context)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.SentAt))
+	dst = binary.LittleEndian.AppendUint32(dst, m.ReplyTo.Queue)
+	dst = binary.LittleEndian.AppendUint64(dst, m.ReplyTo.Incarnation)
+	dst = binary.LittleEndian.AppendUint64(dst, m.ReplyTo.Claim)
+	dst = binary.LittleEndian.AppendUint32(dst, m.ReplyTo.Context)
 	return append(dst, byte(m.Kind))
 }
 
@@ -289,9 +303,15 @@ func ParseMessage(value []byte) (Message, error) {
 		Claim:       binary.LittleEndian.Uint64(value[9:]),
 		Context:     binary.LittleEndian.Uint32(value[17:]),
 		SentAt:      int64(binary.LittleEndian.Uint64(value[21:])),
-		Kind:        MessageKind(value[messageSize-1]),
+		ReplyTo: Reply{
+			Queue:       binary.LittleEndian.Uint32(value[29:]),
+			Incarnation: binary.LittleEndian.Uint64(value[33:]),
+			Claim:       binary.LittleEndian.Uint64(value[41:]),
+			Context:     binary.LittleEndian.Uint32(value[49:]),
+		},
+		Kind: MessageKind(value[messageSize-1]),
 	}
-	if m.Kind < Noted || m.Kind > Recalled {
+	if m.Kind < Noted || m.Kind > Gone {
 		return Message{}, malformed("message: kind " + strconv.Itoa(int(m.Kind)))
 	}
 	return m, nil

@@ -65,13 +65,18 @@ var golden = []stored{
 	{"table", Table{Bits: 14, Seed: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}, parseTable,
 		"02 0e 0102030405060708090a0b0c0d0e0f10"},
 	{"message", Message{Incarnation: 0x0102030405060708, Claim: 0x1112131415161718, Context: 0x21222324, SentAt: 0x3132333435363738, Kind: Yield}, parseMessage,
-		"02 0807060504030201 1817161514131211 24232221 3837363534333231 02"},
+		"02 0807060504030201 1817161514131211 24232221 3837363534333231 00000000 0000000000000000 0000000000000000 00000000 02"},
 	{"message to take note", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: -1, Kind: Noted}, parseMessage,
-		"02 0100000000000000 0200000000000000 03000000 ffffffffffffffff 01"},
+		"02 0100000000000000 0200000000000000 03000000 ffffffffffffffff 00000000 0000000000000000 0000000000000000 00000000 01"},
 	{"message of an operator", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: 4, Kind: Dismissed}, parseMessage,
-		"02 0100000000000000 0200000000000000 03000000 0400000000000000 03"},
+		"02 0100000000000000 0200000000000000 03000000 0400000000000000 00000000 0000000000000000 0000000000000000 00000000 03"},
 	{"message to oneself", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: 4, Kind: Recalled}, parseMessage,
-		"02 0100000000000000 0200000000000000 03000000 0400000000000000 04"},
+		"02 0100000000000000 0200000000000000 03000000 0400000000000000 00000000 0000000000000000 0000000000000000 00000000 04"},
+	{"message that asks for a reply", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: 4, Kind: Yield,
+		ReplyTo: Reply{Queue: 0x01020304, Incarnation: 0x1112131415161718, Claim: 0x2122232425262728, Context: 0x31323334}}, parseMessage,
+		"02 0100000000000000 0200000000000000 03000000 0400000000000000 04030201 1817161514131211 2827262524232221 34333231 02"},
+	{"reply", Message{Incarnation: 1, Claim: 2, Context: 3, SentAt: 4, Kind: Gone}, parseMessage,
+		"02 0100000000000000 0200000000000000 03000000 0400000000000000 00000000 0000000000000000 0000000000000000 00000000 05"},
 	{"no rules", rules{}, parseNames, "02"},
 	{"rules", rules{0x01020304: "orders", 0xfffffffe: "", 0x11: "events"}, parseNames, `
 		02 11000000 06 6576656e7473 04030201 06 6f7264657273 feffffff 00`},
@@ -200,7 +205,7 @@ func instances(n int) string {
 // TestEntriesAreIndependent: an entry's streams and instances can be appended to, and the next entry's stay as they are.
 func TestEntriesAreIndependent(t *testing.T) {
 	b, err := ParseBucket(unhex(t, "02 0900000000000000"+
-		"101112131415161718191a1b1c1d1e1f 00000000"+entry(1, 1)+instances(1)+claims(1)+
+		"101112131415161718191a1b1c1d1e1f 00000000"+entry(3, 1)+instances(3)+claims(1)+ // three, so that the array has room for a fourth
 		"1112131415161718191a1b1c1d1e1f20 00000000"+entry(1, 1)+instances(1)+claims(1)))
 	if err != nil {
 		t.Fatal(err)
@@ -253,9 +258,9 @@ func TestMalformed(t *testing.T) {
 		{"free slot with streams", "02 0000000000000000 00000000 0000000000000000 0000000000000000 01000000", parseRecord},
 		{"table of another version", "01 0e 0102030405060708090a0b0c0d0e0f10", parseTable},
 		{"table too large", "02 15 0102030405060708090a0b0c0d0e0f10", parseTable},
-		{"message of another version", "01 0100000000000000 0200000000000000 03000000 0000000000000000 01", parseMessage},
-		{"message of no kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00", parseMessage},
-		{"message of a fifth kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 05", parseMessage},
+		{"message of another version", "01 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 01", parseMessage},
+		{"message of no kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 00", parseMessage},
+		{"message of a sixth kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 06", parseMessage},
 		{"empty rules value", "", parseNames},
 		{"rules of another version", "01", parseNames},
 		{"rule without a length", "02 11000000", parseNames},

@@ -93,18 +93,25 @@ type Stream struct {
 	Limits   policy.Limits
 	Enforce  bool   // false: streams it supersedes are told, and not ended
 	Context  uint32 // Envoy's context id of the stream
+	Wait     bool   // Wake returns the stream when those that yielded to its claim have ended
 	Of       any    // the caller's; the registry does not look at it
 
 	as      policy.Stream // what it is registered under; no claim number: not registered yet
 	state   streamState
 	why     Why
-	index   int  // in Worker.streams
-	queued  bool // in Worker.unfinished
-	missing bool // in Worker.missing
+	awaits  int   // streams that yielded to its claim and have not ended yet
+	replyTo Reply // the claim that waits for its end
+	index   int   // in Worker.streams
+	queued  bool  // in Worker.unfinished
+	missing bool  // in Worker.missing
 }
 
 // Why says why the registry wants a stream ended; 0: it does not.
 func (s *Stream) Why() Why { return s.why }
+
+// Awaits returns how many of the streams that yielded to its claim have not ended yet, as far as their owners have told;
+// always 0 without Wait. An owner may have died: who waits sets a limit.
+func (s *Stream) Awaits() int { return s.awaits }
 
 // Why is why a stream has no place in the registry any more.
 type Why uint8

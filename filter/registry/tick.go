@@ -10,7 +10,7 @@ import (
 
 // Ticked is what a tick found.
 type Ticked struct {
-	End      []*Stream // they have no place, as Why says, or were recalled: end them
+	End      []*Stream // as from [Worker.Wake]
 	Claimed  []Late    // claims left to this tick that were refused, or that others yield to
 	Released []*Stream // ended before, and now known to have held their place until then
 	Deaths   int       // workers found dead

@@ -1,0 +1,132 @@
+package main_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/host"
+)
+
+const atRequest = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "claim_at": "request"}]}`
+
+// ask lets a request for an event stream arrive, and says whether it was let through to the backend at once.
+func (e *edge) ask(worker int, client string) (s *host.Stream, through bool) {
+	e.t.Helper()
+	s = e.Worker(worker).Open(host.Request("GET", "/events", "accept", "text/event-stream", "x-client-id", client))
+	return s, s.RequestHeaders(true) == host.Continue
+}
+
+// through reports whether the backend has the request.
+func through(s *host.Stream) bool { return len(s.ToUpstream().Headers) > 0 }
+
+// A backend that turns a client away while its old stream lives must have lost that one when the new request comes.
+func TestRequestWaitsForTheOldStreamsEnd(t *testing.T) {
+	t.Parallel()
+	for name, worker := range map[string]int{"same worker": 0, "another": 1} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+			old, ok := e.ask(0, "alice")
+			if !ok {
+				t.Fatal("the first request waits, with nobody to wait for")
+			}
+			old.ResponseHeaders(eventStream, false)
+			var order []string
+			e.Intercept(func(c *host.Call) {
+				if c.Name == "proxy_close_stream" || c.Name == "proxy_continue_stream" {
+					order = append(order, c.Name)
+				}
+			})
+			fresh, ok := e.ask(worker, "alice")
+			if ok || through(fresh) {
+				t.Fatal("the request goes on, and the old stream lives")
+			}
+			e.Run()
+			e.superseded(old)
+			if !through(fresh) {
+				t.Fatal("the old stream has ended, and the request waits")
+			}
+			if len(order) != 2 || order[0] != "proxy_close_stream" {
+				t.Errorf("calls %v, want the reset and then the request", order)
+			}
+			fresh.ResponseHeaders(eventStream, false)
+			e.live(fresh, true)
+			e.counted(map[string]uint64{"events.opened": 2, "events.superseded": 1, "events.active": 1, "lost_wakeups": 0})
+		})
+	}
+}
+
+// Nobody waits for ever: not for a message that is lost, and not for a worker that has died.
+func TestWaitHasALimit(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(*edge){
+		"wake-ups lost": func(e *edge) { e.DropWakeups() },
+		"worker dead":   func(e *edge) { e.Worker(0).Crash() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+			old, _ := e.ask(0, "alice")
+			old.ResponseHeaders(eventStream, false)
+			fresh, ok := e.ask(1, "alice")
+			if ok {
+				t.Fatal("the request goes on at once")
+			}
+			fault(e)
+			e.Advance(2 * time.Second)
+			if !through(fresh) {
+				t.Error("the request waits yet, after two seconds")
+			}
+			fresh.ResponseHeaders(eventStream, false)
+			e.live(fresh, true)
+		})
+	}
+}
+
+// The old stream may end by itself, or the client that waits may leave.
+func TestWaitIsCutShort(t *testing.T) {
+	t.Parallel()
+	t.Run("old stream ends", func(t *testing.T) {
+		e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+		old, _ := e.ask(0, "alice")
+		old.ResponseHeaders(eventStream, false)
+		fresh, _ := e.ask(1, "alice")
+		old.End()
+		e.Run()
+		if !through(fresh) {
+			t.Error("the request waits for a stream that has ended")
+		}
+	})
+	t.Run("client leaves", func(t *testing.T) {
+		e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+		old, _ := e.ask(0, "alice")
+		old.ResponseHeaders(eventStream, false)
+		fresh, _ := e.ask(1, "alice")
+		fresh.End()
+		e.Run()
+		e.Advance(3 * time.Second)
+		e.superseded(old)
+		e.counted(map[string]uint64{"events.active": 0, "events.superseded": 1})
+	})
+	t.Run("superseded in turn", func(t *testing.T) {
+		e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+		old, _ := e.ask(0, "alice")
+		old.ResponseHeaders(eventStream, false)
+		second, _ := e.ask(1, "alice")
+		third, _ := e.ask(2, "alice")
+		e.Run()
+		e.superseded(old)
+		e.superseded(second)
+		if through(second) || !through(third) {
+			t.Errorf("the second is let through %v, the third %v, want the third alone", through(second), through(third))
+		}
+	})
+}
+
+// In a rule that observes nobody is made to wait.
+func TestObserverWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "claim_at": "request", "mode": "observe"}]}`)})
+	e.ask(0, "alice")
+	if _, ok := e.ask(1, "alice"); !ok {
+		t.Error("the request waits")
+	}
+}
