@@ -17,8 +17,9 @@ run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C e
 build: ## build the filter: build/streamlatch.wasm
 	@$(GO) run ./filter/module/cmd/build -o build/streamlatch.wasm -version $(VERSION)
 
+# -count=1: many tests build the filter, which Go's test cache does not see change.
 test: ## run every test: unit, under wazero, and through real Envoy
-	$(GO) test ./...
+	$(GO) test -count=1 ./...
 
 check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.mod
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }

@@ -475,13 +475,14 @@ func (s *plainStream) withdraw() error {
 // leave ends a stream at once, or with a goodbye if there can be one.
 func (s *plainStream) leave(why string) error {
 	switch {
+	case why == "dismissed", why == "idle", !s.canAppend:
+		return s.done(reset, why)
 	case s.leaving != "":
-		return nil
-	case s.canAppend && why != "idle":
+		s.leaving = why
+	default:
 		s.leaving, s.leaveBy = why, s.worker.plain.now+int64(s.rule.GoodbyeGrace)
-		return nil
 	}
-	return s.done(reset, why)
+	return nil
 }
 
 // timeUp looks whether a stream's time is up.
@@ -489,7 +490,7 @@ func (s *plainStream) timeUp() error {
 	now := s.worker.plain.now
 	lifetime, silence := int64(s.rule.MaxLifetime), int64(s.rule.IdleTimeout)
 	switch {
-	case s.openedAt == 0 || s.limit != "" && s.leaving == "":
+	case s.openedAt == 0 || s.leaving == "" && (s.limit != "" || s.Why() != 0):
 		return nil
 	case s.leaving != "":
 		if now < s.leaveBy {
@@ -505,7 +506,10 @@ func (s *plainStream) timeUp() error {
 	}
 	s.count(s.limit)
 	if !s.Enforce {
-		return nil
+		s.claimed = false
+		s.forget()
+		_, err := s.worker.Release(&s.Stream)
+		return err
 	}
 	return s.leave(s.limit)
 }

@@ -125,7 +125,7 @@ func ruleFields(earlier []Rule) []field[Rule] {
 			readBucket},
 		{"retry", optional, spelled(standard.Retry), "what a refused client is told to wait, at least; " + span(minWait, maxWait),
 			func(v value, r *Rule) { r.Retry, _ = v.duration(minWait, maxWait) }},
-		{"goodbye_grace", optional, spelled(standard.GoodbyeGrace), "a superseded stream gets a goodbye event after its next chunk and then its reset, at the latest after this, up to " + spelled(maxGrace) + "; 0s: reset at once",
+		{"goodbye_grace", optional, spelled(standard.GoodbyeGrace), "a superseded or expired stream gets a goodbye event after its next event and then its reset, at the latest after this, up to " + spelled(maxGrace) + "; 0s: reset at once",
 			func(v value, r *Rule) { r.GoodbyeGrace, _ = v.duration(0, maxGrace) }},
 		{"max_lifetime", optional, spelled(standard.MaxLifetime), "end a stream at this age, " + span(minAge, maxAge) + "; 0s: off",
 			func(v value, r *Rule) { r.MaxLifetime, _ = v.durationOrOff(minAge, maxAge) }},

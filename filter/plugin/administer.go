@@ -32,7 +32,7 @@ func (p *plugin) serve(request admin.Request) (body []byte, fault *admin.Fault) 
 	body, fault, err := p.ask(request)
 	if err != nil {
 		p.warn(err)
-		return nil, &admin.Fault{Status: 503, Message: "the registry cannot be read: " + err.Error()}
+		return nil, &admin.Fault{Status: 503, Message: "failed: " + err.Error()}
 	}
 	return body, fault
 }

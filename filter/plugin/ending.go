@@ -59,6 +59,7 @@ func (c *candidate) timeUp(now int64) {
 	switch {
 	case c.waits:
 		c.goOn()
+	case c.goodbye.why == "" && c.Why() != 0: // superseded in a rule that observes: it would not have come so far
 	case c.goodbye.why != "":
 		c.reset(c.goodbye.why) // the upstream has sent nothing to put the goodbye after
 	case c.expiresAt > 0 && now >= c.expiresAt:
@@ -72,13 +73,15 @@ func (c *candidate) timeUp(now int64) {
 	}
 }
 
-// endAtLimit ends a stream for a limit of its own rule, or says at debug that it would have.
+// endAtLimit ends a stream for a limit of its own rule. In a rule that observes it gives its place back, as if it had
+// ended, and goes on.
 func (c *candidate) endAtLimit(why reason, now int64) {
 	c.limit = why
 	if c.Enforce {
 		c.end(why, now)
 		return
 	}
+	c.leave()
 	proxywasm.LogDebug("would end rule=" + c.rule.Name + " client=" + c.Client.Short() + " reason=" + string(why))
 }
 
@@ -88,21 +91,22 @@ func (c *candidate) schedule() {
 	if timeout := int64(c.rule.IdleTimeout); timeout > 0 && (at == 0 || c.activeAt+timeout < at) {
 		at = c.activeAt + timeout
 	}
-	if at > 0 && c.limit == "" {
+	if at > 0 {
 		c.plugin.due.Schedule(&c.timer, at)
 	}
 }
 
-// end says goodbye to a stream, if its rule wants that and there is a way to, or resets it at once. An idle one has
-// nothing coming that a goodbye could follow.
+// end says goodbye to a stream, if its rule wants that and there is a way to, or resets it at once: an idle one has
+// nothing coming that a goodbye could follow, and a dismissed one is to be gone.
 func (c *candidate) end(why reason, now int64) {
 	switch {
-	case c.goodbye.why != "": // it is on its way out
-	case c.goodbye.possible && why != idle:
+	case why == dismissed, why == idle, !c.goodbye.possible:
+		c.reset(why)
+	case c.goodbye.why != "": // it is on its way out, and says the last reason: an expired one that is superseded must wait
+		c.goodbye.why = why
+	default:
 		c.goodbye.why = why
 		c.plugin.due.Schedule(&c.timer, now+int64(c.rule.GoodbyeGrace))
-	default:
-		c.reset(why)
 	}
 }
 
@@ -129,9 +133,9 @@ type goodbye struct {
 // canAppend reports whether bytes of the filter's own can follow those of the response: not if they are compressed, or
 // if their number has been told.
 func canAppend(h headers) bool {
-	_, encoded := h.Header("content-encoding")
+	encoding, encoded := h.Header("content-encoding")
 	_, counted := h.Header("content-length")
-	return !encoded && !counted
+	return (!encoded || encoding == "identity") && !counted
 }
 
 // speak says the goodbye after the chunk of the body that is passing, if it is time to and the chunk ends an event.

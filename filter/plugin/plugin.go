@@ -25,8 +25,8 @@ const tickPeriodMs = 1000
 
 // New returns what makes the filter's plugins, which say version when they start: [proxywasm.Register] takes it.
 func New(version string) func(contextID uint32) proxywasm.Plugin {
-	return func(contextID uint32) proxywasm.Plugin {
-		p := &plugin{version: version, contextID: contextID, others: map[registry.RuleID]proxywasm.Gauge{}}
+	return func(uint32) proxywasm.Plugin {
+		p := &plugin{version: version, others: map[registry.RuleID]proxywasm.Gauge{}}
 		// The runtime seeds this generator from the host's random source, one for every VM; it is ChaCha8.
 		p.worker = registry.NewWorker(sharedData{}, sharedQueues{}, p, rand.Uint64)
 		return p
@@ -35,8 +35,7 @@ func New(version string) func(contextID uint32) proxywasm.Plugin {
 
 // plugin is one configuration in one VM: a worker of the registry from its first stream on.
 type plugin struct {
-	version   string
-	contextID uint32
+	version string
 
 	config  *config.Config
 	matches *match.Set
@@ -132,7 +131,6 @@ func (p *plugin) QueueReady(queue uint32) {
 	for _, s := range streams {
 		s.Of.(*candidate).mustEnd(now)
 	}
-	p.leaveStreams(len(streams) > 0)
 	p.warn(err)
 }
 
@@ -141,28 +139,26 @@ func (p *plugin) Tick() {
 	now := proxywasm.NowMs()
 	ticked, err := p.worker.Tick(now)
 	for _, late := range ticked.Claimed {
-		r := p.ids[late.Rule]
+		c := late.Of.(*candidate)
 		if late.Refusal != 0 {
-			p.countRefusal(r, late.Stream, late.Refusal, 0)
-			late.Of.(*candidate).refusal = late.Refusal
+			p.countRefusal(c.rule, late.Stream, late.Refusal, 0)
+			c.refusal = late.Refusal
 		}
-		r.countTakeovers(late.Stream, late.Superseded, now)
+		c.rule.countTakeovers(late.Stream, late.Superseded, now)
 	}
 	for _, s := range ticked.Released {
-		p.ids[s.Rule].metrics.released.Add(1)
+		s.Of.(*candidate).countRelease()
 	}
 	for _, s := range ticked.End {
 		s.Of.(*candidate).mustEnd(now)
 	}
-	ended := len(ticked.End)
-	for ; ended < registry.EndsPerCall; ended++ {
+	for range registry.EndsPerCall - len(ticked.End) {
 		timer, due := p.due.Next(now)
 		if !due {
 			break
 		}
 		timer.Value.timeUp(now)
 	}
-	p.leaveStreams(ended > 0)
 	if ticked.Deaths > 0 { // also a plugin context that has drained after a configuration update
 		proxywasm.LogDebug("dead workers=" + strconv.Itoa(ticked.Deaths))
 	}
@@ -172,18 +168,9 @@ func (p *plugin) Tick() {
 	p.warn(err)
 }
 
-// leaveStreams makes the plugin context the effective one again, after streams were.
-func (p *plugin) leaveStreams(entered bool) {
-	if entered {
-		if err := proxywasm.SetEffectiveContext(p.contextID); err != nil {
-			p.warn(err)
-		}
-	}
-}
-
-// warn logs an error of the registry, not more often than once a second.
+// warn logs that a call of the registry or the host failed, not more often than once a second.
 func (p *plugin) warn(err error) {
 	if err != nil && p.noisy.allow(proxywasm.NowMs()) {
-		proxywasm.LogWarn("registry error=" + strconv.Quote(err.Error()))
+		proxywasm.LogWarn("failed error=" + strconv.Quote(err.Error()))
 	}
 }

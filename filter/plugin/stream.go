@@ -106,7 +106,8 @@ func (p *plugin) newCandidate(r *rule, key []byte, contextID uint32, now int64) 
 	return c
 }
 
-// forget wipes a raw key and keeps its memory for the next one, unless it is of a size that no next one will need.
+// forget wipes the scratch that a raw key was put together in, and keeps its memory for the next one, unless it is of a
+// size that no next one will need. What the host handed over of the request is left to the garbage collector.
 func (p *plugin) forget(key []byte) {
 	const worthKeeping = 4 << 10
 	key = key[:cap(key)]
@@ -117,19 +118,19 @@ func (p *plugin) forget(key []byte) {
 	p.key = key
 }
 
-// entry is what became of a candidate that asked to come in.
-type entry int
+// admission is what became of a candidate that asked to come in.
+type admission int
 
 const (
-	tracked    entry = iota + 1 // it may go on
-	untracked                   // it would have been turned away, had its rule done more than observe
-	turnedAway                  // it has been answered
+	tracked    admission = iota + 1 // it may go on
+	untracked                       // it would have been turned away, had its rule done more than observe
+	turnedAway                      // it has been answered
 )
 
 // comeIn does what is to be done with a candidate before the backend hears of it. A rule that claims at the response
 // refuses here only what is sure to become an event stream: a POST that would have been answered with JSON must not be
 // turned away for the streams that its client has.
-func (c *candidate) comeIn(now int64) entry {
+func (c *candidate) comeIn(now int64) admission {
 	accept, _ := proxywasm.RequestHeader("accept")
 	method, _ := proxywasm.RequestHeader(":method")
 	c.reader = reply.ReaderOf(method, accept)
@@ -148,7 +149,7 @@ func (c *candidate) comeIn(now int64) entry {
 }
 
 // claim takes the client's place for the candidate.
-func (c *candidate) claim(now int64) entry {
+func (c *candidate) claim(now int64) admission {
 	p := c.plugin
 	verdict, err := p.worker.Claim(now, &c.Stream)
 	p.warn(err)
@@ -166,7 +167,7 @@ func (c *candidate) claim(now int64) entry {
 }
 
 // refuse counts that the candidate may not come in, and turns it away, unless its rule only observes.
-func (c *candidate) refuse(v policy.Verdict) entry {
+func (c *candidate) refuse(v policy.Verdict) admission {
 	p := c.plugin
 	retry := c.rule.Retry
 	if v.Refusal == policy.TakeoverLimit {
@@ -206,9 +207,6 @@ func jitter(most policy.Millis) policy.Millis {
 // ResponseHeaders claims the client's place for a candidate that has turned out to be an event stream. Only now, unless
 // its rule says otherwise: an attempt that the backend turns away must not cost the client a healthy stream.
 func (c *candidate) ResponseHeaders(endOfStream bool) proxywasm.Action {
-	if c.openedAt != 0 { // a second answer cannot be: Envoy has begun with the first
-		return proxywasm.Continue
-	}
 	if !isEventStream(responseHeaders{}, endOfStream) {
 		c.leave() // what it claimed at the request, for nothing
 		return proxywasm.Continue
@@ -227,7 +225,7 @@ func (c *candidate) ResponseHeaders(endOfStream bool) proxywasm.Action {
 	if lifetime := c.rule.MaxLifetime; lifetime > 0 {
 		c.expiresAt = now + max(1, int64(lifetime-jitter(lifetime*policy.Millis(c.rule.LifetimeJitterPercent)/100)))
 	}
-	if c.rule.GoodbyeGrace > 0 {
+	if c.rule.GoodbyeGrace > 0 && c.Enforce {
 		c.goodbye.possible = canAppend(responseHeaders{})
 	}
 	c.schedule()
@@ -253,7 +251,7 @@ func (c *candidate) ResponseBody(size int, endOfStream bool) {
 	if c.rule.IdleTimeout > 0 {
 		c.activeAt = proxywasm.NowMs()
 	}
-	if c.goodbye.possible && !endOfStream {
+	if c.goodbye.possible && (!endOfStream || c.goodbye.said) {
 		c.speak(size)
 	}
 }
@@ -264,13 +262,20 @@ func (c *candidate) Done() {
 	if c.openedAt == 0 { // it was no event stream, or not yet
 		return
 	}
-	if held && c.limit == "" {
-		c.rule.metrics.released.Add(1)
+	if held {
+		c.countRelease()
 	}
 	duration := uint64(max(0, proxywasm.NowMs()-c.openedAt))
 	c.rule.metrics.duration.Record(duration)
 	proxywasm.LogDebug("ended rule=" + c.rule.Name + " client=" + c.Client.Short() +
 		" held=" + strconv.FormatBool(held) + " duration_ms=" + strconv.FormatUint(duration, 10))
+}
+
+// countRelease counts a stream that held its place to its end, which was not the filter's doing.
+func (c *candidate) countRelease() {
+	if c.openedAt != 0 && c.limit == "" {
+		c.rule.metrics.released.Add(1)
+	}
 }
 
 // leave gives the client's place back, if the candidate has it, and reports whether it had it until now.

@@ -56,7 +56,7 @@ func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 	w.streams = append(w.streams, s)
 	w.byContext[s.Context] = s
 	if err != nil {
-		w.later(s)
+		w.later(s, err)
 		return policy.Verdict{}, err
 	}
 	return verdict, nil
@@ -194,7 +194,7 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 	w.registered--
 	removed, err := w.unregister(s)
 	if err != nil {
-		w.later(s)
+		w.later(s, err)
 		return false, err
 	}
 	w.publish()
@@ -248,11 +248,13 @@ func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	return len(dismissed), nil
 }
 
-// later leaves s to the next ticks.
-func (w *Worker) later(s *Stream) {
+// later leaves s, of which something has failed, to the next ticks.
+func (w *Worker) later(s *Stream, failed error) {
 	if !s.queued {
 		s.queued = true
 		w.unfinished = append(w.unfinished, s)
+	}
+	if errors.Is(failed, ErrContended) {
 		w.count(Contended, 1)
 	}
 }

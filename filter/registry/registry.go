@@ -64,7 +64,7 @@ type Meter interface {
 type Event uint8
 
 const (
-	Contended  Event = iota + 1 // a claim or release used up its tries and waits for a tick
+	Contended  Event = iota + 1 // a claim or release used up its tries; a tick finishes it, unless it is given up
 	Malformed                   // a stored value could not be read and was started afresh
 	Swept                       // a stream was removed whose worker had died
 	LostWakeup                  // a tick found that a stream has no place, and not its message
