@@ -93,3 +93,15 @@ func TestNoGoodbyeIsPossible(t *testing.T) {
 		e.superseded(old)
 	}
 }
+
+// The backend's own end, with bytes, comes between the goodbye and the reset: they do not pass.
+func TestBackendEndsAfterTheGoodbye(t *testing.T) {
+	t.Parallel()
+	_, old := superseding(t, eventStream, "data: 1\n\n")
+	old.ResponseBody([]byte("data: 2\n\n"), false)
+	said := len(old.ToClient().Body)
+	old.ResponseBody([]byte("data: 3\n\n"), true)
+	if rest := old.ToClient().Body[said:]; len(rest) > 0 {
+		t.Errorf("%q passed after the goodbye", rest)
+	}
+}

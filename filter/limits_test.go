@@ -131,3 +131,17 @@ func TestAdminPathWithoutRegistry(t *testing.T) {
 		}
 	}
 }
+
+// A stream whose time is up in the tick that learns of its successor is superseded, and that alone.
+func TestSupersededAndExpiredInOneTick(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_lifetime": "10s", "lifetime_jitter_percent": 0}]}`)})
+	old := e.open(0, "alice")
+	e.Advance(9 * time.Second)
+	e.open(1, "alice")
+	e.DropWakeups()
+	e.SkipTime(2 * time.Second)
+	e.Worker(0).Tick()
+	e.superseded(old)
+	e.counted(map[string]uint64{"events.expired": 0, "events.superseded": 1, "events.active": 1})
+}
