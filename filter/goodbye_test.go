@@ -105,3 +105,53 @@ func TestBackendEndsAfterTheGoodbye(t *testing.T) {
 		t.Errorf("%q passed after the goodbye", rest)
 	}
 }
+
+// A client that reconnects again and again, under rules that grant a long goodbye, does not pile up streams: what its own
+// instance has replaced is reset at once, and without instances so is what is over a worker's share.
+func TestGoodbyesDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	for name, rule := range map[string]struct {
+		config string
+		most   int
+	}{
+		"instance":  {`"instance": [{"header": "x-client-id"}]`, 1},
+		"unlimited": {`"takeover_limit": false`, 129},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t, host.Config{PluginConfig: []byte(
+				`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "goodbye_grace": "60s", ` + rule.config + `}]}`)})
+			var streams []*host.Stream
+			for range 400 {
+				streams = append(streams, e.open(0, "alice"))
+				e.Run()
+			}
+			if n := living(streams); n > rule.most {
+				t.Errorf("%d streams live, want %d at most", n, rule.most)
+			}
+			e.Advance(62 * time.Second)
+			if n := living(streams); n != 1 {
+				t.Errorf("%d streams live after the grace, want 1", n)
+			}
+			if rule.most > 1 { // the share is free again
+				last := streams[len(streams)-1]
+				e.open(1, "alice")
+				e.Run()
+				last.ResponseBody([]byte("data: x\n\n"), false)
+				if !strings.Contains(string(last.ToClient().Body), "event: streamlatch") {
+					t.Error("nobody is said goodbye any more")
+				}
+			}
+		})
+	}
+}
+
+// A refusal by another such filter, further on the way, looks like an event stream and is none.
+func TestRefusalFurtherOnIsNoStream(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{})
+	healthy := e.open(0, "alice")
+	e.request(1, "alice").ResponseHeaders(host.Response(200, "content-type", "text/event-stream", "x-streamlatch-refused", "superseded"), false)
+	e.Run()
+	e.live(healthy, true)
+	e.counted(map[string]uint64{"events.opened": 1, "events.superseded": 0, "events.active": 1})
+}

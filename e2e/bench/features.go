@@ -24,6 +24,7 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 		{name: "defaults", rule: `"client": [{"query": "client"}]`},
 		{name: "client by cookie and header", rule: `"client": [{"cookie": "session"}, {"header": "x-tenant"}]`},
 		{name: "client by source_address and query", rule: `"client": [{"source_address": true}, {"query": "client"}]`},
+		{name: "client by property", rule: `"client": [{"property": ["connection", "id"]}, {"query": "client"}]`},
 		{name: "instance", rule: `"client": [{"query": "client"}], "instance": [{"query": "tab"}]`},
 		{name: "on_duplicate: reject_new", rule: `"client": [{"query": "client"}], "on_duplicate": "reject_new"`},
 		{name: "claim_at: request", rule: `"client": [{"query": "client"}], "claim_at": "request"`},
@@ -31,10 +32,15 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 		{name: "idle_timeout", rule: `"client": [{"query": "client"}], "idle_timeout": "1h"`},
 		{name: "goodbye_grace", rule: `"client": [{"query": "client"}], "goodbye_grace": "10s"`},
 		{name: "mode: observe", rule: `"client": [{"query": "client"}], "mode": "observe"`},
+		{name: "a regex for the path", rule: `"client": [{"query": "client"}], "match": {"path": {"regex": "/[0-9]+/(events|feed)"}}`},
 	}
 	var rules []string
 	for i, f := range features {
-		rules = append(rules, fmt.Sprintf(`{"name": "rule%d", "match": {"path": {"prefix": "/%d/"}}, %s}`, i, i, f.rule))
+		match := fmt.Sprintf(`"match": {"path": {"prefix": "/%d/"}}, `, i)
+		if strings.Contains(f.rule, `"match"`) {
+			match = ""
+		}
+		rules = append(rules, fmt.Sprintf(`{"name": "rule%d", %s%s}`, i, match, f.rule))
 	}
 	config := `{"rules": [` + strings.Join(rules, ", ") + `]`
 	plain := &variant{name: "rules", options: rig.Options{Filter: config + "}"}}

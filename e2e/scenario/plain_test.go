@@ -463,6 +463,8 @@ func (s *plainStream) withdraw() error {
 		return s.done(reset, s.leaving)
 	case why == registry.BySuccessor:
 		return s.leave("superseded")
+	case why == registry.ByItself:
+		return s.done(reset, "superseded")
 	case why == registry.ByOperator:
 		s.count("dismissed")
 		return s.leave("dismissed")

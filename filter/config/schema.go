@@ -131,7 +131,7 @@ func ruleFields(earlier []Rule) []field[Rule] {
 			func(v value, r *Rule) { r.MaxLifetime, _ = v.durationOrOff(minAge, maxAge) }},
 		{"lifetime_jitter_percent", optional, strconv.Itoa(standard.LifetimeJitterPercent), "max_lifetime is cut by a random part of up to this, 0 to 100, so that clients do not come back together",
 			func(v value, r *Rule) { r.LifetimeJitterPercent, _ = v.integer(0, 100) }},
-		{"idle_timeout", optional, spelled(standard.IdleTimeout), "end a stream that the backend has sent nothing on for this long, " + span(minAge, maxAge) + "; 0s: off",
+		{"idle_timeout", optional, spelled(standard.IdleTimeout), "end a stream on which nothing has come through for this long, from the backend or for a client that does not read, " + span(minAge, maxAge) + "; 0s: off",
 			func(v value, r *Rule) { r.IdleTimeout, _ = v.durationOrOff(minAge, maxAge) }},
 		{"mode", optional, standard.Mode.String(), "enforce, or observe: count and log what would happen, touch nothing",
 			func(v value, r *Rule) { r.Mode, _ = enum(v, Enforce, Observe) }},

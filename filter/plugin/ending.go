@@ -34,6 +34,8 @@ func (c *candidate) mustEnd(now int64) {
 	switch c.Why() {
 	case registry.BySuccessor:
 		c.end(superseded, now)
+	case registry.ByItself: // the page has left this connection, and reads no goodbye
+		c.reset(superseded)
 	case registry.ByOperator:
 		c.rule.metrics.dismissed.Add(1)
 		c.end(dismissed, now)
@@ -96,16 +98,21 @@ func (c *candidate) schedule() {
 	}
 }
 
+// mostLeaving is how many streams of a worker may be saying goodbye. They have no place and count for no limit, and their
+// timers take from the same tick as everybody's: a client must not be able to pile them up.
+const mostLeaving = registry.EndsPerCall / 2
+
 // end says goodbye to a stream, if its rule wants that and there is a way to, or resets it at once: an idle one has
 // nothing coming that a goodbye could follow, and a dismissed one is to be gone.
 func (c *candidate) end(why reason, now int64) {
 	switch {
-	case why == dismissed, why == idle, !c.goodbye.possible:
+	case why == dismissed, why == idle, !c.goodbye.possible, c.plugin.leaving >= mostLeaving:
 		c.reset(why)
 	case c.goodbye.why != "": // it is on its way out, and says the last reason: an expired one that is superseded must wait
 		c.goodbye.why = why
 	default:
 		c.goodbye.why = why
+		c.plugin.leaving++
 		c.plugin.due.Schedule(&c.timer, now+int64(c.rule.GoodbyeGrace))
 	}
 }

@@ -1,6 +1,10 @@
 package plugin
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/streamlatch/streamlatch/filter/reply"
+)
 
 // headers is what is asked of a response to tell whether it is an event stream.
 type headers interface {
@@ -14,6 +18,9 @@ func isEventStream(h headers, endOfStream bool) bool {
 		return false
 	}
 	if status, _ := h.Header(":status"); status != "200" {
+		return false
+	}
+	if _, refusal := h.Header(reply.Marker); refusal { // of another such filter, behind this one
 		return false
 	}
 	contentType, _ := h.Header("content-type")

@@ -44,10 +44,11 @@ type plugin struct {
 	others  map[registry.RuleID]proxywasm.Gauge // active streams of rules that only other configurations have
 	counts  eventCounters
 
-	worker *registry.Worker
-	joined bool
-	due    deadline.Queue[*candidate]
-	key    []byte // scratch; cleared after use, for it has held a raw client key
+	worker  *registry.Worker
+	joined  bool
+	due     deadline.Queue[*candidate]
+	leaving int    // streams that are saying goodbye
+	key     []byte // scratch; cleared after use, for it has held a raw client key
 
 	noisy, refusals limiter
 }

@@ -285,6 +285,9 @@ func (c *candidate) leave() (held bool) {
 	}
 	c.claimed = false
 	c.plugin.due.Cancel(&c.timer)
+	if c.goodbye.why != "" {
+		c.plugin.leaving--
+	}
 	held, err := c.plugin.worker.Release(&c.Stream)
 	c.plugin.warn(err)
 	return held

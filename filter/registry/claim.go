@@ -115,15 +115,19 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 			w.registered++
 		}
 	}
-	kind := Noted
-	if s.Enforce {
-		kind = Yield
-	}
 	var reply Reply
 	if s.Wait && s.Enforce && s.state != out {
 		reply = Reply{Queue: w.queue, Incarnation: w.owner.Incarnation, Claim: mine.Claim, Context: s.Context}
 	}
-	told := w.tell(slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), kind, reply)
+	told := w.tell(slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), func(yields policy.Stream) MessageKind {
+		switch {
+		case !s.Enforce:
+			return Noted
+		case yields.Instance != 0 && yields.Instance == s.Instance:
+			return Replaced
+		}
+		return Yield
+	}, reply)
 	if reply != (Reply{}) {
 		s.awaits = told
 	}
@@ -140,13 +144,13 @@ func (w *Worker) drop(s *Stream, why Why) {
 
 // tell sends one message to the owner of each stream, and returns how many it has sent. A message that cannot be sent is
 // not tried again: its stream finds itself out of the registry on its owner's tick.
-func (w *Worker) tell(streams []policy.Stream, kind MessageKind, reply Reply) (told int) {
+func (w *Worker) tell(streams []policy.Stream, kind func(policy.Stream) MessageKind, reply Reply) (told int) {
 	for _, r := range streams {
 		record, held := w.holds(r.Owner)
 		if !held || record.Queue == 0 {
 			continue
 		}
-		m := Message{Incarnation: r.Owner.Incarnation, Claim: r.Claim, Context: r.Context, SentAt: w.now, ReplyTo: reply, Kind: kind}
+		m := Message{Incarnation: r.Owner.Incarnation, Claim: r.Claim, Context: r.Context, SentAt: w.now, ReplyTo: reply, Kind: kind(r)}
 		if w.queues.Enqueue(record.Queue, m.Append(nil)) == nil {
 			told++
 		}
@@ -244,7 +248,7 @@ func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	}
 	w.count(Swept, had-len(dismissed))
 	w.meter.Active(rule, -had)
-	w.tell(dismissed, Dismissed, Reply{})
+	w.tell(dismissed, func(policy.Stream) MessageKind { return Dismissed }, Reply{})
 	return len(dismissed), nil
 }
 
@@ -318,9 +322,12 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 		if m.SentAt < before {
 			late++
 		}
-		if m.Kind == Dismissed {
+		switch m.Kind {
+		case Dismissed:
 			w.drop(s, ByOperator)
-		} else {
+		case Replaced:
+			w.drop(s, ByItself)
+		default:
 			w.drop(s, BySuccessor)
 		}
 		if m.Kind != Noted {

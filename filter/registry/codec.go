@@ -277,6 +277,7 @@ const (
 	Dismissed                        // the stream was taken out by an operator: end it
 	Recalled                         // the owner's own reminder, see [Worker.Recall]
 	Gone                             // a stream that the claim superseded has ended
+	Replaced                         // as Yield, by a stream of the same instance
 )
 
 // Append appends the form of m that is sent to dst.
@@ -311,7 +312,7 @@ func ParseMessage(value []byte) (Message, error) {
 		},
 		Kind: MessageKind(value[messageSize-1]),
 	}
-	if m.Kind < Noted || m.Kind > Gone {
+	if m.Kind < Noted || m.Kind > Replaced {
 		return Message{}, malformed("message: kind " + strconv.Itoa(int(m.Kind)))
 	}
 	return m, nil

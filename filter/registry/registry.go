@@ -46,6 +46,7 @@ const (
 	readPerCall    = 4096 // messages taken from the queue
 	finishPerTick  = 256  // claims and releases taken up again
 	checkPerTick   = 512  // own streams looked up in the registry
+	watchPerTick   = 64   // slots looked at for workers that have died
 	scanPerTick    = 64   // buckets looked through for orphans
 	sweepPerTick   = 2048 // the same, while a dead worker's streams are being removed
 	missedTicks    = 3    // of the observer's own, without a heartbeat: the worker is dead
@@ -118,6 +119,7 @@ type Why uint8
 
 const (
 	BySuccessor Why = iota + 1 // it was superseded
+	ByItself                   // it was superseded by a stream of its own instance
 	ByOperator                 // see [Worker.Dismiss]
 	ByRefusal                  // its claim was made late, by a tick, and refused
 	ByLoss                     // it is gone, and nobody said why
@@ -156,6 +158,7 @@ type Worker struct {
 	unfinished []*Stream // claims and releases for a tick to take up, oldest first
 	missing    []*Stream // not in the registry when last looked for
 
+	watched uint16 // cursor of the look at the slots
 	checked int    // cursor of the self-check in streams
 	scanned uint32 // cursor of the scan in the table
 	toSweep uint32 // buckets still to be scanned after a death

@@ -178,14 +178,20 @@ func (w *Worker) withoutOrphans(streams []policy.Stream) ([]policy.Stream, int) 
 	return streams, n - len(streams)
 }
 
-// watch looks at every slot once and takes it from a worker whose heartbeat has stood still over missedTicks of this
+// watch looks at the slots, at so many a tick and round and round, and takes one from a worker whose heartbeat has stood still over missedTicks of this
 // worker's own ticks: no clocks are compared, so a suspended machine does not make workers sweep each other.
 func (w *Worker) watch(t *Ticked) error {
-	for slot := range uint16(MaxWorkers) {
+	for range watchPerTick {
+		slot := w.watched
 		record, cas, err := w.readSlot(slot)
-		if err != nil || cas == Absent {
+		if err != nil {
 			return err
 		}
+		if cas == Absent { // behind the last
+			w.watched = 0
+			return nil
+		}
+		w.watched = (slot + 1) % MaxWorkers
 		if record.Incarnation == 0 || slot == w.owner.Slot {
 			continue
 		}

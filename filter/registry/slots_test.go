@@ -157,8 +157,8 @@ func TestAllSlotsTaken(t *testing.T) {
 	if a.owner.Slot != MaxWorkers-1 || a.owner.Incarnation == 0 {
 		t.Fatalf("joined as %+v, want the last slot", a.owner)
 	}
-	// The last slot's worker sees the others die, and then there is room.
-	for range missedTicks + 1 {
+	// The last slot's worker sees the others die, a part of them each tick, and then there is room.
+	for range (missedTicks + 1) * MaxWorkers / watchPerTick {
 		if _, err := a.tick(); err != nil {
 			t.Fatal(err)
 		}

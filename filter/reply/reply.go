@@ -37,6 +37,9 @@ func WantsStream(method, accept string) bool {
 	return method == "GET" && strings.Contains(strings.ToLower(accept), mediaType)
 }
 
+// Marker is a header of a refusal that looks like an event stream: another filter on the way must not take it for one.
+const Marker = "x-streamlatch-refused"
+
 const mediaType = "text/event-stream"
 
 // Response is a complete response.
@@ -52,7 +55,7 @@ func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
 	if to == EventSource && why != policy.Duplicate {
 		return Response{
 			Status:  200,
-			Headers: [][2]string{{"content-type", mediaType}, {"cache-control", "no-store"}},
+			Headers: [][2]string{{"content-type", mediaType}, {"cache-control", "no-store"}, {Marker, why.String()}},
 			Body:    Goodbye(why.String(), retry),
 		}
 	}

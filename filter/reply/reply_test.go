@@ -65,7 +65,7 @@ func TestRefusal(t *testing.T) {
 			contentType = "text/event-stream"
 		}
 		if got.Status != test.status || string(got.Body) != test.body || headers["retry-after"] != test.after ||
-			headers["cache-control"] != "no-store" || headers["content-type"] != contentType {
+			headers["cache-control"] != "no-store" || (headers[reply.Marker] == test.why.String()) != (test.status == 200) || headers["content-type"] != contentType {
 			t.Errorf("%v to reader %v: %d %v %q, want %d, retry-after %q, %q",
 				test.why, test.to, got.Status, got.Headers, got.Body, test.status, test.after, test.body)
 		}
