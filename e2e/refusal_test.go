@@ -463,8 +463,9 @@ func TestGoodbye(t *testing.T) {
 			client := newClient()
 			s := open(t, dial(t, r, p, 0), get("polite", client))
 			wantDelete(t, operator, "/streamlatch/streams/polite/"+client, 200, "{\"streams\":1}\n")
-			if got := drip(t, s, "data: x\n\n"); !regexp.MustCompile(`retry: 2\d\d\d\n` + fmt.Sprintf(goodbye, "dismissed")).MatchString(got) {
-				t.Errorf("the stream got %q", got)
+			wantEnd(t, s, rig.Reset) // at once: whoever is dismissed is to be gone
+			if got := s.Received(); strings.Contains(got, "streamlatch") {
+				t.Errorf("the stream got %q, want no goodbye", got)
 			}
 		})
 		t.Run("expired", func(t *testing.T) {
