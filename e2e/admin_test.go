@@ -302,14 +302,18 @@ func TestEachConfigurationIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	r := start(t, rig.Options{LogLevel: "wasm:debug", Internal: true})
 	said := make(map[string]int)
-	for _, line := range r.Log.Containing("started version=") {
-		if entry, ok := envoy.ParseLogEntry(line); ok && entry.Level == "info" {
-			said[entry.Message]++
+	eventually(t, func() error {
+		clear(said)
+		for _, line := range r.Log.Containing("started version=") {
+			if entry, ok := envoy.ParseLogEntry(line); ok && entry.Level == "info" {
+				said[entry.Message]++
+			}
 		}
-	}
-	if len(said) != 2 {
-		t.Errorf("%d configurations are announced, want 2", len(said))
-	}
+		if len(said) != 2 {
+			return fmt.Errorf("%d configurations are announced, want 2", len(said))
+		}
+		return nil
+	})
 	for message, n := range said {
 		if n != 1 {
 			t.Errorf("%d times at info, want once: %s", n, message)

@@ -249,9 +249,13 @@ func TestFaultyUpdateIsRefused(t *testing.T) {
 		{`{"rules": [`, "configuration refused"},
 	} {
 		file.update(t, r, true, listener{name: "edge", filter: faulty.filter})
-		if found := r.Log.Containing(faulty.want); !slices.ContainsFunc(found, func(line string) bool { return strings.Contains(line, "configuration refused: ") }) {
-			t.Errorf("the log does not say why %s was refused: want %q, got %q", faulty.filter, faulty.want, found)
-		}
+		eventually(t, func() error { // the log comes through a pipe, and may come later than the counter of refused updates
+			found := r.Log.Containing(faulty.want)
+			if !slices.ContainsFunc(found, func(line string) bool { return strings.Contains(line, "configuration refused: ") }) {
+				return fmt.Errorf("the log does not say why %s was refused: want %q, got %q", faulty.filter, faulty.want, found)
+			}
+			return nil
+		})
 		wantFlow(t, r, old)
 	}
 	newer := open(t, dial(t, r, rig.HTTP1, 1), get("well", client))
