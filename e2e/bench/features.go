@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
@@ -92,40 +90,12 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 // open opens streams under rule n, each of a client of its own, waits for their ends, and returns the CPU time that
 // Envoy spent, in microseconds a stream.
 func (v *variant) open(ctx context.Context, n, streams int) (float64, error) {
-	before, err := cpuTime(v.rig.Envoy().PID())
-	if err != nil {
-		return 0, err
-	}
-	senders := inFlight * len(v.conns)
-	each := max(1, streams/senders)
-	group, ctx := errgroup.WithContext(ctx)
-	for i := range senders {
-		c := v.conns[i%len(v.conns)]
-		group.Go(func() error {
-			for range each {
-				v.next.Add(1)
-				client := fmt.Sprint(v.next.Load(), "-", i)
-				answer, err := c.Do(ctx, rig.Request{
-					Path:   fmt.Sprintf("/%d/events?client=%s&tab=%s", n, client, client),
-					Answer: rig.Brief,
-					Header: map[string]string{"Accept": "text/event-stream", "Cookie": "theme=dark; session=" + client, "X-Tenant": client},
-				})
-				if err != nil {
-					return err
-				}
-				if answer.Status != 200 {
-					return fmt.Errorf("rule %d: status %d", n, answer.Status)
-				}
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return 0, err
-	}
-	after, err := cpuTime(v.rig.Envoy().PID())
-	if err != nil {
-		return 0, err
-	}
-	return float64(after-before) / float64(time.Microsecond) / float64(each*senders), nil
+	return v.send(ctx, streams, func() rig.Request {
+		client := strconv.FormatInt(v.next.Add(1), 10)
+		return rig.Request{
+			Path:   fmt.Sprintf("/%d/events?client=%s&tab=%s", n, client, client),
+			Answer: rig.Brief,
+			Header: map[string]string{"Accept": "text/event-stream", "Cookie": "theme=dark; session=" + client, "X-Tenant": client},
+		}
+	})
 }

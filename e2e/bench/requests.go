@@ -117,26 +117,34 @@ func (v *variant) stop() {
 	v.rig.Stop()
 }
 
-// turn sends requests and returns the CPU time that Envoy spent, in microseconds a request.
+// turn sends requests that have nothing to do with event streams and returns the CPU time that Envoy spent, in
+// microseconds a request.
 func (v *variant) turn(ctx context.Context, requests int) (float64, error) {
 	request := rig.Request{Path: "/api/users/42?expand=groups", Header: map[string]string{"Accept": "application/json"}}
+	return v.send(ctx, requests, func() rig.Request { return request })
+}
+
+// send sends requests, waits for their answers' ends, and returns the CPU time that Envoy spent, in microseconds a
+// request.
+func (v *variant) send(ctx context.Context, requests int, next func() rig.Request) (float64, error) {
 	before, err := cpuTime(v.rig.Envoy().PID())
 	if err != nil {
 		return 0, err
 	}
 	senders := inFlight * len(v.conns)
-	each := requests / senders
+	each := max(1, requests/senders)
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range senders {
 		c := v.conns[i%len(v.conns)]
 		group.Go(func() error {
 			for range each {
+				request := next()
 				answer, err := c.Do(ctx, request)
 				if err != nil {
 					return err
 				}
 				if answer.Status != 200 {
-					return fmt.Errorf("status %d", answer.Status)
+					return fmt.Errorf("%s: status %d", request.Path, answer.Status)
 				}
 			}
 			return nil

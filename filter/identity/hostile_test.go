@@ -59,7 +59,7 @@ func FuzzQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, name string) {
 		path = strings.ReplaceAll(path, ";", "")
 		if strings.Count(path, "&") > 1000 {
-			t.Skip()
+			t.Skip("net/url refuses very many parameters")
 		}
 		unfragmented, _, _ := strings.Cut(path, "#")
 		_, query, _ := strings.Cut(unfragmented, "?")
