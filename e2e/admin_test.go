@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
-	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // Operators, and backends at a logout, see and end streams through a listener of their own. These tests run the shipped
@@ -305,7 +305,7 @@ func TestEachConfigurationIsAnnouncedOnce(t *testing.T) {
 	eventually(t, func() error {
 		clear(said)
 		for _, line := range r.Log.Containing("started version=") {
-			if entry, ok := envoy.ParseLogEntry(line); ok && entry.Level == "info" {
+			if entry, ok := proxy.ParseLogEntry(line); ok && entry.Level == "info" {
 				said[entry.Message]++
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
-	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // What clients send is theirs to choose. Nothing of it crashes the filter, stays in its memory or gets into a log.
@@ -51,7 +51,7 @@ func wantCalm(t *testing.T, r *rig.Rig) {
 		t.Error(err)
 	}
 	for _, line := range r.Log.Lines() {
-		if entry, ok := envoy.ParseLogEntry(line); ok && entry.Logger == "wasm" && entry.Alarming() {
+		if entry, ok := proxy.ParseLogEntry(line); ok && entry.Logger == "wasm" && entry.Alarming() {
 			t.Errorf("envoy: %s", line)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
-	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // Envoy's log says once which filter it runs with which configuration, although every thread starts it.
@@ -15,7 +15,7 @@ func TestStartIsAnnouncedOnce(t *testing.T) {
 	const started = "started version=" + rig.Version + ` config={"rules":[{"name":"rejected",`
 	var loud, quiet int
 	for _, line := range r.Log.Containing("started version=") {
-		entry, ok := envoy.ParseLogEntry(line)
+		entry, ok := proxy.ParseLogEntry(line)
 		switch {
 		case !ok || !strings.Contains(line, started):
 			t.Errorf("log: %s; want %s", line, started)

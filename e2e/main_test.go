@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
-	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // patience is how long something that must happen is waited for. It is there to end a test that hangs, and says
@@ -104,7 +104,7 @@ func explain(t *testing.T, r *rig.Rig) {
 		const enough = 20 // lines; a panic's trace is hundreds
 		shown := 0
 		for _, line := range r.Log.Lines()[before:] {
-			if entry, ok := envoy.ParseLogEntry(line); ok && entry.Alarming() && shown < enough {
+			if entry, ok := proxy.ParseLogEntry(line); ok && entry.Alarming() && shown < enough {
 				shown++
 				t.Log("envoy:", line)
 			}

@@ -2,8 +2,13 @@ package envoy
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/streamlatch/streamlatch/envoy/proxy"
+	"github.com/streamlatch/streamlatch/filter/module"
 )
 
 func TestRenderOfTheShippedValuesIsTheShippedFile(t *testing.T) {
@@ -86,7 +91,11 @@ func TestRenderedConfigurationRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, Options{Config: config, Concurrency: 1})
+	p, err := proxy.Start(t.Context(), realEnvoy(t), proxy.Options{Config: config, Concurrency: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
 	listeners, err := p.Admin().Listeners(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -110,8 +119,31 @@ func TestStartTellsWhatTheFilterHasAgainstItsConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Start(context.WithoutCancel(t.Context()), Options{Path: realEnvoy(t), Config: config, Concurrency: 1})
+	_, err = proxy.Start(t.Context(), realEnvoy(t), proxy.Options{Config: config, Concurrency: 1})
 	if err == nil || !strings.Contains(err.Error(), "mood") {
 		t.Errorf("got %v, want one that names the field", err)
 	}
+}
+
+func realEnvoy(t *testing.T) proxy.Binary {
+	t.Helper()
+	path, err := proxy.Find(context.Background(), "../build")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proxy.Binary(path)
+}
+
+// realFilter returns the path of the filter, built from the sources as they are.
+func realFilter(t *testing.T) string {
+	t.Helper()
+	wasm, err := module.Build(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "filter.wasm")
+	if err := os.WriteFile(path, wasm, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 	"github.com/streamlatch/streamlatch/filter/module"
 )
 
@@ -24,6 +25,16 @@ func Guest(name string) func() ([]byte, error) {
 		return module.Compile(context.Background(), "github.com/streamlatch/streamlatch/e2e/guests/"+name, "")
 	})
 }
+
+// Launcher returns what starts the Envoys of all rigs of this process.
+var Launcher = sync.OnceValues(func() (proxy.Launcher, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	path, err := proxy.Find(context.Background(), filepath.Join(root, "build"))
+	return proxy.Binary(path), err
+})
 
 // Root returns the root of the repository that the current directory is in.
 func Root() (string, error) {

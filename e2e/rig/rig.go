@@ -22,9 +22,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/demo"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // defaultConcurrency is the number of worker threads: enough to have others, on a small machine, too.
@@ -37,6 +39,7 @@ type Options struct {
 	Module      func() ([]byte, error) // the filter; nil: [Filter]
 	Edits       []Edit                 // of envoy.yaml, when all else is in its place
 	LogLevel    string                 // of Envoy's components, as "wasm:debug"
+	LogFlush    time.Duration          // how often Envoy writes its access log; 0: every ten seconds
 	Handler     http.Handler           // what stands behind Envoy; nil: the rig's Backend
 	Internal    bool                   // with the listener for operators: see [Rig.DialListener]; without, the filter has one configuration
 }
@@ -79,9 +82,9 @@ func Remove(from, to string) Edit {
 type Rig struct {
 	Backend *Backend
 	Log     *Log // what Envoy says
-	Access  *Log // its access log; Envoy writes it every ten seconds and when it stops
+	Access  *Log // its access log; Envoy writes it when it stops, too: see Options.LogFlush
 
-	envoy   *envoy.Process
+	envoy   *proxy.Process
 	server  *http.Server
 	address string // host:port of Envoy's listener
 
@@ -102,11 +105,7 @@ func (e *StartError) Unwrap() error { return e.Err }
 
 // Start returns when Envoy serves; if it does not, with a [StartError]. The caller must Stop the rig.
 func Start(ctx context.Context, o Options) (*Rig, error) {
-	root, err := Root()
-	if err != nil {
-		return nil, err
-	}
-	path, err := envoy.Find(ctx, filepath.Join(root, "build"))
+	envoy, err := Launcher()
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +121,7 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	r.server = demo.NewServer(handler)
 	go r.server.Serve(listener)
 
-	if err := r.start(ctx, o, path, listener.Addr().(*net.TCPAddr).Port); err != nil {
+	if err := r.start(ctx, envoy, o, listener.Addr().(*net.TCPAddr).Port); err != nil {
 		return nil, errors.Join(err, r.server.Close())
 	}
 	r.clients = map[Protocol]*http.Transport{HTTP1: r.transport(HTTP1), HTTP2: r.transport(HTTP2)}
@@ -130,7 +129,7 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 }
 
 // start starts Envoy. It has read the module when it serves, so the file need not outlive the start.
-func (r *Rig) start(ctx context.Context, o Options, path string, backend int) error {
+func (r *Rig) start(ctx context.Context, launcher proxy.Launcher, o Options, backend int) error {
 	files, err := os.MkdirTemp("", "streamlatch-rig-")
 	if err != nil {
 		return err
@@ -140,14 +139,14 @@ func (r *Rig) start(ctx context.Context, o Options, path string, backend int) er
 	if err != nil {
 		return err
 	}
-	r.envoy, err = envoy.Start(ctx, envoy.Options{
-		Path:              path,
+	r.envoy, err = proxy.Start(ctx, launcher, proxy.Options{
 		Config:            config,
 		Dir:               files,
 		Concurrency:       cmp.Or(o.Concurrency, defaultConcurrency),
 		ComponentLogLevel: o.LogLevel,
-		Stdout:            envoy.EachLine(r.Access.add),
-		Stderr:            envoy.EachLine(r.Log.add),
+		LogFlush:          o.LogFlush,
+		Stdout:            proxy.EachLine(r.Access.add),
+		Stderr:            proxy.EachLine(r.Log.add),
 	})
 	if err != nil {
 		return &StartError{Err: err, Log: r.Log}
@@ -197,7 +196,7 @@ func render(o Options, wasm string, backend int) (string, error) {
 func (r *Rig) Stop() error { return errors.Join(r.envoy.Stop(), r.server.Close()) }
 
 // Envoy returns the process.
-func (r *Rig) Envoy() *envoy.Process { return r.envoy }
+func (r *Rig) Envoy() *proxy.Process { return r.envoy }
 
 // Address returns the host and port that Envoy serves on. Connections that are not made by the rig must not be made
 // while [Rig.DialWorker] runs.

@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
-	"github.com/streamlatch/streamlatch/envoy"
-	"github.com/streamlatch/streamlatch/envoy/demo"
 )
 
 const (
@@ -103,43 +98,15 @@ type sharedEnvoy struct {
 	backend *backend
 }
 
-// wrapEnvoy makes ENVOY name a script that starts Envoy and lets it write its access log as often as it can: the end
-// of a stream is over when it is there.
-var wrapEnvoy = sync.OnceValue(func() error {
-	root, err := rig.Root()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	path, err := envoy.Find(ctx, filepath.Join(root, "build"))
-	if err != nil {
-		return err
-	}
-	script := filepath.Join(scratch, "envoy")
-	text := "#!/bin/sh\nexec '" + path + "' --file-flush-interval-msec 5 \"$@\"\n"
-	return errors.Join(os.WriteFile(script, []byte(text), 0o700), os.Setenv("ENVOY", script))
-})
-
 func startEnvoy(t *testing.T, workers int, config string) *sharedEnvoy {
 	t.Helper()
-	if err := wrapEnvoy(); err != nil {
-		t.Fatal(err)
-	}
 	b := &backend{held: map[string]*exchange{}}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := demo.NewServer(b)
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
 	r, err := rig.Start(t.Context(), rig.Options{
 		Concurrency: workers,
 		Filter:      config,
+		Handler:     b,                    // the rig's own backend answers what it is asked for, and cannot be told when
+		LogFlush:    5 * time.Millisecond, // the end of a stream is over when its line is there
 		Edits: []rig.Edit{
-			// The rig's own backend answers what it is asked for, and cannot be told when.
-			toBackend(listener.Addr().(*net.TCPAddr).Port),
 			rig.Replace("json_format:\n", "json_format:\n                  stream: \"%REQ("+headerStream+")%\"\n"),
 		},
 	})
@@ -152,19 +119,6 @@ func startEnvoy(t *testing.T, workers int, config string) *sharedEnvoy {
 		}
 	})
 	return &sharedEnvoy{r, b}
-}
-
-// toBackend lets Envoy's only cluster be another server on this machine.
-func toBackend(port int) rig.Edit {
-	return func(config string) (string, error) {
-		before, cluster, found := strings.Cut(config, "cluster_name: backend\n")
-		ports := strings.Split(cluster, "port_value: ")
-		if !found || len(ports) != 2 {
-			return "", errors.New("want one cluster, backend, with one port")
-		}
-		_, rest, _ := strings.Cut(ports[1], "}")
-		return before + "cluster_name: backend\n" + ports[0] + fmt.Sprintf("port_value: %d}", port) + rest, nil
-	}
 }
 
 // play returns what the file sees of its Envoy.

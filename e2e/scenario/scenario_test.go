@@ -51,23 +51,13 @@ var restricted = map[string][]string{
 	"contention_refuse": {"plain", "wasm"},
 }
 
-// scratch is a directory that goes when the tests have run.
-var scratch string
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
+func TestMain(m *testing.M) {
 	flag.Parse()
 	// In Envoy the scenarios sleep most of the time: more of them than there are processors can do that at once.
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
 	}
-	var err error
-	if scratch, err = os.MkdirTemp("", "streamlatch-scenario-"); err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(scratch)
-	return m.Run()
+	os.Exit(m.Run())
 }
 
 func TestScenarios(t *testing.T) {

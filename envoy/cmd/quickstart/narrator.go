@@ -8,14 +8,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // alarmsPerSecond is how many warnings of one second are shown. A crash of the filter logs its trace one word a line.
 const alarmsPerSecond = 5
 
 type welcomeFacts struct {
-	version                       envoy.Version
+	version                       proxy.Version
 	pid                           int
 	address, internal, admin, log string
 }
@@ -56,7 +56,7 @@ func newNarrator(out io.Writer, log string) *narrator { return &narrator{out: ou
 
 // line takes a line of Envoy's log.
 func (n *narrator) line(line string) {
-	entry, ok := envoy.ParseLogEntry(line)
+	entry, ok := proxy.ParseLogEntry(line)
 	if !ok {
 		return
 	}
@@ -81,7 +81,7 @@ func (n *narrator) line(line string) {
 }
 
 // begin lets the story begin, with what has happened so far. Until then it is withheld: an Envoy that cannot start has
-// its reasons in the error of [envoy.Start].
+// its reasons in the error of [proxy.Start].
 func (n *narrator) begin() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -112,7 +112,7 @@ func (n *narrator) tell(clock, what, text string) {
 }
 
 // clock returns the hours, minutes and seconds of an entry.
-func clock(e envoy.LogEntry) string {
+func clock(e proxy.LogEntry) string {
 	_, clock, _ := strings.Cut(e.Time, " ")
 	clock, _, _ = strings.Cut(clock, ".")
 	return clock
@@ -127,7 +127,7 @@ type takeover struct {
 
 // parseTakeover reads the filter's message, "takeover rule=events client=5f3a91c2 claim=17 age_ms=5321", inside of
 // Envoy's "wasm log <plugin> <vm>: ". Keys that it does not know may stand among them.
-func parseTakeover(e envoy.LogEntry) (takeover, bool) {
+func parseTakeover(e proxy.LogEntry) (takeover, bool) {
 	prefix, message, _ := strings.Cut(e.Message, ": ")
 	fields, found := strings.CutPrefix(message, "takeover ")
 	if e.Logger != "wasm" || !strings.HasPrefix(prefix, "wasm log") || !found {

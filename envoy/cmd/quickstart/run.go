@@ -16,6 +16,7 @@ import (
 
 	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/demo"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 const (
@@ -52,21 +53,21 @@ func serve(ctx context.Context, o options, out io.Writer) error {
 	go func() { backendEnd <- backend.Serve(listener) }()
 
 	story := newNarrator(out, o.log)
-	proxy, version, err := startEnvoy(ctx, o, port(listener.Addr()), story, out)
+	gateway, version, err := startEnvoy(ctx, o, port(listener.Addr()), story, out)
 	if err != nil {
 		return err
 	}
-	defer proxy.Stop()
+	defer gateway.Stop()
 	defer story.end()
-	address, internal, err := probe(ctx, proxy)
+	address, internal, err := probe(ctx, gateway)
 	if err != nil {
 		return err
 	}
 	welcome(out, welcomeFacts{
-		version: version, pid: proxy.PID(), address: address, internal: internal, admin: proxy.Admin().URL, log: o.log,
+		version: version, pid: gateway.PID(), address: address, internal: internal, admin: gateway.Admin().URL, log: o.log,
 	})
 	story.begin()
-	return firstEnd(ctx, proxy, backendEnd)
+	return firstEnd(ctx, gateway, backendEnd)
 }
 
 // claimPorts takes the backend's port, and makes sure that Envoy's can be had. Envoy itself would not tell: on Linux it
@@ -103,14 +104,14 @@ func listen(ctx context.Context, number int, flag, what string) (net.Listener, e
 	return l, nil
 }
 
-func startEnvoy(ctx context.Context, o options, backend int, story *narrator, out io.Writer) (*envoy.Process, envoy.Version, error) {
-	none := envoy.Version{}
-	finder := envoy.Finder{Dir: buildDir, Say: func(sentence string) { fmt.Fprintln(out, sentence) }}
+func startEnvoy(ctx context.Context, o options, backend int, story *narrator, out io.Writer) (*proxy.Process, proxy.Version, error) {
+	none := proxy.Version{}
+	finder := proxy.Finder{Dir: buildDir, Say: func(sentence string) { fmt.Fprintln(out, sentence) }}
 	path, err := finder.Find(ctx)
 	if err != nil {
 		return nil, none, err
 	}
-	version, err := envoy.VersionOf(ctx, path)
+	version, err := proxy.VersionOf(ctx, path)
 	if err != nil {
 		return nil, none, err
 	}
@@ -126,21 +127,20 @@ func startEnvoy(ctx context.Context, o options, backend int, story *narrator, ou
 		return nil, none, err
 	}
 	// The file is open as long as the program runs: Envoy writes to it until its last moment.
-	proxy, err := envoy.Start(ctx, envoy.Options{
-		Path:              path,
+	gateway, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{
 		Config:            config,
 		ComponentLogLevel: "wasm:debug", // takeovers are told at debug
 		Stdout:            log,
-		Stderr:            io.MultiWriter(log, envoy.EachLine(story.line)),
+		Stderr:            io.MultiWriter(log, proxy.EachLine(story.line)),
 	})
-	return proxy, version, err
+	return gateway, version, err
 }
 
 // probe sends a request the whole way, and returns the addresses that Envoy serves on: to the public and to operators.
-func probe(ctx context.Context, proxy *envoy.Process) (address, internal string, err error) {
+func probe(ctx context.Context, gateway *proxy.Process) (address, internal string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	listeners, err := proxy.Admin().Listeners(ctx)
+	listeners, err := gateway.Admin().Listeners(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -165,24 +165,24 @@ func probe(ctx context.Context, proxy *envoy.Process) (address, internal string,
 	return address, internal, nil
 }
 
-// A part of the quick start that may end by itself. An [envoy.Process] is one.
+// A part of the quick start that may end by itself. A [proxy.Process] is one.
 type part interface {
 	Done() <-chan struct{}
 	Err() error
 }
 
 // firstEnd waits for the end of ctx, or of what should not have ended before.
-func firstEnd(ctx context.Context, proxy part, backend <-chan error) error {
+func firstEnd(ctx context.Context, gateway part, backend <-chan error) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-backend:
 		return fmt.Errorf("the demo backend ended by itself: %w", err)
-	case <-proxy.Done():
-		if exit := (*envoy.ExitError)(nil); errors.As(proxy.Err(), &exit) {
+	case <-gateway.Done():
+		if exit := (*proxy.ExitError)(nil); errors.As(gateway.Err(), &exit) {
 			return errors.New(exit.Summary()) // the narrator has told its last words
 		}
-		return proxy.Err()
+		return gateway.Err()
 	}
 }
 

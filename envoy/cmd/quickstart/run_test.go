@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 func TestTheFilterIsMissing(t *testing.T) {
@@ -62,20 +62,20 @@ func TestWhatEndsFirstIsTheReason(t *testing.T) {
 	failed <- errors.New("accept: too many open files")
 	for name, test := range map[string]struct {
 		ctx     context.Context
-		proxy   part
+		gateway part
 		backend <-chan error
 		want    string
 	}{
 		"Ctrl-C":      {interrupted, ended{}, nil, ""},
 		"the backend": {t.Context(), ended{}, failed, "the demo backend ended by itself: accept: too many open files"},
-		"Envoy, without the words that were shown already": {t.Context(), ended{over, &envoy.ExitError{Status: errors.New("signal: killed"), LastWords: []string{"shown"}}}, nil,
+		"Envoy, without the words that were shown already": {t.Context(), ended{over, &proxy.ExitError{Status: errors.New("signal: killed"), LastWords: []string{"shown"}}}, nil,
 			"envoy ended by itself: signal: killed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(test.ctx, 10*time.Second)
 			defer cancel()
 			got := ""
-			if err := firstEnd(ctx, test.proxy, test.backend); err != nil {
+			if err := firstEnd(ctx, test.gateway, test.backend); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {

@@ -1,4 +1,4 @@
-package envoy
+package proxy
 
 import (
 	"os"
@@ -13,7 +13,7 @@ func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
 	path, ctx := realEnvoy(t), t.Context()
 	started := make(chan *Process, 1)
 	onDoomedThread(func() {
-		p, err := Start(ctx, Options{Path: path, Config: plain, Concurrency: 1})
+		p, err := Start(ctx, Binary(path), Options{Config: plain, Concurrency: 1})
 		if err != nil {
 			t.Error(err)
 		}

@@ -1,4 +1,4 @@
-package envoy
+package proxy
 
 import (
 	"os/exec"
@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// dieWithParent makes the kernel kill the process when its parent is gone, however that went. A process group of its
-// own keeps the terminal's Ctrl-C from it: when it ends is for its parent to say.
-func dieWithParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+// signalledWithParent makes the kernel send the process a signal when its parent is gone, however that went. A process
+// group of its own keeps the terminal's Ctrl-C from it: when it ends is for its parent to say.
+func signalledWithParent(s syscall.Signal) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: s, Setpgid: true}
 }
 
 // onThread calls f on an operating system thread that lives as long as f runs. To the kernel the parent of a process is
@@ -24,7 +24,7 @@ func onThread(f func()) {
 // runHere runs a command that must not outlive this program, and returns what it wrote. If its context ends, so do
 // its children: a python3 may be a script that starts the real one.
 func runHere(cmd *exec.Cmd) (output []byte, err error) {
-	cmd.SysProcAttr = dieWithParent()
+	cmd.SysProcAttr = signalledWithParent(syscall.SIGKILL)
 	if cmd.Cancel != nil {
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	}

@@ -1,4 +1,4 @@
-package envoy
+package proxy
 
 import (
 	"context"
@@ -95,28 +95,29 @@ func TestStartErrors(t *testing.T) {
 	other := start(t, Options{Config: plain, Concurrency: 1})
 	taken := strings.TrimPrefix(other.Admin().URL, "http://127.0.0.1:")
 	for name, test := range map[string]struct {
+		path    string // "": a real Envoy
 		options Options
 		want    []string
 	}{
 		"a configuration that Envoy refuses": {
-			Options{Config: strings.Replace(plain, "stat_prefix", "stat_suffix", 1)},
+			"", Options{Config: strings.Replace(plain, "stat_prefix", "stat_suffix", 1)},
 			[]string{"ended by itself: exit status 1", "stat_suffix"}},
 		"a port that is taken": {
-			Options{Config: strings.Replace(plain, "port_value: 0", "port_value: "+taken, 1)},
+			"", Options{Config: strings.Replace(plain, "port_value: 0", "port_value: "+taken, 1)},
 			[]string{"cannot bind", "Address already in use"}},
 		"a complaint that is not in the log's format": {
-			Options{Config: plain, ComponentLogLevel: "nonsense:debug"},
+			"", Options{Config: plain, ComponentLogLevel: "nonsense:debug"},
 			[]string{"nonsense"}},
 		"no such binary": {
-			Options{Config: plain, Path: "/no/such/envoy"},
+			"/no/such/envoy", Options{Config: plain},
 			[]string{"/no/such/envoy", "no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			temporary := temporaryFiles(t)
-			if test.options.Path == "" {
-				test.options.Path = realEnvoy(t)
+			if test.path == "" {
+				test.path = realEnvoy(t)
 			}
-			_, err := Start(t.Context(), test.options)
+			_, err := Start(t.Context(), Binary(test.path), test.options)
 			if err == nil {
 				t.Fatal("it started")
 			}
@@ -138,7 +139,7 @@ func TestStartGivesUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	path, pid := neverReady(t)
-	_, err := Start(ctx, Options{Path: path, Config: plain})
+	_, err := Start(ctx, Binary(path), Options{Config: plain})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "has not opened its admin interface") {
 		t.Errorf("got %v", err)
 	}
@@ -151,7 +152,7 @@ func TestStartGivesUp(t *testing.T) {
 // One that does not heed SIGTERM is killed after the grace, and Stop says so.
 func TestStopKills(t *testing.T) {
 	path, pid := heedless(t, start(t, Options{Config: plain, Concurrency: 1}).Admin())
-	p, err := Start(t.Context(), Options{Path: path, Config: plain, Grace: 200 * time.Millisecond})
+	p, err := Start(t.Context(), Binary(path), Options{Config: plain, Grace: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

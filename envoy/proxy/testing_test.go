@@ -1,4 +1,4 @@
-package envoy
+package proxy
 
 import (
 	"bytes"
@@ -9,12 +9,10 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/streamlatch/streamlatch/filter/module"
 )
 
 // repository is the root of this one, where build/ is.
-const repository = ".."
+const repository = "../.."
 
 // plain is a configuration without the filter, which starts in a tenth of the time.
 const plain = `
@@ -54,27 +52,10 @@ var findOnce = sync.OnceValues(func() (string, error) {
 	return Find(context.Background(), filepath.Join(repository, "build"))
 })
 
-// realFilter returns the path of the filter, built from the sources as they are.
-func realFilter(t *testing.T) string {
-	t.Helper()
-	wasm, err := buildOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "filter.wasm")
-	if err := os.WriteFile(path, wasm, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-var buildOnce = sync.OnceValues(func() ([]byte, error) { return module.Build(context.Background(), "test") })
-
 // start starts a real Envoy that the test's end stops.
 func start(t *testing.T, o Options) *Process {
 	t.Helper()
-	o.Path = realEnvoy(t)
-	p, err := Start(t.Context(), o)
+	p, err := Start(t.Context(), Binary(realEnvoy(t)), o)
 	if err != nil {
 		t.Fatal(err)
 	}

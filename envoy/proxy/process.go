@@ -1,4 +1,4 @@
-package envoy
+package proxy
 
 import (
 	"cmp"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -25,14 +24,14 @@ const (
 	defaultGrace = 5 * time.Second
 )
 
-// Options say which Envoy is started and how. Path and Config are required.
+// Options say how an Envoy is started. Config is required.
 type Options struct {
-	Path   string // of the binary: see [Find]
-	Config string // the configuration as YAML: see [Render]; it needs an admin address
+	Config string // the configuration as YAML; it needs an admin address
 
 	Dir               string        // the directory that relative paths in Config start from; "" is the current one
 	Concurrency       int           // worker threads; 0: one a hardware thread
 	ComponentLogLevel string        // as "wasm:debug,http:trace"; "": info throughout
+	LogFlush          time.Duration // how often the access log is written; 0: every ten seconds
 	Stdout            io.Writer     // gets what Envoy writes there: the access log; nil: nobody
 	Stderr            io.Writer     // gets Envoy's own log: see [EachLine], [ParseLogEntry]; nil: nobody
 	Grace             time.Duration // from SIGTERM to SIGKILL; 0: five seconds
@@ -41,7 +40,7 @@ type Options struct {
 // A Process is an Envoy that serves. It ends by Stop, by itself, or with the program that started it, even if that is
 // killed (there on Linux only).
 type Process struct {
-	cmd   *exec.Cmd
+	job
 	grace time.Duration
 	admin *Admin
 	files string // of the run: the configuration, the admin's address
@@ -56,10 +55,10 @@ type Process struct {
 // Start starts an Envoy and returns when it serves: its workers run and its listeners are bound. ctx bounds the start
 // alone; the caller owns the Process and must Stop it. If Envoy ends before it serves, the error has the lines of its
 // log that say why.
-func Start(ctx context.Context, o Options) (*Process, error) {
+func Start(ctx context.Context, l Launcher, o Options) (*Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	p, err := launch(o)
+	p, err := launch(l, o)
 	if err != nil {
 		return nil, fmt.Errorf("start envoy: %w", err)
 	}
@@ -71,7 +70,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	return p, nil
 }
 
-// PID returns the process id.
+// PID returns the process id; of an Envoy in a container, that of the engine's client that waits for it.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Admin returns the admin interface.
@@ -99,7 +98,7 @@ func (p *Process) Stop() error {
 }
 
 // launch starts the process and what watches over it.
-func launch(o Options) (*Process, error) {
+func launch(l Launcher, o Options) (*Process, error) {
 	files, err := os.MkdirTemp("", "streamlatch-envoy-")
 	if err != nil {
 		return nil, err
@@ -117,20 +116,22 @@ func launch(o Options) (*Process, error) {
 	}
 	// Hot restart is off: with it two Envoys on a machine share memory and need an id each, and it is for replacing a
 	// running Envoy, which nobody does to these.
-	p.cmd = exec.Command(o.Path, "--config-path", config, "--admin-address-path", p.addressFile(), "--disable-hot-restart")
+	args := []string{"--config-path", config, "--admin-address-path", p.addressFile(), "--disable-hot-restart"}
 	if o.Concurrency > 0 {
-		p.cmd.Args = append(p.cmd.Args, "--concurrency", strconv.Itoa(o.Concurrency))
+		args = append(args, "--concurrency", strconv.Itoa(o.Concurrency))
 	}
 	if o.ComponentLogLevel != "" {
-		p.cmd.Args = append(p.cmd.Args, "--component-log-level", o.ComponentLogLevel)
+		args = append(args, "--component-log-level", o.ComponentLogLevel)
 	}
-	p.cmd.Dir = o.Dir
+	if o.LogFlush > 0 {
+		args = append(args, "--file-flush-interval-msec", strconv.FormatInt(o.LogFlush.Milliseconds(), 10))
+	}
+	p.job = l.job(o.Dir, args)
 	p.cmd.Stdout = o.Stdout
 	p.cmd.Stderr = EachLine(p.tail.add)
 	if o.Stderr != nil {
 		p.cmd.Stderr = io.MultiWriter(p.cmd.Stderr, o.Stderr)
 	}
-	p.cmd.SysProcAttr = dieWithParent()
 	p.cmd.WaitDelay = time.Second // for pipes that somebody holds open who inherited them
 
 	started := make(chan error)
@@ -165,12 +166,12 @@ func (p *Process) terminate() {
 	case <-p.stopping:
 	}
 	if p.cmd.Process.Signal(syscall.SIGTERM) != nil {
-		p.cmd.Process.Kill() // no SIGTERM on this system; or it is gone already, and so is this one's target
+		p.kill() // no SIGTERM on this system; or it is gone already, and so is this one's target
 	}
 	select {
 	case <-p.done:
 	case <-time.After(p.grace):
-		p.cmd.Process.Kill()
+		p.kill()
 	}
 }
 
