@@ -26,13 +26,18 @@ func Guest(name string) func() ([]byte, error) {
 	})
 }
 
-// Launcher returns what starts the Envoys of all rigs of this process.
+// Launcher returns what starts the Envoys of all rigs of this process: those of an image if the environment names one,
+// else a binary.
 var Launcher = sync.OnceValues(func() (proxy.Launcher, error) {
 	root, err := Root()
 	if err != nil {
 		return nil, err
 	}
-	path, err := proxy.Find(context.Background(), filepath.Join(root, "build"))
+	build := filepath.Join(root, "build")
+	if os.Getenv(proxy.ImageVariable) != "" {
+		return proxy.FindImage(context.Background(), build)
+	}
+	path, err := proxy.Find(context.Background(), build)
 	return proxy.Binary(path), err
 })
 

@@ -53,7 +53,7 @@ func (f Finder) say(format string, args ...any) {
 func named(ctx context.Context, name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
-		err = usable(ctx, path)
+		err = usable(ctx, Binary(path))
 	} else if cause := errors.Unwrap(err); cause != nil {
 		err = cause // without the name, which is told already
 	}
@@ -69,7 +69,7 @@ func (f Finder) onPath(ctx context.Context) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	if err := usable(ctx, path); err != nil {
+	if err := usable(ctx, Binary(path)); err != nil {
 		f.say("The envoy on PATH, %s, cannot be used: %v. Looking further.", path, err)
 		return "", false
 	}

@@ -2,31 +2,37 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"syscall"
 )
 
-// A Launcher runs Envoys of one make: [Binary] those of this machine, [Container] those of an image.
+// A Launcher runs Envoys of one make: a [Binary] of this machine, or the one in the image of a [Container].
 type Launcher interface {
-	// Version asks the Envoy for its version.
-	Version(ctx context.Context) (Version, error)
-	// job prepares one Envoy with these arguments, to be started in the directory dir ("": the current one). It reads
-	// and writes the files of this program's machine, under dir and the directory of temporary files, by their paths
-	// here, and its ports are this machine's.
+	fmt.Stringer
+	// question prepares an Envoy that is asked something, answers and exits.
+	question(ctx context.Context, args ...string) *exec.Cmd
+	// job prepares an Envoy that serves, in the directory dir ("": the current one). It reads and writes what is in
+	// there and in the directory of temporary files, by the paths that this program has for it, and its ports are
+	// this machine's.
 	job(dir string, args []string) job
 }
 
-// A job is the command of one Envoy. It ends when Envoy does, and with its status; a SIGTERM to it is one to Envoy; and
-// when the program that started it is gone, so is Envoy, on Linux.
+// A job is an Envoy that serves: its command ends when Envoy does, and with its status; a SIGTERM to the command is one
+// to Envoy; and on Linux Envoy ends when the program that started the command does.
 type job struct {
 	cmd  *exec.Cmd
-	kill func() // ends the command and Envoy at once
+	kill func() // ends both at once, and leaves nothing of an Envoy that has ended
 }
 
 // Binary is the path of an Envoy on this machine: see [Find].
 type Binary string
 
-func (b Binary) Version(ctx context.Context) (Version, error) { return VersionOf(ctx, string(b)) }
+func (b Binary) String() string { return string(b) }
+
+func (b Binary) question(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, string(b), args...)
+}
 
 func (b Binary) job(dir string, args []string) job {
 	cmd := exec.Command(string(b), args...)

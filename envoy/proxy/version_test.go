@@ -45,15 +45,15 @@ func TestThePinnedVersionIsThatOfTheRequirements(t *testing.T) {
 }
 
 func TestTheRealEnvoyIsUsable(t *testing.T) {
-	path := realEnvoy(t)
-	v, err := VersionOf(t.Context(), path)
+	envoy := Binary(realEnvoy(t))
+	v, err := VersionOf(t.Context(), envoy)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v.Less(Oldest) {
 		t.Errorf("it is %v, which the filter does not run in", v)
 	}
-	if err := usable(t.Context(), path); err != nil {
+	if err := usable(t.Context(), envoy); err != nil {
 		t.Error(err)
 	}
 }

@@ -111,7 +111,7 @@ func startEnvoy(ctx context.Context, o options, backend int, story *narrator, ou
 	if err != nil {
 		return nil, none, err
 	}
-	version, err := proxy.VersionOf(ctx, path)
+	version, err := proxy.VersionOf(ctx, proxy.Binary(path))
 	if err != nil {
 		return nil, none, err
 	}

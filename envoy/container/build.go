@@ -1,0 +1,74 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A Build describes an image.
+type Build struct {
+	Dir    string            // the build context: nothing outside it gets into the image
+	Recipe string            // the text of the Containerfile
+	Tag    string            // the image's name
+	Labels map[string]string // keys as org.opencontainers.image.title
+	Args   map[string]string // of the recipe
+	// Time, if it is not zero, is when the image says that it was made, and the time of all files in Dir. So the same
+	// files make the same layers whenever they are built; the same image, if the engine is podman.
+	Time time.Time
+}
+
+// Build makes an image out of what is on this machine.
+func (e Engine) Build(ctx context.Context, b Build) error {
+	recipe, err := os.CreateTemp("", "streamlatch-containerfile-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(recipe.Name())
+	if _, err := recipe.WriteString(b.Recipe); err != nil {
+		return err
+	}
+	if err := recipe.Close(); err != nil {
+		return err
+	}
+	args := []string{"build", "--quiet", "--file", recipe.Name(), "--tag", b.Tag}
+	args = append(args, pairs("--label", b.Labels)...)
+	args = append(args, pairs("--build-arg", b.Args)...)
+	if !b.Time.IsZero() {
+		if err := setTimes(b.Dir, b.Time); err != nil {
+			return err
+		}
+		if e.podman {
+			args = append(args, "--timestamp", strconv.FormatInt(b.Time.Unix(), 10))
+		} else { // read by BuildKit; the classic builder has no such thing
+			args = append(args, "--build-arg", "SOURCE_DATE_EPOCH="+strconv.FormatInt(b.Time.Unix(), 10))
+		}
+	}
+	if _, err := e.Output(ctx, append(args, b.Dir)...); err != nil {
+		return fmt.Errorf("build %s: %w", b.Tag, err)
+	}
+	return nil
+}
+
+// pairs returns flag key=value for each, in the order of the keys.
+func pairs(flag string, values map[string]string) []string {
+	var args []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		args = append(args, flag, key+"="+values[key])
+	}
+	return args
+}
+
+func setTimes(dir string, t time.Time) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Chtimes(path, t, t)
+	})
+}
