@@ -6,10 +6,10 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter ./filter/admin ./filter/config ./filter/deadline ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/proxywasm ./filter/registry ./filter/reply ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check e2e browser bench clean
+.PHONY: help run build image test check e2e e2e-container browser bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-8s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
 
 run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C ends them
 	@$(GO) build -o build/bin/quickstart ./envoy/cmd/quickstart && exec build/bin/quickstart
@@ -17,15 +17,18 @@ run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C e
 build: ## build the filter: build/streamlatch.wasm
 	@$(GO) run ./filter/module/cmd/build -o build/streamlatch.wasm -version $(VERSION)
 
+image: build ## build the plugin's OCI image with docker or podman: streamlatch:VERSION, or IMAGE=name
+	@$(GO) run ./envoy/cmd/image plugin -version $(VERSION) -tag '$(IMAGE)'
+
 # -count=1: many tests build the filter, which Go's test cache does not see change.
 test: ## run every test: unit, under wazero, and through real Envoy
 	$(GO) test -count=1 ./...
 
 check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.mod
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
-	$(GO) vet -tags browser ./...
+	$(GO) vet -tags browser,container ./...
 	GOOS=wasip1 GOARCH=wasm $(GO) vet $(WASIP1)
-	$(STATICCHECK) -tags browser ./...
+	$(STATICCHECK) -tags browser,container ./...
 	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
 	$(GO) test -count=1 -run TestImportRules ./filter
 	$(GO) mod tidy -diff
@@ -37,6 +40,11 @@ $(STATICCHECK):
 
 e2e: ## run the tests that go through real Envoy
 	$(GO) test -count=1 -v ./e2e/...
+
+# One image for all packages: found or made before they start.
+e2e-container: ## run them against Envoy in a container: ENVOY_IMAGE, or the official image, or one made here
+	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && \
+		$(GO) test -count=1 -tags container ./e2e/...
 
 browser: ## run the tests that need Chromium: what a page sees
 	$(GO) test -count=1 -tags browser ./e2e/browser

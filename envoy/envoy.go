@@ -9,3 +9,8 @@ import _ "embed"
 //
 //go:embed envoy.yaml
 var Config string
+
+// Containerfile is the recipe of the plugin's image, as shipped.
+//
+//go:embed Containerfile
+var Containerfile string

@@ -44,7 +44,8 @@ func (e Engine) Build(ctx context.Context, b Build) error {
 			return err
 		}
 		if e.podman {
-			args = append(args, "--timestamp", strconv.FormatInt(b.Time.Unix(), 10))
+			// One layer, and no image for each step to it, which nobody would remove.
+			args = append(args, "--layers=false", "--timestamp", strconv.FormatInt(b.Time.Unix(), 10))
 		} else { // read by BuildKit; the classic builder has no such thing
 			args = append(args, "--build-arg", "SOURCE_DATE_EPOCH="+strconv.FormatInt(b.Time.Unix(), 10))
 		}

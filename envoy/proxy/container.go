@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,13 +20,13 @@ type Container struct {
 	Image  string // the engine has it
 }
 
-// Label is on every container that is started here.
-const Label = "streamlatch"
+// Label returns the label, key=value, of the containers that this program starts: their engine can list them by it.
+func Label() string { return "streamlatch.program=" + strconv.Itoa(os.Getpid()) }
 
 func (c Container) String() string { return c.Image }
 
 func (c Container) question(ctx context.Context, args ...string) *exec.Cmd {
-	run := []string{"run", "--rm", "--pull", "never", "--label", Label, "--network", "none", "--entrypoint", "envoy", c.Image}
+	run := []string{"run", "--rm", "--pull", "never", "--label", Label(), "--network", "none", "--entrypoint", "envoy", c.Image}
 	return c.Engine.Command(ctx, append(run, args...)...)
 }
 
@@ -40,8 +41,8 @@ func (c Container) job(dir string, args []string) job {
 	if err != nil {
 		dir = "/" // there is no current directory, so nothing can be meant by a path in it
 	}
-	name := Label + "-" + strings.ToLower(rand.Text())
-	run := []string{"run", "--rm", "--pull", "never", "--name", name, "--label", Label,
+	name := "streamlatch-envoy-" + strings.ToLower(rand.Text())
+	run := []string{"run", "--rm", "--pull", "never", "--name", name, "--label", Label(),
 		"--network", "host", // its ports are this machine's, and no network of its own can be left behind
 		"--log-driver", "none", // its output comes through this command, and is kept nowhere else
 		"--entrypoint", "envoy",
