@@ -1,0 +1,167 @@
+// Package streamlatch holds what Envoy Gateway's own translator makes of the shipped envoy-gateway.yaml to the file that
+// the other tests run in Envoy. It is a module of its own, and not part of `make test`: Envoy Gateway takes minutes to
+// compile. Its path lies under Envoy Gateway's because the translator is internal to that; egctl cannot stand in, as it has
+// no cache of images and so leaves every Wasm filter out.
+//
+//	go test -update   # writes ../testdata/envoy-gateway.json, after a change of envoy-gateway.yaml or of the version
+package streamlatch
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"testing"
+
+	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	gwapiv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	"github.com/envoyproxy/gateway/api/v1alpha1/validation"
+	"github.com/envoyproxy/gateway/internal/gatewayapi"
+	"github.com/envoyproxy/gateway/internal/gatewayapi/resource"
+	"github.com/envoyproxy/gateway/internal/logging"
+	"github.com/envoyproxy/gateway/internal/wasm"
+	"github.com/envoyproxy/gateway/internal/xds/bootstrap"
+	"github.com/envoyproxy/gateway/internal/xds/translator"
+)
+
+var update = flag.Bool("update", false, "write testdata")
+
+const (
+	source = "../../../envoy/envoy-gateway.yaml"
+	golden = "../testdata/envoy-gateway.json"
+)
+
+// unfetched stands in for the cache of images: nothing is fetched.
+type unfetched struct{}
+
+func (unfetched) Get(image string, _ *wasm.GetOptions) (url, checksum string, err error) {
+	return "https://envoy-gateway:18002/" + image, "", nil
+}
+
+func (unfetched) Start(context.Context) {}
+
+// Envoy Gateway takes the file, every policy in it is accepted, and every patch is applied.
+func TestTranslation(t *testing.T) {
+	file, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resources, err := resource.LoadResourcesFromYAMLBytes(file, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256(file)
+	out := map[string]any{"source_sha256": hex.EncodeToString(digest[:])}
+	out["stats_config"] = statsConfig(t, resources.EnvoyProxyForGatewayClass)
+
+	logger := logging.DefaultLogger(io.Discard, egv1a1.LogLevelInfo)
+	gatewayAPI := &gatewayapi.Translator{
+		GatewayControllerName:   string(resources.GatewayClass.Spec.ControllerName),
+		GatewayClassName:        gwapiv1.ObjectName(resources.GatewayClass.Name),
+		EndpointRoutingDisabled: true,
+		EnvoyPatchPolicyEnabled: true,
+		WasmCache:               unfetched{},
+		Logger:                  logger,
+	}
+	// Its error is that the control plane's own certificates are not there, which egctl does not mind either.
+	translated, _ := gatewayAPI.Translate(t.Context(), resources)
+	for _, p := range translated.EnvoyExtensionPolicies {
+		accepted(t, p.Kind+" "+p.Name, p.Status)
+	}
+	for _, p := range translated.BackendTrafficPolicies {
+		accepted(t, p.Kind+" "+p.Name, p.Status)
+	}
+	if len(translated.XdsIR) != 1 {
+		t.Fatalf("%d gateways, want 1", len(translated.XdsIR))
+	}
+	for _, ir := range translated.XdsIR {
+		xds, err := (&translator.Translator{Logger: logger}).Translate(t.Context(), ir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, kind := range map[string]string{"listeners": resourcev3.ListenerType, "routes": resourcev3.RouteType, "clusters": resourcev3.ClusterType} {
+			var all []json.RawMessage
+			for _, r := range xds.XdsResources[kind] {
+				all = append(all, marshal(t, r))
+			}
+			out[name] = all
+		}
+		for _, p := range ir.EnvoyPatchPolicies {
+			accepted(t, "EnvoyPatchPolicy "+p.Name, *p.Status)
+		}
+	}
+	got, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what Envoy Gateway makes of %s: run go test -update", golden, source)
+	}
+}
+
+// statsConfig is that of the bootstrap with the EnvoyProxy's patches.
+func statsConfig(t *testing.T, proxy *egv1a1.EnvoyProxy) any {
+	t.Helper()
+	if err := validation.ValidateEnvoyProxy(proxy); err != nil {
+		t.Fatal(err)
+	}
+	if err := bootstrap.Validate(proxy.Spec.Bootstrap); err != nil {
+		t.Fatal(err)
+	}
+	rendered, err := bootstrap.GetRenderedBootstrapConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendered, err = bootstrap.ApplyBootstrapConfig(proxy.Spec.Bootstrap, rendered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := yaml.Unmarshal([]byte(rendered), &config); err != nil {
+		t.Fatal(err)
+	}
+	return config["stats_config"]
+}
+
+func accepted(t *testing.T, policy string, status gwapiv1.PolicyStatus) {
+	t.Helper()
+	if len(status.Ancestors) == 0 {
+		t.Errorf("%s holds for nothing", policy)
+	}
+	for _, a := range status.Ancestors {
+		for _, c := range a.Conditions {
+			if c.Status != "True" {
+				t.Errorf("%s: %s is %s: %s", policy, c.Type, c.Status, c.Message)
+			}
+		}
+	}
+}
+
+func marshal(t *testing.T, m proto.Message) json.RawMessage {
+	t.Helper()
+	j, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}

@@ -1,0 +1,311 @@
+// Package mesh tests the files that are shipped for Istio and Envoy Gateway: they are of the published types, and what each
+// control plane's own translator makes of them (testdata, see istio and gateway) does in a real Envoy what it should.
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/envoy"
+	"sigs.k8s.io/yaml"
+)
+
+const patience = 30 * time.Second
+
+// The rig builds the filter and finds Envoy from the root of the repository.
+func TestMain(m *testing.M) {
+	if err := os.Chdir("../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+type object = map[string]any
+
+// A translation is what a control plane hands to Envoy.
+type translation struct {
+	Source     string   `json:"source_sha256"`
+	Listeners  []object `json:"listeners"`
+	Routes     []object `json:"routes"`
+	Extensions []object `json:"extensions"`   // Istio: over ECDS
+	Stats      object   `json:"stats_config"` // Envoy Gateway: of the bootstrap
+}
+
+func load(t *testing.T, name string) translation {
+	t.Helper()
+	var x translation
+	if err := json.Unmarshal(read(t, "e2e/mesh/testdata/"+name+".json"), &x); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// at goes down into a value: a string names a member, a number an element. nil: not there.
+func at(v any, path ...any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			o, _ := v.(object)
+			v = o[step]
+		case int:
+			a, _ := v.([]any)
+			if step >= len(a) {
+				return nil
+			}
+			v = a[step]
+		}
+	}
+	return v
+}
+
+// manager returns the connection manager that has the filter.
+func (x translation) manager(t *testing.T) object {
+	t.Helper()
+	for _, l := range x.Listeners {
+		for _, chain := range []any{at(l, "default_filter_chain"), at(l, "filter_chains", 0)} {
+			if hcm, ok := at(chain, "filters", 0, "typed_config").(object); ok && x.entry(hcm) != nil {
+				return hcm
+			}
+		}
+	}
+	t.Fatal("no listener has the filter")
+	return nil
+}
+
+// entry returns the filter's place in a connection manager.
+func (x translation) entry(hcm object) object {
+	filters, _ := hcm["http_filters"].([]any)
+	for _, f := range filters {
+		if name, _ := at(f, "name").(string); strings.Contains(name, "streamlatch") {
+			return f.(object)
+		}
+	}
+	return nil
+}
+
+// plugin returns the filter's PluginConfig, wherever it comes by.
+func (x translation) plugin(t *testing.T) object {
+	t.Helper()
+	from := any(x.entry(x.manager(t)))
+	if len(x.Extensions) > 0 {
+		from = x.Extensions[0]
+	}
+	p, ok := at(from, "typed_config", "config").(object)
+	if !ok {
+		t.Fatal("the filter has no configuration")
+	}
+	return p
+}
+
+// filter returns the filter's own configuration: both control planes hand it on as a JSON string.
+func (x translation) filter(t *testing.T) string {
+	t.Helper()
+	c := at(x.plugin(t), "configuration")
+	value, ok := at(c, "value").(string)
+	if !ok || at(c, "@type") != "type.googleapis.com/google.protobuf.StringValue" {
+		t.Fatalf("the configuration is %v, want a StringValue", c)
+	}
+	return value
+}
+
+func shippedFilter(t *testing.T) string {
+	t.Helper()
+	var config any
+	if err := yaml.Unmarshal([]byte(envoy.Config), &config); err != nil {
+		t.Fatal(err)
+	}
+	value, ok := at(config, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config",
+		"http_filters", 0, "typed_config", "config", "configuration", "value").(string)
+	if !ok {
+		t.Fatal("envoy.yaml has no configuration of the filter where it is looked for")
+	}
+	return value
+}
+
+// into puts a translation in the place of what envoy.yaml has for its public listener. Of it change only what lies
+// outside of the listener: the module is a local file, routes and ECDS do not come over ADS, there is one cluster, and
+// filters that only Istio's build of Envoy has are left out.
+func (x translation) into(t *testing.T, dir string) rig.Edit {
+	hcm, plugin := x.manager(t), x.plugin(t)
+	return func(config string) (string, error) {
+		var c object
+		if err := yaml.Unmarshal([]byte(config), &c); err != nil {
+			return "", err
+		}
+		old := at(c, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0).(object)
+		plugin["vm_config"].(object)["code"] = at(old, "typed_config", "http_filters", 0, "typed_config", "config", "vm_config", "code")
+		delete(hcm, "rds")
+		delete(hcm, "access_log")
+		routes := x.Routes[0]
+		for _, host := range routes["virtual_hosts"].([]any) {
+			for _, r := range at(host, "routes").([]any) {
+				at(r, "route").(object)["cluster"] = "backend"
+			}
+		}
+		hcm["route_config"] = routes
+		hcm["http_filters"] = slices.DeleteFunc(hcm["http_filters"].([]any), func(f any) bool {
+			return strings.HasPrefix(at(f, "name").(string), "istio.")
+		})
+		if len(x.Extensions) > 0 {
+			resource := x.Extensions[0]
+			resource["@type"] = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+			response, err := json.Marshal(object{"version_info": "1", "resources": []any{resource}})
+			if err != nil {
+				return "", err
+			}
+			file := filepath.Join(dir, "ecds.json")
+			if err := os.WriteFile(file, response, 0o600); err != nil {
+				return "", err
+			}
+			source := at(x.entry(hcm), "config_discovery", "config_source").(object)
+			delete(source, "ads")
+			source["path_config_source"] = object{"path": file}
+		}
+		old["typed_config"] = hcm
+		if x.Stats != nil {
+			c["stats_config"] = x.Stats
+		}
+		edited, err := json.Marshal(c)
+		return string(edited), err
+	}
+}
+
+// A client opens a second stream on another worker: the first is cut, and the second lives, with what the control plane
+// has made of the shipped file.
+func TestTakeover(t *testing.T) {
+	for _, name := range []string{"istio", "envoy-gateway"} {
+		t.Run(name, func(t *testing.T) {
+			x := load(t, name)
+			if name == "istio" {
+				x.Stats = bootstrapOverride(t)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			r, err := rig.Start(ctx, rig.Options{Concurrency: 2, Edits: []rig.Edit{x.into(t, t.TempDir())}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := r.Stop(); err != nil {
+					t.Error(err)
+				}
+			}()
+			first := open(t, ctx, r, rig.HTTP1, 0)
+			second := open(t, ctx, r, rig.HTTP2, 1)
+			end, err := first.End(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if end.How != rig.Reset {
+				t.Errorf("the first stream: %v (%v), want %v", end.How, end.Err, rig.Reset)
+			}
+			if !r.Backend.Send(second.ID, "hello") {
+				t.Fatal("the second stream is not open at the backend")
+			}
+			select {
+			case <-second.Events():
+			case <-second.Done():
+				t.Fatal("the second stream has ended")
+			case <-ctx.Done():
+				t.Fatal("no event came on the second stream")
+			}
+			wantMetric(t, ctx, r, `streamlatch_superseded{streamlatch_rule="events"} 1`)
+		})
+	}
+}
+
+// bootstrapOverride is the stats_config of istio.yaml's ConfigMap, which Istio's agent merges into its own.
+func bootstrapOverride(t *testing.T) object {
+	t.Helper()
+	documents := strings.Split(string(read(t, "envoy/istio.yaml")), "\n---\n")
+	var m configMap
+	if err := yaml.Unmarshal([]byte(documents[len(documents)-1]), &m); err != nil {
+		t.Fatal(err)
+	}
+	var bootstrap struct {
+		Stats object `json:"stats_config"`
+	}
+	if err := json.Unmarshal([]byte(m.Data["custom_bootstrap.json"]), &bootstrap); err != nil {
+		t.Fatal(err)
+	}
+	return bootstrap.Stats
+}
+
+func open(t *testing.T, ctx context.Context, r *rig.Rig, p rig.Protocol, worker int) *rig.Stream {
+	t.Helper()
+	c, err := r.DialWorker(ctx, p, worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	s, err := c.Open(ctx, rig.Request{Client: "alice", Path: "/events?client=alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// wantMetric waits until Prometheus would read this line.
+func wantMetric(t *testing.T, ctx context.Context, r *rig.Rig, line string) {
+	t.Helper()
+	var lines []string
+	for !slices.Contains(lines, line) {
+		if ctx.Err() != nil {
+			t.Fatalf("no %q in %q", line, lines)
+		}
+		request, err := http.NewRequestWithContext(ctx, "GET", r.Envoy().Admin().URL+"/stats/prometheus?filter=streamlatch", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatalf("waiting for %q in %q: %v", line, lines, err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = strings.Split(string(body), "\n")
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Settings without which a stream passes for a while, so that no takeover would miss them.
+func TestSettings(t *testing.T) {
+	for _, name := range []string{"istio", "envoy-gateway"} {
+		x := load(t, name)
+		hcm, plugin := x.manager(t), x.plugin(t)
+		route := at(x.Routes[0], "virtual_hosts", 0, "routes", 0, "route")
+		filters := hcm["http_filters"].([]any)
+		for _, s := range []struct {
+			setting   string
+			got, want any
+			without   string
+		}{
+			{"delayed_close_timeout", hcm["delayed_close_timeout"], "0s", "an HTTP/1.1 client learns of a reset a second late"},
+			{"disabled", x.entry(hcm)["disabled"], true, "requests that are not for event streams enter the filter"},
+			{"timeout", at(route, "timeout"), "0s", "a stream ends after 15 s"},
+			{"idle_timeout", at(route, "idle_timeout"), "0s", "a stream that is silent for 5 minutes ends"},
+			{"retry_policy", at(route, "retry_policy"), nil, "a stream is asked for again, and is another one then"},
+			{"failure_policy", plugin["failure_policy"], "FAIL_RELOAD", "a crash turns the filter off until Envoy is restarted"},
+			{"the filter before the router", at(filters[len(filters)-2], "name"), x.entry(hcm)["name"], "a refusal comes without CORS headers"},
+		} {
+			if s.got != s.want {
+				t.Errorf("%s: %s is %v, want %v: %s", name, s.setting, s.got, s.want, s.without)
+			}
+		}
+	}
+}
