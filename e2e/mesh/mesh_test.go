@@ -171,6 +171,7 @@ func (x translation) into(t *testing.T, dir string) rig.Edit {
 			source := at(x.entry(hcm), "config_discovery", "config_source").(object)
 			delete(source, "ads")
 			source["path_config_source"] = object{"path": file}
+			c["node"] = object{"id": "gateway", "cluster": "gateway"} // or Envoy asks for no resource
 		}
 		old["typed_config"] = hcm
 		if x.Stats != nil {
