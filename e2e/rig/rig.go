@@ -37,12 +37,19 @@ type Options struct {
 	Concurrency int                    // Envoy's worker threads; 0: four
 	Filter      string                 // the filter's configuration, JSON; "": the shipped one
 	Module      func() ([]byte, error) // the filter; nil: [Filter]
-	Edits       []Edit                 // of envoy.yaml, when all else is in its place
+	Base        Base                   // renders what is started; nil: [envoy.Render]
+	Edits       []Edit                 // of the configuration, when all else is in its place
 	LogLevel    string                 // of Envoy's components, as "wasm:debug"
 	LogFlush    time.Duration          // how often Envoy writes its access log; 0: every ten seconds
 	Handler     http.Handler           // what stands behind Envoy; nil: the rig's Backend
 	Internal    bool                   // with the listener for operators: see [Rig.DialListener]; without, the filter has one configuration
+	Args        []string               // more arguments for Envoy: see [proxy.Options]
+	Launcher    proxy.Launcher         // what starts Envoy; nil: [Launcher]
 }
+
+// Base renders another shipped configuration than envoy.yaml. It must have a listener [Edge]; Options.Internal is not
+// for it. The file that Settings.Wasm names is gone when Envoy serves.
+type Base func(envoy.Settings) (string, error)
 
 // Names of listeners in envoy.yaml.
 const (
@@ -105,9 +112,12 @@ func (e *StartError) Unwrap() error { return e.Err }
 
 // Start returns when Envoy serves; if it does not, with a [StartError]. The caller must Stop the rig.
 func Start(ctx context.Context, o Options) (*Rig, error) {
-	envoy, err := Launcher()
-	if err != nil {
-		return nil, err
+	launcher := o.Launcher
+	if launcher == nil {
+		var err error
+		if launcher, err = Launcher(); err != nil {
+			return nil, err
+		}
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,7 +131,7 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	r.server = demo.NewServer(handler)
 	go r.server.Serve(listener)
 
-	if err := r.start(ctx, envoy, o, listener.Addr().(*net.TCPAddr).Port); err != nil {
+	if err := r.start(ctx, launcher, o, listener.Addr().(*net.TCPAddr).Port); err != nil {
 		return nil, errors.Join(err, r.server.Close())
 	}
 	r.clients = map[Protocol]*http.Transport{HTTP1: r.transport(HTTP1), HTTP2: r.transport(HTTP2)}
@@ -145,6 +155,7 @@ func (r *Rig) start(ctx context.Context, launcher proxy.Launcher, o Options, bac
 		Concurrency:       cmp.Or(o.Concurrency, defaultConcurrency),
 		ComponentLogLevel: o.LogLevel,
 		LogFlush:          o.LogFlush,
+		Args:              o.Args,
 		Stdout:            proxy.EachLine(r.Access.add),
 		Stderr:            proxy.EachLine(r.Log.add),
 	})
@@ -157,7 +168,7 @@ func (r *Rig) start(ctx context.Context, launcher proxy.Launcher, o Options, bac
 	}
 	var ok bool
 	if r.address, ok = listeners[Edge]; !ok {
-		return errors.Join(fmt.Errorf("envoy.yaml has no listener %s, but %v", Edge, listeners), r.envoy.Stop())
+		return errors.Join(fmt.Errorf("the configuration has no listener %s, but %v", Edge, listeners), r.envoy.Stop())
 	}
 	return nil
 }
@@ -175,17 +186,21 @@ func render(o Options, wasm string, backend int) (string, error) {
 	if err := os.WriteFile(wasm, module, 0o600); err != nil {
 		return "", err
 	}
-	config, err := envoy.Render(envoy.Settings{Backend: backend, Wasm: wasm, Filter: o.Filter})
+	base := o.Base
+	if base == nil {
+		base = envoy.Render
+	}
+	config, err := base(envoy.Settings{Backend: backend, Wasm: wasm, Filter: o.Filter})
 	if err != nil {
 		return "", err
 	}
 	edits := o.Edits
-	if !o.Internal {
+	if o.Base == nil && !o.Internal {
 		edits = append([]Edit{withoutInternal}, edits...)
 	}
 	for _, edit := range edits {
 		if config, err = edit(config); err != nil {
-			return "", fmt.Errorf("edit envoy.yaml: %w", err)
+			return "", fmt.Errorf("edit the configuration: %w", err)
 		}
 	}
 	return config, nil

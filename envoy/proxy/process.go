@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -35,6 +36,7 @@ type Options struct {
 	Stdout            io.Writer     // gets what Envoy writes there: the access log; nil: nobody
 	Stderr            io.Writer     // gets Envoy's own log: see [EachLine], [ParseLogEntry]; nil: nobody
 	Grace             time.Duration // from SIGTERM to SIGKILL; 0: five seconds
+	Args              []string      // more arguments, as "--drain-time-s", "1"; with "--base-id" among them hot restart is on
 }
 
 // A Process is an Envoy that serves. It ends by Stop, by itself, or with the program that started it, even if that is
@@ -114,9 +116,11 @@ func launch(l Launcher, o Options) (*Process, error) {
 		os.RemoveAll(files)
 		return nil, err
 	}
-	// Hot restart is off: with it two Envoys on a machine share memory and need an id each, and it is for replacing a
-	// running Envoy, which nobody does to these.
-	args := []string{"--config-path", config, "--admin-address-path", p.addressFile(), "--disable-hot-restart"}
+	// Hot restart is off unless it is asked for: with it two Envoys on a machine share memory and need an id each.
+	args := []string{"--config-path", config, "--admin-address-path", p.addressFile()}
+	if !slices.Contains(o.Args, "--base-id") {
+		args = append(args, "--disable-hot-restart")
+	}
 	if o.Concurrency > 0 {
 		args = append(args, "--concurrency", strconv.Itoa(o.Concurrency))
 	}
@@ -126,7 +130,7 @@ func launch(l Launcher, o Options) (*Process, error) {
 	if o.LogFlush > 0 {
 		args = append(args, "--file-flush-interval-msec", strconv.FormatInt(o.LogFlush.Milliseconds(), 10))
 	}
-	p.job = l.job(o.Dir, args)
+	p.job = l.job(o.Dir, append(args, o.Args...))
 	p.cmd.Stdout = o.Stdout
 	p.cmd.Stderr = EachLine(p.tail.add)
 	if o.Stderr != nil {
