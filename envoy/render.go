@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -23,36 +24,92 @@ type Settings struct {
 func Render(s Settings) (string, error) { return render(Config, s) }
 
 func render(config string, s Settings) (string, error) {
+	const name = "envoy.yaml"
 	if err := s.check(); err != nil {
-		return "", fmt.Errorf("render envoy.yaml: %w", err)
+		return "", fmt.Errorf("render %s: %w", name, err)
 	}
-	changes := []struct{ old, new string }{
+	changes := append(s.ports(), change{"port_value: 10001}", fmt.Sprintf("port_value: %d}", s.Internal)})
+	more, err := s.filter(config)
+	if err != nil {
+		return "", fmt.Errorf("render %s: %w", name, err)
+	}
+	return apply(name, config, append(changes, more...))
+}
+
+// RenderECDS returns [ECDSConfig], following the file path ("" keeps the shipped ecds/streamlatch.yaml), and what is to
+// be in that file, [ECDSFilter]: with the settings in place of the shipped values, and errors as of [Render]. The
+// listener that Settings.Internal is about is not in it, so that must be 0.
+func RenderECDS(s Settings, path string) (config, filter string, err error) {
+	return renderECDS(ECDSConfig, ECDSFilter, s, path)
+}
+
+func renderECDS(config, filter string, s Settings, path string) (string, string, error) {
+	const name, filterName = "envoy-ecds.yaml", "ecds/streamlatch.yaml"
+	err := s.check()
+	if err == nil && s.Internal != 0 {
+		err = fmt.Errorf("internal port %d, want 0: it has no such listener", s.Internal)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("render %s: %w", name, err)
+	}
+	changes := s.ports()
+	if path != "" {
+		changes = append(changes,
+			change{"path: envoy/ecds/streamlatch.yaml\n", "path: " + yamlString(path) + "\n"},
+			change{"{path: envoy/ecds}\n", "{path: " + yamlString(filepath.Dir(path)) + "}\n"})
+	}
+	if config, err = apply(name, config, changes); err != nil {
+		return "", "", err
+	}
+	changes, err = s.filter(filter)
+	if err != nil {
+		return "", "", fmt.Errorf("render %s: %w", filterName, err)
+	}
+	if filter, err = apply(filterName, filter, changes); err != nil {
+		return "", "", err
+	}
+	return config, filter, nil
+}
+
+// A change puts a text in the place of a shipped one.
+type change struct{ old, new string }
+
+// ports are the changes that every configuration has a place for.
+func (s Settings) ports() []change {
+	return []change{
 		{"port_value: 10000}", fmt.Sprintf("port_value: %d}", s.Listener)},
-		{"port_value: 10001}", fmt.Sprintf("port_value: %d}", s.Internal)},
 		{"port_value: 9901}", fmt.Sprintf("port_value: %d}", s.Admin)},
 		{"port_value: 8080}", fmt.Sprintf("port_value: %d}", s.Backend)},
 	}
+}
+
+// filter are the changes to the filter that stands in a file.
+func (s Settings) filter(file string) ([]change, error) {
+	var changes []change
 	if s.Wasm != "" {
-		changes = append(changes, struct{ old, new string }{"filename: build/streamlatch.wasm\n", "filename: " + yamlString(s.Wasm) + "\n"})
+		changes = append(changes, change{"filename: build/streamlatch.wasm\n", "filename: " + yamlString(s.Wasm) + "\n"})
 	}
 	if s.Filter != "" {
-		shipped, err := filterBlock(config)
+		shipped, err := filterBlock(file)
 		if err != nil {
-			return "", fmt.Errorf("render envoy.yaml: %w", err)
+			return nil, err
 		}
-		changes = append(changes, struct{ old, new string }{shipped, "value: " + yamlString(s.Filter) + "\n"})
+		changes = append(changes, change{shipped, "value: " + yamlString(s.Filter) + "\n"})
 	}
+	return changes, nil
+}
 
-	// Each value is looked for in the shipped text, not in what the changes before it have made of it: a port may well
-	// be set to another one's shipped number.
+// apply makes the changes. Each value is looked for in the shipped text, not in what the changes before it have made of
+// it: a port may well be set to another one's shipped number.
+func apply(name, file string, changes []change) (string, error) {
 	pairs := make([]string, 0, 2*len(changes))
 	for _, c := range changes {
-		if n := strings.Count(config, c.old); n != 1 {
-			return "", fmt.Errorf("render envoy.yaml: %q stands in it %d times, want once", c.old, n)
+		if n := strings.Count(file, c.old); n != 1 {
+			return "", fmt.Errorf("render %s: %q stands in it %d times, want once", name, c.old, n)
 		}
 		pairs = append(pairs, c.old, c.new)
 	}
-	return strings.NewReplacer(pairs...).Replace(config), nil
+	return strings.NewReplacer(pairs...).Replace(file), nil
 }
 
 func (s Settings) check() error {

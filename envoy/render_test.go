@@ -85,6 +85,51 @@ func TestRenderNoticesAnEditedFile(t *testing.T) {
 	}
 }
 
+func TestRenderECDSOfTheShippedValuesIsTheShippedFiles(t *testing.T) {
+	config, filter, err := RenderECDS(Settings{Listener: 10000, Admin: 9901, Backend: 8080}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config != ECDSConfig || filter != ECDSFilter {
+		t.Error("rendering the shipped values changes the shipped files")
+	}
+}
+
+func TestRenderECDS(t *testing.T) {
+	settings := Settings{Listener: 8080, Admin: 10000, Backend: 9901, Wasm: "/a b/f.wasm", Filter: "{}"}
+	config, filter, err := RenderECDS(settings, "/c d/e.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"port_value: 8080}", "port_value: 10000}", "port_value: 9901}", `path: "/c d/e.yaml"`, `watched_directory: {path: "/c d"}`} {
+		if strings.Count(config, want) != 1 {
+			t.Errorf("%q stands in envoy-ecds.yaml %d times, want once", want, strings.Count(config, want))
+		}
+	}
+	want, _, _ := strings.Cut(ECDSFilter, "value: |\n")
+	want = strings.Replace(want, "filename: build/streamlatch.wasm", `filename: "/a b/f.wasm"`, 1) + `value: "{}"` + "\n"
+	if filter != want {
+		t.Errorf("got:\n%s", filter)
+	}
+	settings.Internal = 1
+	if _, _, err := RenderECDS(settings, ""); err == nil || !strings.Contains(err.Error(), "internal port 1, want 0") {
+		t.Errorf("got %v, want one that says that there is no listener internal", err)
+	}
+}
+
+func TestRenderECDSNoticesEditedFiles(t *testing.T) {
+	all := Settings{Listener: 1, Admin: 2, Backend: 3, Wasm: "x.wasm", Filter: "{}"}
+	for _, value := range []string{
+		"port_value: 10000}", "port_value: 9901}", "port_value: 8080}", "path: envoy/ecds/streamlatch.yaml", "{path: envoy/ecds}",
+		"filename: build/streamlatch.wasm", "value: |",
+	} {
+		config, filter := strings.Replace(ECDSConfig, value, "gone", 1), strings.Replace(ECDSFilter, value, "gone", 1)
+		if _, _, err := renderECDS(config, filter, all, "y.yaml"); err == nil || !strings.Contains(err.Error(), "0 times") {
+			t.Errorf("without %q: got %v, want one that says that it is missing", value, err)
+		}
+	}
+}
+
 // The settings reach Envoy and the filter: a rule of another name has metrics of that name.
 func TestRenderedConfigurationRuns(t *testing.T) {
 	config, err := Render(Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[{"name":"other","client":[{"header":"x"}]}]}`})

@@ -57,6 +57,40 @@ func TestShippedAdminPathIsInternal(t *testing.T) {
 	}
 }
 
+// envoy-ecds.yaml and what it follows are envoy.yaml in two parts, without the listener for operators: what one says and
+// the other does not would be a setting that users of the other lack.
+func TestShippedECDSIsTheSameConfiguration(t *testing.T) {
+	cut := func(file, from, to string) (part, rest string) {
+		t.Helper()
+		before, after, found := strings.Cut(file, from)
+		part, after, found2 := strings.Cut(after, to)
+		if !found || !found2 {
+			t.Fatalf("no %q, and %q after it, in %s", from, to, file)
+		}
+		return part, before + to + after
+	}
+	const router = "          - name: envoy.filters.http.router\n"
+	_, config := cut(withoutComments(Config), "\n  - name: internal\n", "\n  clusters:\n")
+	filter, config := cut(config, "          - name: envoy.filters.http.wasm\n            disabled: true\n", router)
+	entry, ecds := cut(withoutComments(ECDSConfig), "          - name: streamlatch ", router)
+	_, ecds = cut(ecds, "\nnode: ", "\nadmin:\n")
+	config = strings.Replace(config, "envoy.filters.http.wasm:\n", "streamlatch:\n", 1)
+	if strings.TrimSpace(config) != strings.TrimSpace(ecds) {
+		t.Errorf("but for the filter, envoy-ecds.yaml is\n%s\nand envoy.yaml\n%s", ecds, config)
+	}
+	if !strings.Contains(entry, "\n            disabled: true\n") {
+		t.Error("envoy-ecds.yaml lacks disabled: requests that are not for event streams enter the filter")
+	}
+	_, delivered, _ := strings.Cut(withoutComments(ECDSFilter), "\n  typed_config:\n")
+	var want strings.Builder
+	for line := range strings.Lines(strings.Replace(filter, ": &streamlatch\n", ":\n", 1)) {
+		want.WriteString(strings.TrimPrefix(line, "          "))
+	}
+	if got := "  typed_config:\n" + delivered; got != want.String() {
+		t.Errorf("ecds/streamlatch.yaml has the filter\n%s\nand envoy.yaml\n%s", got, want.String())
+	}
+}
+
 func withoutComments(yaml string) string {
 	var settings strings.Builder
 	for line := range strings.Lines(yaml) {
