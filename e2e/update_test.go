@@ -15,8 +15,8 @@ import (
 
 // The configuration changes while streams are open. Envoy reads the listeners from a file here and follows it. What an
 // update replaces drains: the old listener keeps its connections, and the old plugin context its streams, for Envoy's
-// drain time. That is 600 s by default (--drain-time-s), which no test here comes near; after it Envoy would close
-// them, and with them the streams.
+// drain time. That is 600 s by default (--drain-time-s), which no test here comes near; what comes after it is told in
+// upgrade_test.go.
 
 // A listenersFile is the listeners of an Envoy, in a file.
 type listenersFile struct {
@@ -25,8 +25,14 @@ type listenersFile struct {
 	filter   string // as it stands in there
 }
 
-// follow starts an Envoy whose only listener, edge, is in a file.
-func follow(t *testing.T, filter string, others ...listener) (*rig.Rig, *listenersFile) {
+// follow starts an Envoy whose only listener, edge, is in a file, with more arguments.
+func follow(t *testing.T, filter string, args ...string) (*rig.Rig, *listenersFile) {
+	t.Helper()
+	return followAll(t, filter, nil, args...)
+}
+
+// followAll is follow with other listeners in the file.
+func followAll(t *testing.T, filter string, others []listener, args ...string) (*rig.Rig, *listenersFile) {
 	t.Helper()
 	f := &listenersFile{path: filepath.Join(t.TempDir(), "lds.yaml"), filter: yamlOf(t, filter)}
 	edit := func(config string) (string, error) {
@@ -35,17 +41,12 @@ func follow(t *testing.T, filter string, others ...listener) (*rig.Rig, *listene
 		if !found || !found2 {
 			return "", fmt.Errorf("no listeners, and clusters after them, in %s", config)
 		}
-		// The rig removes the module once Envoy serves; an update reads it again.
 		module := regexp.MustCompile(`filename: "(.*)"\n`).FindStringSubmatch(listeners)
 		if module == nil {
 			return "", fmt.Errorf("no module in %s", listeners)
 		}
-		kept := filepath.Join(filepath.Dir(f.path), "filter.wasm")
-		wasm, err := os.ReadFile(module[1])
+		kept, err := keep(module[1], filepath.Dir(f.path), "filter.wasm")
 		if err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(kept, wasm, 0o600); err != nil {
 			return "", err
 		}
 		f.template = strings.ReplaceAll(listeners, module[1], kept)
@@ -56,7 +57,7 @@ func follow(t *testing.T, filter string, others ...listener) (*rig.Rig, *listene
 			"dynamic_resources: {lds_config: {path_config_source: {path: " + f.path + "}}}\n" +
 			before + "  clusters:\n" + after, nil
 	}
-	return start(t, rig.Options{Concurrency: 2, Filter: filter, LogLevel: "wasm:debug", Edits: []rig.Edit{edit}}), f
+	return start(t, rig.Options{Concurrency: 2, Filter: filter, LogLevel: "wasm:debug", Edits: []rig.Edit{edit}, Args: args}), f
 }
 
 // listener is one that is to be in the file.
@@ -276,9 +277,10 @@ func TestListenersShareClients(t *testing.T) {
 	t.Parallel()
 	rules := ruleOf("share", "")
 	other := `{"rules": [` + oneRule("before", "") + `, ` + oneRule("share", `, "retry": "20s"`) + `]}`
-	r, _ := follow(t, rules,
-		listener{name: "same", filter: other},
-		listener{name: "apart", filter: other, vmID: "another"})
+	r, _ := followAll(t, rules, []listener{
+		{name: "same", filter: other},
+		{name: "apart", filter: other, vmID: "another"},
+	})
 	protocols(t, func(t *testing.T, p rig.Protocol) {
 		dialTo := func(name string) *rig.Conn {
 			c, err := r.DialListener(t.Context(), p, name)
