@@ -2,11 +2,13 @@
 
 GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
+# Modules of their own, for what their tests import.
+NESTED      := e2e/mesh
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 WASIP1      := ./filter ./filter/admin ./filter/config ./filter/deadline ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/proxywasm ./filter/registry ./filter/reply ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test check e2e e2e-container browser bench clean
+.PHONY: help run build image test check e2e e2e-container mesh browser bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -23,6 +25,7 @@ image: build ## build the plugin's OCI image with docker or podman: streamlatch:
 # -count=1: many tests build the filter, which Go's test cache does not see change.
 test: ## run every test: unit, under wazero, and through real Envoy
 	$(GO) test -count=1 ./...
+	@set -e; for m in $(NESTED); do (set -x; $(GO) -C $$m test -count=1 .); done
 
 check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.mod
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -32,6 +35,7 @@ check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.m
 	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
 	$(GO) test -count=1 -run TestImportRules ./filter
 	$(GO) mod tidy -diff
+	@set -e; for m in $(NESTED); do (set -x; cd $$m; $(GO) vet .; $(CURDIR)/$(STATICCHECK) .; $(GO) mod tidy -diff); done
 
 $(STATICCHECK):
 	@mkdir -p build/bin
@@ -45,6 +49,11 @@ e2e: ## run the tests that go through real Envoy
 e2e-container: ## run them against Envoy in a container: ENVOY_IMAGE, or the official image, or one made here
 	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && \
 		$(GO) test -count=1 -tags container ./e2e/...
+
+# Minutes, to compile them. What they print is tested by `make test`.
+mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files anew
+	$(GO) -C e2e/mesh/istio test -ldflags=-w -count=1 . -update
+	$(GO) -C e2e/mesh/gateway test -ldflags=-w -count=1 . -update
 
 browser: ## run the tests that need Chromium: what a page sees
 	$(GO) test -count=1 -tags browser ./e2e/browser
