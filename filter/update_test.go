@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,4 +209,35 @@ func TestRefusedUpdate(t *testing.T) {
 	e.live(fresh, true)
 	e.live(other, true)
 	e.measured(map[string]uint64{"events.opened": 3, "events.superseded": 1, "events.active": 2, "swept": 0})
+}
+
+// The gauge of the limit is what the newest configuration that lets anybody in says. A listener for operators says
+// nothing, and a refused configuration neither.
+func TestLimitIsShown(t *testing.T) {
+	t.Parallel()
+	limited := func(limit string) string { return strings.Replace(events, `{`, `{`+limit+`, `, 1) }
+	e := newEdge(t, host.Config{PluginConfig: []byte(limited(`"max_total_streams": 50`)), FailurePolicy: host.FailReload})
+	shows := func(want uint64) {
+		t.Helper()
+		e.measured(map[string]uint64{"max_total_streams": want})
+	}
+	shows(50)
+	first := e.Listeners()[0]
+	e.listen(`{"rules": [], "admin_path": "/streamlatch"}`)
+	shows(50)
+	e.listen(limited(`"max_total_streams": 70`))
+	shows(70)
+	if _, err := e.AddListener([]byte(limited(`"max_total_streams": 80, "rulez": []`))); err == nil {
+		t.Error("a faulty configuration was taken")
+	}
+	shows(70)
+	e.listen(events)
+	shows(0)
+
+	// So does one that Envoy starts again, after a crash: it may be older than what others have.
+	e.openOn(first, 0, "/", "alice")
+	e.Worker(0).Crash()
+	e.Advance(5 * time.Second)
+	e.openOn(first, 0, "/", "alice")
+	shows(50)
 }

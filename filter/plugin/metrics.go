@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/proxywasm"
 	"github.com/streamlatch/streamlatch/filter/registry"
@@ -43,6 +44,15 @@ func defineRuleMetrics(rule string) ruleMetrics {
 }
 
 const metricPrefix = "streamlatch."
+
+// showLimit sets the gauge of max_total_streams, which stands beside the streams that it limits. There is one gauge for
+// all configurations of an Envoy: it shows the limit of the one that was started last, as an update is. One without
+// rules lets nobody in and so has no limit to show; the listener for operators is such a one.
+func showLimit(c *config.Config) {
+	if len(c.Rules) > 0 {
+		proxywasm.DefineGauge(metricPrefix + "max_total_streams").Set(c.MaxTotalStreams)
+	}
+}
 
 // eventCounters count what the registry reports, per Envoy and not per rule.
 type eventCounters map[registry.Event]proxywasm.Counter

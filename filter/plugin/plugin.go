@@ -92,6 +92,7 @@ func (p *plugin) Start() bool {
 	}
 	p.config = c
 	p.worker.LimitTotal(c.MaxTotalStreams)
+	showLimit(c)
 	p.counts = defineEventCounters()
 	announce(sharedData{}, "started version="+p.version+" config="+c.String())
 	return true

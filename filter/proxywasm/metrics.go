@@ -27,6 +27,7 @@ func define(kind uint32, name string) (id uint32) {
 
 func (c Counter) Add(n int)         { proxyIncrementMetric(uint32(c), int64(n)) }
 func (g Gauge) Add(n int)           { proxyIncrementMetric(uint32(g), int64(n)) }
+func (g Gauge) Set(n int)           { proxyRecordMetric(uint32(g), uint64(n)) }
 func (h Histogram) Record(n uint64) { proxyRecordMetric(uint32(h), n) }
 
 // Value returns what all workers together have made of the gauge.
