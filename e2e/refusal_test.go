@@ -3,9 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -593,7 +591,7 @@ func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 		}
 	}
 
-	samples := []string{
+	wantSamples(t, r,
 		`streamlatch_opened{streamlatch_rule="aging"} 20`,
 		`streamlatch_expired{streamlatch_rule="aging"} 20`,
 		`streamlatch_idle{streamlatch_rule="silent"} 1`,
@@ -606,41 +604,6 @@ func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="604800000"} 20`,
 		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="+Inf"} 20`,
 		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="100"} 0`,
-	}
-	eventually(t, func() error {
-		text := prometheus(t, r)
-		for _, sample := range samples {
-			if !strings.Contains(text, sample+"\n") {
-				var like []string
-				name, _, _ := strings.Cut(sample, "{")
-				for line := range strings.Lines(text) {
-					if strings.Contains(line, name) {
-						like = append(like, line)
-					}
-				}
-				return fmt.Errorf("Prometheus does not read %s, but\n%s", sample, strings.Join(like, ""))
-			}
-		}
-		return nil
-	})
+	)
 	wantReasons(t, r, map[string]int{"expired": many, "idle": 1, "superseded": 1})
-}
-
-// prometheus is what Prometheus reads of an Envoy.
-func prometheus(t *testing.T, r *rig.Rig) string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.Envoy().Admin().URL+"/stats/prometheus", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }

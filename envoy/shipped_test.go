@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -99,4 +100,33 @@ func withoutComments(yaml string) string {
 		}
 	}
 	return settings.String()
+}
+
+// Each way to load the filter names the metrics alike, and so do the dashboard and the alerts: the rule is a label, and
+// the buckets are as long as streams live.
+func TestShippedStatsConfig(t *testing.T) {
+	const tag = `^wasmcustom\.streamlatch\.(([a-z][a-z0-9_]*)\.)[a-z_]+$`
+	const prefix = "wasmcustom.streamlatch."
+	const buckets = "[10, 100, 1000, 5000, 30000, 60000, 300000, 900000, 3600000, 14400000, 43200000, 86400000, 604800000]"
+	yaml := []string{"tag_name: streamlatch_rule\n", "regex: '" + tag + "'\n", "match: {prefix: " + prefix + "}\n", "buckets: " + buckets + "\n"}
+	for name, settings := range map[string][]string{
+		"envoy.yaml":         yaml,
+		"envoy-ecds.yaml":    yaml,
+		"envoy-gateway.yaml": yaml,
+		"istio.yaml": {
+			`"tag_name": "streamlatch_rule", "regex": "` + strings.ReplaceAll(tag, `\`, `\\`) + `"`,
+			`"match": {"prefix": "` + prefix + `"}`,
+			`"buckets": ` + buckets + "\n",
+		},
+	} {
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, setting := range settings {
+			if n := strings.Count(string(file), setting); n != 1 {
+				t.Errorf("%s has %q %d times, want once", name, strings.TrimSpace(setting), n)
+			}
+		}
+	}
 }
