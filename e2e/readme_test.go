@@ -3,10 +3,13 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/envoy"
 )
 
 // Every part of an Envoy configuration that the README shows is pasted where its first line says, and with the first
@@ -27,6 +30,7 @@ func TestReadmeEnvoyParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var edits []rig.Edit
+	var loggers, written []string // what stands in access_log, and a line that each writes
 	for _, block := range strings.Split(string(readme), "```yaml\n")[1:] {
 		block, _, _ = strings.Cut(block, "```")
 		where, part, _ := strings.Cut(block, "\n")
@@ -39,12 +43,24 @@ func TestReadmeEnvoyParts(t *testing.T) {
 		case "# http_connection_manager":
 			edits = append(edits, rig.Replace("          stat_prefix: "+rig.Edge+"\n", "          stat_prefix: "+rig.Edge+"\n"+indented(part, 10)))
 		default:
+			if example, ok := strings.CutPrefix(where, "# access_log, "); ok {
+				_, line, _ := strings.Cut(example, ": ")
+				loggers, written = append(loggers, indented(part, 10)), append(written, line)
+				continue
+			}
 			t.Errorf("README.md has a block of YAML that begins with %q: where does it go?", where)
 		}
 	}
 	if len(edits) < 3 {
 		t.Fatalf("README.md has %d blocks of YAML, want 3 at least", len(edits))
 	}
+	const shipped = "          access_log:\n"
+	_, shippedLogger, _ := strings.Cut(envoy.Config, shipped)
+	shippedLogger, _, _ = strings.Cut(shippedLogger, "\n\n")
+	if len(loggers) != 2 || strings.TrimSpace(loggers[1]) != strings.TrimSpace(shippedLogger) {
+		t.Fatalf("README.md has the access logs\n%s\nwant one as text, and the shipped one\n%s", strings.Join(loggers, "\n"), shippedLogger)
+	}
+	edits = append(edits, rig.Replace(shipped, shipped+loggers[0])) // two logs, as the shipped one stays
 	_, recipe, _ := strings.Cut(string(readme), "```json\n")
 	recipe, _, _ = strings.Cut(recipe, "```")
 	r := start(t, rig.Options{Concurrency: 1, Filter: recipe, Edits: edits})
@@ -57,6 +73,22 @@ func TestReadmeEnvoyParts(t *testing.T) {
 	second := open(t, dial(t, r, rig.HTTP2, 0), alice)
 	wantEnd(t, first, rig.Reset)
 	wantFlow(t, r, second)
+	second.Close()
+	wantCounts(t, r, "user", counts{opened: 2, superseded: 1, released: 1})
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, example := range written {
+		want := withoutNumbers(example)
+		if !slices.ContainsFunc(r.Access.Lines(), func(line string) bool { return withoutNumbers(line) == want }) {
+			t.Errorf("README.md says that the access log has a line as %s; it has\n%s", example, strings.Join(r.Access.Lines(), "\n"))
+		}
+	}
+}
+
+// withoutNumbers makes lines of a log alike that tell the same of other times.
+func withoutNumbers(line string) string {
+	return regexp.MustCompile(`[0-9]+`).ReplaceAllString(line, "0")
 }
 
 func indented(text string, by int) string {
