@@ -1,0 +1,137 @@
+package operators
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// load has clients do what the situations are made of, until the test ends.
+func load(t *testing.T, envoys map[string]*rig.Rig) {
+	t.Helper()
+	crowd := envoys["crowd"]
+	of := func(rule, client string) rig.Request {
+		return rig.Request{Client: client, Path: "/" + rule + "/?client=" + client}
+	}
+	fresh := func(i int) string { return fmt.Sprint("client-", i) }
+
+	// Streams come and go, now and then one takes over from another and a request names nobody.
+	steadily(t, crowd, time.Second, func(ctx context.Context, c *rig.Conn, i int) error {
+		s, err := c.Open(ctx, of("steady", fresh(i)))
+		if err != nil {
+			return err
+		}
+		if i%2 == 0 {
+			if s, err = c.Open(ctx, of("steady", fresh(i))); err != nil {
+				return err
+			}
+		}
+		s.Close()
+		if i%5 == 0 {
+			_, err = c.Do(ctx, rig.Request{Path: "/steady/", Answer: rig.JSON})
+		}
+		return err
+	})
+	steadily(t, crowd, 200*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
+		_, err := c.Open(ctx, of("storm", fresh(i%2)))
+		return err
+	})
+	held := false
+	steadily(t, crowd, 300*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
+		if !held {
+			held = true
+			_, err := c.Open(ctx, of("refusing", fresh(0)))
+			return err
+		}
+		response, err := c.Do(ctx, of("refusing", fresh(0)))
+		if err == nil && response.Status != 409 {
+			err = fmt.Errorf("status %d of a second stream, want 409", response.Status)
+		}
+		return err
+	})
+	steadily(t, crowd, 300*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
+		_, err := c.Do(ctx, rig.Request{Path: "/nameless/", Answer: rig.JSON})
+		return err
+	})
+	steadily(t, crowd, 500*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
+		_, err := c.Open(ctx, of("silent", fresh(i)))
+		return err
+	})
+	steadily(t, envoys["near"], time.Second, func(ctx context.Context, c *rig.Conn, i int) error {
+		if i >= 9 {
+			return nil
+		}
+		_, err := c.Open(ctx, of("", fresh(i)))
+		return err
+	})
+	steadily(t, envoys["full"], 500*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
+		if i < 2 {
+			_, err := c.Open(ctx, of("", fresh(i)))
+			return err
+		}
+		_, err := c.Do(ctx, of("", fresh(i)))
+		return err
+	})
+	crash(t, envoys["crashed"])
+}
+
+// steadily calls do again and again, at most as often as every says, on one connection, until the test ends. do opens
+// streams, which end with the connection.
+func steadily(t *testing.T, r *rig.Rig, every time.Duration, do func(ctx context.Context, c *rig.Conn, i int) error) {
+	t.Helper()
+	c, err := r.Dial(t.Context(), rig.HTTP2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		for i := range 10 * int(patience/every) {
+			if err := do(ctx, c, i); err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+				ended <- nil
+				return
+			case <-time.After(every):
+			}
+		}
+		ended <- errors.New("the load is over before the test")
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		c.Close()
+	})
+}
+
+// crash has a worker die that holds a stream. Another, which holds one too, notices.
+func crash(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	dial := func(worker int) *rig.Conn {
+		c, err := r.DialWorker(t.Context(), rig.HTTP2, worker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	dead, alive := dial(0), dial(1)
+	for client, c := range map[string]*rig.Conn{"lost": dead, "kept": alive} {
+		if _, err := c.Open(t.Context(), rig.Request{Client: client, Path: "/?client=" + client}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad := rig.Request{Path: "/?client=bad", Header: map[string]string{"x-crash": "now"}, Answer: rig.JSON}
+	if response, err := dead.Do(t.Context(), bad); err != nil || response.Status != 503 {
+		t.Fatalf("the request that crashes the filter: %v, %v; want status 503", response, err)
+	}
+}

@@ -1,0 +1,146 @@
+// Package operators tests what is shipped for those who watch Envoy: the Grafana dashboard, Prometheus's configuration
+// and the alerts. A real Prometheus reads real Envoys with them.
+package operators
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// The rig builds the filter and finds Envoy from the root of the repository.
+func TestMain(m *testing.M) {
+	if err := os.Chdir("../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+const (
+	alertsFile    = "envoy/prometheus-alerts.yaml"
+	alertsTest    = "envoy/prometheus-alerts-test.yaml"
+	configFile    = "envoy/prometheus.yaml"
+	dashboardFile = "envoy/grafana-dashboard.json"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// program returns the path of one of Debian's package prometheus, which has both.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("%s is not on PATH: apt-get install prometheus", name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// alerts returns the shipped alerts.
+func alerts(t *testing.T) []rulefmt.Rule {
+	t.Helper()
+	file, errs := rulefmt.ParseFile(alertsFile, false, model.LegacyValidation, promQL, slog.New(slog.DiscardHandler))
+	if len(errs) > 0 {
+		t.Fatal(errors.Join(errs...))
+	}
+	var all []rulefmt.Rule
+	for _, group := range file.Groups {
+		all = append(all, group.Rules...)
+	}
+	if len(all) < 8 {
+		t.Fatalf("%s has %d alerts, want 8 at least", alertsFile, len(all))
+	}
+	return all
+}
+
+var promQL = parser.NewParser(parser.Options{})
+
+// parse returns the expression, and fails the test if it is none or reads a metric that the README's table does not have.
+func parse(t *testing.T, expr string, besides ...string) parser.Expr {
+	t.Helper()
+	parsed, err := promQL.ParseExpr(expr)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	known := readmeMetrics(t)
+	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
+		if s, ok := node.(*parser.VectorSelector); ok && !slices.Contains(known, s.Name) && !slices.Contains(besides, s.Name) {
+			t.Errorf("%s: README.md's table has no metric %q", expr, s.Name)
+		}
+		return nil
+	})
+	return parsed
+}
+
+// readmeMetrics returns the names under which Prometheus has the metrics of the README's table. e2e/prometheus_test.go
+// holds the table to a real Envoy.
+func readmeMetrics(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	row := regexp.MustCompile("(?m)^\\| `streamlatch\\.(?:<rule>\\.)?([a-z_]+)` \\| ([a-z]+) \\| ")
+	for _, m := range row.FindAllStringSubmatch(read(t, "README.md"), -1) {
+		name := "streamlatch_" + m[1]
+		if m[2] == "histogram" {
+			names = append(names, name+"_bucket", name+"_sum", name+"_count")
+		} else {
+			names = append(names, name)
+		}
+	}
+	if len(names) < 20 {
+		t.Fatalf("README.md's table of metrics has %d that can be read, want 20 at least", len(names))
+	}
+	return names
+}
+
+// Prometheus's own checks, and its unit tests of the alerts.
+func TestPromtool(t *testing.T) {
+	for _, arguments := range []string{
+		"check config --lint-fatal " + configFile,
+		"check rules --lint-fatal " + alertsFile,
+		"test rules " + alertsTest,
+	} {
+		output, err := exec.CommandContext(t.Context(), program(t, "promtool"), strings.Fields(arguments)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("promtool %s: %v\n%s", arguments, err, output)
+		}
+	}
+}
+
+// Whoever is woken by an alert is told what is the matter and what to do, and each alert has been seen to fire.
+func TestAlertsSayWhatToDo(t *testing.T) {
+	tests := read(t, alertsTest)
+	for _, alert := range alerts(t) {
+		parse(t, alert.Expr, "up")
+		if severity := alert.Labels["severity"]; severity != "warning" && severity != "critical" {
+			t.Errorf("%s: severity %q", alert.Alert, severity)
+		}
+		for _, annotation := range []string{"summary", "description", "action"} {
+			if text := alert.Annotations[annotation]; !strings.HasSuffix(strings.TrimSpace(text), ".") {
+				t.Errorf("%s: %s is %q, want sentences", alert.Alert, annotation, text)
+			}
+		}
+		if !strings.Contains(tests, `alertname="`+alert.Alert+`"`) {
+			t.Errorf("%s fires in no test of %s", alert.Alert, alertsTest)
+		}
+	}
+}
