@@ -1,0 +1,81 @@
+// Command demo is the demo backend alone, for an Envoy that is started by somebody else: see envoy/compose.yaml. The quick
+// start has one of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/demo"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parseFlags(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		os.Exit(2) // flag has said why
+	}
+	if err := run(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	listen   string
+	interval time.Duration
+}
+
+// parseFlags says on out what is wrong with them.
+func parseFlags(args []string, out io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` to serve on; port 0: any free one")
+	flags.DurationVar(&o.interval, "interval", time.Second, "time between two events of a stream")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	if flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	} else if o.interval <= 0 {
+		err = fmt.Errorf("-interval is %v, want more than 0s", o.interval)
+	}
+	if err != nil {
+		fmt.Fprintln(out, err)
+	}
+	return o, err
+}
+
+// run serves until ctx ends, which is no error.
+func run(ctx context.Context, o options, out io.Writer) error {
+	listener, err := net.Listen("tcp", o.listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is taken: end what has it, or choose another: -listen ADDRESS", o.listen)
+	}
+	if err != nil {
+		return fmt.Errorf("-listen: %w", err)
+	}
+	server := demo.NewServer(demo.New(o.interval))
+	stop := context.AfterFunc(ctx, func() { server.Close() }) // not Shutdown, which would wait for streams that have no end
+	defer stop()
+	fmt.Fprintf(out, "The demo backend serves on http://%s/\n", listener.Addr())
+	err = server.Serve(listener)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

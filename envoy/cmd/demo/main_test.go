@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience bounds each wait.
+const patience = 30 * time.Second
+
+// It says where it serves, serves the page, and ends when it is told to, with a stream open.
+func TestServes(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := run(ctx, options{listen: "127.0.0.1:0", interval: time.Hour}, w)
+		w.Close()
+		ended <- err
+	}()
+	line, err := bufio.NewReader(r).ReadString('\n')
+	address, isThere := strings.CutPrefix(strings.TrimSpace(line), "The demo backend serves on ")
+	if err != nil || !isThere {
+		t.Fatalf("it says %q, %v", line, err)
+	}
+	client := &http.Client{Timeout: patience}
+	page, err := client.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(page.Body)
+	page.Body.Close()
+	if err != nil || !strings.Contains(string(body), "<title>Streamlatch demo</title>") {
+		t.Errorf("the page: %.200s, %v", body, err)
+	}
+	stream, err := client.Get(address + "events?client=ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	end()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("at its end: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	if _, err := io.ReadAll(stream.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the open stream: %v, want it cut", err)
+	}
+}
+
+func TestBadAddress(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	taken := other.Addr().String()
+	for address, want := range map[string]string{
+		taken:             taken + " is taken: end what has it, or choose another: -listen ADDRESS",
+		"8080":            "-listen: listen tcp: address 8080: missing port in address",
+		"127.0.0.1:99999": "-listen: listen tcp: address 99999: invalid port",
+	} {
+		if err := run(t.Context(), options{listen: address, interval: time.Second}, io.Discard); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", address, err, want)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	if o, err := parseFlags(nil, io.Discard); err != nil || o != (options{"127.0.0.1:8080", time.Second}) {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	for args, want := range map[string]string{
+		"8081":          "unexpected argument \"8081\"\n",
+		"-interval=0s":  "-interval is 0s, want more than 0s\n",
+		"-interval=-1s": "-interval is -1s, want more than 0s\n",
+	} {
+		var said strings.Builder
+		if _, err := parseFlags([]string{args}, &said); err == nil || said.String() != want {
+			t.Errorf("%s: %v, and it says %q, want %q", args, err, said.String(), want)
+		}
+	}
+}
