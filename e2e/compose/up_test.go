@@ -1,0 +1,289 @@
+//go:build container
+
+package compose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/container"
+)
+
+// patience is how long something that must happen is waited for: Prometheus looks four times a minute.
+const patience = 2 * time.Minute
+
+// run are the services that are started. Grafana's image can be had from a registry only.
+var run = []string{"envoy", "demo", "prometheus"}
+
+// A stack is what docker-compose has started, on podman.
+type stack struct {
+	t           *testing.T
+	ctx         context.Context // ends with the test, or at Ctrl-C
+	podman      container.Engine
+	project     string
+	files       []string // arguments that name them
+	environment []string
+}
+
+// `docker compose up`, a look at everything that has an address, and `down`.
+func TestUpAndDown(t *testing.T) {
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	t.Setenv(container.Variable, "podman") // its build can mount the toolchain
+	podman, err := container.Find(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stack{t: t, ctx: ctx, podman: podman, project: fmt.Sprintf("streamlatch-test-%d", os.Getpid())}
+	variables := substitutes(t, ctx, podman, s.project)
+	s.build(variables)
+	address := map[string]string{}
+	for port, free := range freeAddresses(t, "EDGE_PORT", "INTERNAL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT") {
+		address[port] = free.String()
+		variables[port] = strconv.Itoa(free.Port)
+	}
+	variables["DOCKER_HOST"] = "unix://" + serve(t, podman)
+	for name, value := range variables {
+		s.environment = append(s.environment, name+"="+value)
+	}
+
+	s.must("config", "--quiet")
+	t.Cleanup(s.down)
+	s.must(append([]string{"up", "--detach", "--no-build"}, run...)...)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.must("logs", "--no-color"))
+		}
+	})
+	for _, service := range run {
+		for _, m := range s.mounts(service) {
+			if m.Type == "volume" {
+				t.Errorf("%s has made a volume at %s", service, m.Destination)
+			}
+		}
+	}
+
+	edge, internal, prometheus := "http://"+address["EDGE_PORT"], "http://"+address["INTERNAL_PORT"], "http://"+address["PROMETHEUS_PORT"]
+	s.eventually(func() error { return s.shows(edge+"/", "<title>Streamlatch demo</title>") })
+	first, second := s.open(edge+"/events?client=ann"), s.open(edge+"/events?client=ann")
+	if _, err := io.Copy(io.Discard, first); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("the first stream: %v, want a reset", err)
+	}
+	if _, err := second.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the second stream: %v", err)
+	}
+	s.eventually(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
+	s.eventually(func() error {
+		query := url.Values{"query": {`streamlatch_superseded{job="streamlatch",streamlatch_rule="events"} == 1 and on(instance) up == 1`}}
+		return s.shows(prometheus+"/api/v1/query?"+query.Encode(), `"streamlatch_rule":"events"`)
+	})
+	s.eventually(func() error { return s.shows(prometheus+"/api/v1/rules", `"name":"StreamlatchTakeoverStorm"`) })
+}
+
+// freeAddresses returns one for each name, that nothing serves on now.
+func freeAddresses(t *testing.T, names ...string) map[string]*net.TCPAddr {
+	t.Helper()
+	addresses := map[string]*net.TCPAddr{}
+	for _, name := range names {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // when all are found, or two could be one
+		addresses[name] = l.Addr().(*net.TCPAddr)
+	}
+	return addresses
+}
+
+// serve has podman take docker's calls, and returns the socket.
+func serve(t *testing.T, podman container.Engine) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "podman.sock")
+	var output bytes.Buffer
+	service := podman.Command(context.Background(), "system", "service", "--time", "0", "unix://"+socket)
+	service.Stdout, service.Stderr = &output, &output
+	service.WaitDelay = time.Second
+	if err := service.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		service.Process.Signal(syscall.SIGTERM)
+		service.Wait()
+		if t.Failed() {
+			t.Logf("podman: %s", output.String())
+		}
+	})
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
+			return socket
+		} else if time.Now().After(end) {
+			t.Fatalf("podman serves no docker: %v", err)
+		}
+	}
+}
+
+// build builds the images that the file describes, and makes the files that docker-compose reads: the shipped one, and one
+// that names these images.
+func (s *stack) build(variables map[string]string) {
+	s.t.Helper()
+	// The Compose of Debian, 1.29, does not know the file's one field of newer ones.
+	const name = "\nname: streamlatch\n"
+	shipped := read(s.t, file)
+	if strings.Count(shipped, name) != 1 {
+		s.t.Fatalf("%s has not one %q", file, name)
+	}
+	override := "services:\n"
+	for _, service := range load(s.t, variables).Services {
+		if service.Build != nil {
+			tag := image(s.project, service.Name)
+			build(s.t, s.ctx, s.podman, service, tag)
+			override += "  " + service.Name + ": {image: \"" + tag + "\"}\n"
+		}
+	}
+	s.files = []string{"--project-directory", filepath.Dir(file)}
+	for _, text := range []string{strings.Replace(shipped, name, "\n", 1), override} {
+		path := filepath.Join(s.t.TempDir(), "compose.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			s.t.Fatal(err)
+		}
+		s.files = append(s.files, "--file", path)
+	}
+}
+
+// must calls docker-compose, and returns what it prints.
+func (s *stack) must(args ...string) string {
+	s.t.Helper()
+	output, err := s.compose(args...)
+	if err != nil {
+		s.t.Fatalf("docker-compose %s: %v\n%s", args[0], err, output)
+	}
+	return output
+}
+
+func (s *stack) compose(args ...string) (string, error) {
+	args = append(append([]string{"--project-name", s.project}, s.files...), args...)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "docker-compose", args...)
+	cmd.Env = append(os.Environ(), s.environment...)
+	// Ctrl-C is for the test, which then calls `down`.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
+
+// down ends all of it, and looks for what is left.
+func (s *stack) down() {
+	// podman removes a container only after those that share its network, and docker-compose 1 does not mind the order.
+	for _, args := range [][]string{{"rm", "--force", "--stop", "demo", "prometheus"}, {"down"}} {
+		if output, err := s.compose(args...); err != nil {
+			s.t.Errorf("docker-compose %s: %v\n%s", args[0], err, output)
+		}
+	}
+	filter := "label=com.docker.compose.project=" + s.project
+	for _, what := range []string{"container", "network", "volume"} {
+		args := []string{what, "ls", "--quiet", "--filter", filter}
+		if what == "container" {
+			args = append(args, "--all")
+		}
+		if left, err := s.podman.Output(context.Background(), args...); err != nil || left != "" {
+			s.t.Errorf("after down: %s %q, %v", what, left, err)
+		}
+	}
+}
+
+type mount struct{ Type, Destination string }
+
+func (s *stack) mounts(service string) []mount {
+	s.t.Helper()
+	id, err := s.podman.Output(s.ctx, "container", "ls", "--quiet", "--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service="+service)
+	if err != nil || id == "" {
+		s.t.Fatalf("%s does not run: %v", service, err)
+	}
+	output, err := s.podman.Output(s.ctx, "container", "inspect", "--format", "{{json .Mounts}}", id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var mounts []mount
+	if err := json.Unmarshal([]byte(output), &mounts); err != nil {
+		s.t.Fatal(err)
+	}
+	return mounts
+}
+
+// eventually waits until check has no objection.
+func (s *stack) eventually(check func() error) {
+	s.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		err := check()
+		switch {
+		case err == nil:
+			return
+		case s.ctx.Err() != nil:
+			s.t.Fatalf("interrupted: %v", err)
+		case time.Now().After(end):
+			s.t.Fatalf("after %v still: %v", patience, err)
+		}
+	}
+}
+
+// shows gets a page, which should have this text.
+func (s *stack) shows(address, text string) error {
+	body, err := s.get(s.ctx, address)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	page, err := io.ReadAll(body)
+	if err == nil && !strings.Contains(string(page), text) {
+		err = fmt.Errorf("%s: no %q in %.1000s", address, text, page)
+	}
+	return err
+}
+
+// open opens an event stream.
+func (s *stack) open(address string) io.Reader {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	body, err := s.get(ctx, address)
+	if err != nil {
+		cancel()
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { cancel(); body.Close() })
+	return body
+}
+
+func (s *stack) get(ctx context.Context, address string) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("%s: %s", address, response.Status)
+	}
+	return response.Body, nil
+}
