@@ -3,7 +3,7 @@
 GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
 # Modules of their own, for what their tests import.
-NESTED      := e2e/mesh
+NESTED      := e2e/mesh e2e/operators e2e/compose
 # The Envoys of README's support matrix that PyPI has.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -37,7 +37,7 @@ check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.m
 	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
 	$(GO) test -count=1 -run TestImportRules ./filter
 	$(GO) mod tidy -diff
-	@set -e; for m in $(NESTED); do (set -x; cd $$m; $(GO) vet .; $(CURDIR)/$(STATICCHECK) .; $(GO) mod tidy -diff); done
+	@set -e; for m in $(NESTED); do (set -x; cd $$m; $(GO) vet -tags container .; $(CURDIR)/$(STATICCHECK) -tags container .; $(GO) mod tidy -diff); done
 
 $(STATICCHECK):
 	@mkdir -p build/bin
@@ -49,8 +49,9 @@ e2e: ## run the tests that go through real Envoy
 
 # One image for all packages: found or made before they start.
 e2e-container: ## run them against Envoy in a container: ENVOY_IMAGE, or the official image, or one made here
-	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && \
-		$(GO) test -count=1 -tags container ./e2e/...
+	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && set -x && \
+		$(GO) test -count=1 -tags container ./e2e/... && \
+		$(GO) -C e2e/compose test -count=1 -tags container .
 
 matrix: ## run them with each older Envoy of the README's support matrix
 	@set -e; for v in $(ENVOYS); do \
