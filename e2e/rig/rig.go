@@ -42,6 +42,7 @@ type Options struct {
 	LogLevel    string                 // of Envoy's components, as "wasm:debug"
 	LogFlush    time.Duration          // how often Envoy writes its access log; 0: every ten seconds
 	Handler     http.Handler           // what stands behind Envoy; nil: the rig's Backend
+	Between     Between                // what stands between Envoy and that; nil: nothing
 	Internal    bool                   // with the listener for operators: see [Rig.DialListener]; without, the filter has one configuration
 	Args        []string               // more arguments for Envoy: see [proxy.Options]
 	Launcher    proxy.Launcher         // what starts Envoy; nil: [Launcher]
@@ -50,6 +51,9 @@ type Options struct {
 // Base renders another shipped configuration than envoy.yaml. It must have a listener [Edge]; Options.Internal is not
 // for it. The file that Settings.Wasm names is gone when Envoy serves.
 type Base func(envoy.Settings) (string, error)
+
+// Between answers requests itself, or hands them on to the backend.
+type Between func(backend http.Handler) http.Handler
 
 // Names of listeners in envoy.yaml.
 const (
@@ -127,6 +131,9 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	handler := o.Handler
 	if handler == nil {
 		handler = r.Backend
+	}
+	if o.Between != nil {
+		handler = o.Between(handler)
 	}
 	r.server = demo.NewServer(handler)
 	go r.server.Serve(listener)
