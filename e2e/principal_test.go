@@ -95,20 +95,23 @@ const issuer = "https://issuer.example"
 
 // jwtAuthn is Envoy's own filter as it stands in front: no request passes without a token, and the claims of one that
 // passes are left in dynamic metadata.
-func (i tokens) jwtAuthn() rig.Edit {
-	return before(fmt.Sprintf(`          - name: envoy.filters.http.jwt_authn
+func (i tokens) jwtAuthn() rig.Edit { return before(i.jwtAuthnFilter("")) }
+
+// jwtAuthnFilter is that filter, with more that its provider has.
+func (i tokens) jwtAuthnFilter(more string) string {
+	return fmt.Sprintf(`          - name: envoy.filters.http.jwt_authn
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
               providers:
                 issuer:
                   issuer: %s
                   payload_in_metadata: payload
-                  local_jwks:
+%s                  local_jwks:
                     inline_string: '%s'
               rules:
               - match: {prefix: /}
                 requires: {provider_name: issuer}
-`, issuer, i.keys()))
+`, issuer, more, i.keys())
 }
 
 // keys returns what verifies the tokens, a JWK set.

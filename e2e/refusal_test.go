@@ -259,20 +259,21 @@ func wantRefusalsLogged(t *testing.T, r *rig.Rig, want map[refused]int) {
 }
 
 // cors is Envoy's own filter in front, and what it lets in.
-var cors = []rig.Edit{
-	before(`          - name: envoy.filters.http.cors
+var cors = []rig.Edit{before(corsFilter), corsPolicy}
+
+const corsFilter = `          - name: envoy.filters.http.cors
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors
-`),
-	rig.Replace("              domains: [\"*\"]\n", `              domains: ["*"]
+`
+
+var corsPolicy = rig.Replace("              domains: [\"*\"]\n", `              domains: ["*"]
               typed_per_filter_config:
                 envoy.filters.http.cors:
                   "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
                   allow_origin_string_match: [{exact: "https://app.example"}]
                   allow_methods: GET, POST
                   allow_headers: x-token
-`),
-}
+`)
 
 // A page of another origin can read its refusal only if that carries the headers of cors. A preflight is for cors alone.
 func TestRefusalAcrossOrigins(t *testing.T) {
