@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -208,6 +209,35 @@ func TestGoodbyeSticks(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	if n := w.times("a", "message welcome"); n != 1 {
 		t.Errorf("the loser is back: %v", w.seen("a"))
+	}
+}
+
+// A page reads compressed events as they are sent, and the goodbye, if the compressor is nearer to it than the filter is.
+func TestCompressedGoodbye(t *testing.T) {
+	compressor := rig.Replace("          # Streamlatch belongs after cors", `          - name: envoy.filters.http.compressor
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor
+              response_direction_config: {common_config: {content_type: [text/event-stream]}}
+              compressor_library:
+                name: gzip
+                typed_config:
+                  "@type": type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip
+          # Streamlatch belongs after cors`)
+	w := start(t, `"goodbye_grace": "5s", "retry": "10m"`, compressor)
+	w.open("a", "/events?client=ann")
+	w.sees("a", "message welcome", 1)
+	w.open("b", "/events?client=ann")
+	w.sees("b", "message welcome", 1)
+	w.sees("a", "streamlatch superseded", 1)
+	w.sees("a", "error 0", 1)
+	w.until("the backend has one stream", func() bool { return w.site.open() == 1 })
+	const compressed = "http.edge.compressor.gzip.gzip.response.compressed"
+	stats, err := w.Envoy().Admin().Stats(t.Context(), regexp.QuoteMeta(compressed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stats.Values[compressed]; n != 2 {
+		t.Errorf("%d streams were compressed, want both: %v", n, stats.Values)
 	}
 }
 
