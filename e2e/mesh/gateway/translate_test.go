@@ -15,6 +15,8 @@ import (
 	"flag"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
@@ -51,17 +53,73 @@ func (unfetched) Start(context.Context) {}
 
 // Envoy Gateway takes the file, every policy in it is accepted, and every patch is applied.
 func TestTranslation(t *testing.T) {
-	file, err := os.ReadFile(source)
+	file := read(t, source)
+	digest := sha256.Sum256(file)
+	out := translate(t, file)
+	out["source_sha256"] = hex.EncodeToString(digest[:])
+	got, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if !bytes.Equal(got, read(t, golden)) {
+		t.Errorf("%s is not what Envoy Gateway makes of %s: run go test -update", golden, source)
+	}
+}
+
+// Filters that Envoy Gateway has behind its plugins stand before this one.
+func TestOrder(t *testing.T) {
+	const policy = "  circuitBreaker:\n    maxConnections"
+	file := strings.Replace(string(read(t, source)), policy, `
+  rateLimit: {type: Local, local: {rules: [{limit: {requests: 100, unit: Second}}]}}
+  compressor: [{type: Gzip, gzip: {}}]
+`+policy, 1)
+	var listeners []struct {
+		Chain struct {
+			Filters []struct {
+				Config struct {
+					Filters []struct{ Name string } `json:"http_filters"`
+				} `json:"typed_config"`
+			}
+		} `json:"default_filter_chain"`
+	}
+	resources, err := json.Marshal(translate(t, []byte(file))["listeners"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(resources, &listeners); err != nil {
+		t.Fatal(err)
+	}
+	var orders []string
+	for _, l := range listeners {
+		var order []string
+		for _, manager := range l.Chain.Filters {
+			for _, f := range manager.Config.Filters {
+				kind, _, _ := strings.Cut(strings.TrimPrefix(f.Name, "envoy.filters.http."), "/")
+				order = append(order, kind)
+			}
+		}
+		orders = append(orders, strings.Join(order, " "))
+	}
+	if want := "local_ratelimit compressor.gzip wasm router"; !slices.Contains(orders, want) {
+		t.Errorf("the listeners' filters are %q, want %q in one", orders, want)
+	}
+}
+
+// translate returns the resources that Envoy gets of a file, by kind.
+func translate(t *testing.T, file []byte) map[string]any {
+	t.Helper()
 	resources, err := resource.LoadResourcesFromYAMLBytes(file, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := sha256.Sum256(file)
-	out := map[string]any{"source_sha256": hex.EncodeToString(digest[:])}
-	out["stats_config"] = statsConfig(t, resources.EnvoyProxyForGatewayClass)
+	out := map[string]any{"stats_config": statsConfig(t, resources.EnvoyProxyForGatewayClass)}
 
 	logger := logging.DefaultLogger(io.Discard, egv1a1.LogLevelInfo)
 	gatewayAPI := &gatewayapi.Translator{
@@ -84,7 +142,7 @@ func TestTranslation(t *testing.T) {
 		t.Fatalf("%d gateways, want 1", len(translated.XdsIR))
 	}
 	for _, ir := range translated.XdsIR {
-		xds, err := (&translator.Translator{Logger: logger}).Translate(t.Context(), ir)
+		xds, err := (&translator.Translator{Logger: logger, FilterOrder: ir.FilterOrder}).Translate(t.Context(), ir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,24 +157,16 @@ func TestTranslation(t *testing.T) {
 			accepted(t, "EnvoyPatchPolicy "+p.Name, *p.Status)
 		}
 	}
-	got, err := json.MarshalIndent(out, "", "  ")
+	return out
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what Envoy Gateway makes of %s: run go test -update", golden, source)
-	}
+	return content
 }
 
 // statsConfig is that of the bootstrap with the EnvoyProxy's patches.
