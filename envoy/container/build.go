@@ -18,12 +18,17 @@ type Build struct {
 	Tag    string            // the image's name
 	Labels map[string]string // keys as org.opencontainers.image.title
 	Args   map[string]string // of the recipe
-	// Time, if it is not zero, is when the image says that it was made, and the time of all files in Dir. So the same
-	// files make the same layers whenever they are built; the same image, if the engine is podman.
+	// Time, if it is not zero, is when the image says that it was made, and the time of all files in Dir, whose
+	// permissions lose what the umask made of them. So the same files make the same layers whenever and by whomever they
+	// are built; the same image, if the engine is podman.
 	Time time.Time
 }
 
-// Build makes an image out of what is on this machine.
+// buildLimit is what a build that nobody wants any more has to come to its end.
+const buildLimit = 30 * time.Second
+
+// Build makes an image out of what is on this machine. If ctx ends, it still goes on to its end if that is near: of one
+// that is interrupted podman keeps what it has made so far, under a name that nobody knows.
 func (e Engine) Build(ctx context.Context, b Build) error {
 	recipe, err := os.CreateTemp("", "streamlatch-containerfile-")
 	if err != nil {
@@ -40,7 +45,7 @@ func (e Engine) Build(ctx context.Context, b Build) error {
 	args = append(args, pairs("--label", b.Labels)...)
 	args = append(args, pairs("--build-arg", b.Args)...)
 	if !b.Time.IsZero() {
-		if err := setTimes(b.Dir, b.Time); err != nil {
+		if err := settle(b.Dir, b.Time); err != nil {
 			return err
 		}
 		if e.podman {
@@ -50,7 +55,11 @@ func (e Engine) Build(ctx context.Context, b Build) error {
 			args = append(args, "--build-arg", "SOURCE_DATE_EPOCH="+strconv.FormatInt(b.Time.Unix(), 10))
 		}
 	}
-	if _, err := e.Output(ctx, append(args, b.Dir)...); err != nil {
+	cmd := e.Command(ctx, append(args, b.Dir)...)
+	cmd.SysProcAttr = ownGroup() // or a Ctrl-C would interrupt it
+	cmd.Cancel = func() error { return nil }
+	cmd.WaitDelay = buildLimit
+	if _, err := answer(ctx, cmd); err != nil {
 		return fmt.Errorf("build %s: %w", b.Tag, err)
 	}
 	return nil
@@ -65,9 +74,21 @@ func pairs(flag string, values map[string]string) []string {
 	return args
 }
 
-func setTimes(dir string, t time.Time) error {
-	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+// settle gives all files in a directory one time, and the permissions that they would have without a umask.
+func settle(dir string, t time.Time) error {
+	return filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		mode := os.FileMode(0o644)
+		if info.IsDir() || info.Mode()&0o100 != 0 {
+			mode = 0o755
+		}
+		if err := os.Chmod(path, mode); err != nil {
 			return err
 		}
 		return os.Chtimes(path, t, t)

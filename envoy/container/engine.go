@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -32,34 +34,41 @@ func Find(ctx context.Context) (Engine, error) {
 		}
 		return e, nil
 	}
-	var unusable []string
+	var reasons []string
+	missing := 0
 	for _, name := range []string{"docker", "podman"} {
 		e, err := open(ctx, name)
-		if err == nil {
+		switch {
+		case err == nil:
 			return e, nil
-		}
-		if !errors.Is(err, exec.ErrNotFound) {
-			unusable = append(unusable, fmt.Sprintf("%s cannot be used: %v", name, err))
+		case ctx.Err() != nil:
+			return Engine{}, fmt.Errorf("look for a container engine: %w", context.Cause(ctx))
+		case errors.Is(err, exec.ErrNotFound):
+			missing++
+			reasons = append(reasons, name+" is not on PATH")
+		default:
+			reasons = append(reasons, fmt.Sprintf("%s cannot be used: %v", name, err))
 		}
 	}
-	if unusable == nil {
+	if missing == len(reasons) {
 		return Engine{}, fmt.Errorf("found neither docker nor podman: install one of them (Debian: podman and runc), or name an engine in %s", Variable)
 	}
-	return Engine{}, errors.New(strings.Join(unusable, "; "))
+	return Engine{}, errors.New(strings.Join(reasons, "; "))
 }
 
-// openLimit bounds the question whether an engine answers, which takes a quarter of a second.
-const openLimit = 30 * time.Second
+const (
+	// openLimit bounds the question whether an engine answers, which takes a quarter of a second.
+	openLimit = 30 * time.Second
+	// endLimit is what an engine that is told to end has for it.
+	endLimit = 5 * time.Second
+)
 
 func open(ctx context.Context, name string) (Engine, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		if cause := errors.Unwrap(err); cause != nil {
-			err = cause // without the name, which is told already
-		}
-		return Engine{}, err
+		return Engine{}, reason(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("it has not answered for %v", openLimit))
 	defer cancel()
 	e := Engine{path: path}
 	version, err := e.Output(ctx, "--version")
@@ -67,10 +76,21 @@ func open(ctx context.Context, name string) (Engine, error) {
 		return Engine{}, err
 	}
 	e.podman = strings.Contains(version, "podman")
-	if _, err := e.Output(ctx, "info"); err != nil {
+	if _, err := e.Output(ctx, "ps", "--quiet"); err != nil { // the least that needs all of it, a daemon, too
 		return Engine{}, advise(err)
 	}
 	return e, nil
+}
+
+// reason returns why a program was not found, without its name, which is told already.
+func reason(err error) error {
+	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
+		err = lookup.Err
+	}
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return err
 }
 
 // advise puts what to do into the place of an engine's complaint, where that is known.
@@ -92,13 +112,19 @@ func (e Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, e.path, args...)
 }
 
-// Output calls the engine and returns what it prints, without space around. If it fails, the error is the engine's last
-// line.
+// Output calls the engine and returns what it prints, without space around. If it fails, the error is its complaint;
+// if ctx ends, it is told to end, and killed if it does not.
 func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
-	var stderr bytes.Buffer
 	cmd := e.Command(ctx, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = endLimit
+	return answer(ctx, cmd)
+}
+
+// answer runs a call of the engine, whose Cancel and WaitDelay say what the end of ctx does to it.
+func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	cmd.WaitDelay = time.Second
 	output, err := cmd.Output()
 	if err == nil {
 		return strings.TrimSpace(string(output)), nil
@@ -106,27 +132,43 @@ func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
-	lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-	if last := strings.TrimSpace(strings.TrimPrefix(lines[len(lines)-1], "Error: ")); last != "" {
-		err = errors.New(last)
+	if complaint := Complaint(stderr.String()); complaint != "" {
+		err = errors.New(complaint)
 	}
 	return "", err
 }
 
-// Has reports whether the engine has an image, or can get it without a registry.
+// Complaint returns the line in which an engine, or what it has run, says why it failed: the last one that is not just
+// advice to look into the manual.
+func Complaint(stderr string) string {
+	complaint := ""
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "See '") && !strings.HasPrefix(line, "Run '") {
+			complaint = line
+		}
+	}
+	for _, prefix := range []string{"docker: ", "Error: ", "ERROR: ", "Error response from daemon: "} {
+		complaint = strings.TrimPrefix(complaint, prefix)
+	}
+	return complaint
+}
+
+// Has reports whether the engine has an image.
 func (e Engine) Has(ctx context.Context, image string) bool {
-	_, err := e.Output(ctx, "image", "inspect", image)
+	_, err := e.Output(ctx, "image", "inspect", "--", image)
 	return err == nil
 }
 
 // Pull gets an image from its registry.
 func (e Engine) Pull(ctx context.Context, image string) error {
-	_, err := e.Output(ctx, "pull", "--quiet", image)
+	_, err := e.Output(ctx, "pull", "--quiet", "--", image)
 	return err
 }
 
 // Remove ends a container, if it runs, and removes it, if it is there.
 func (e Engine) Remove(ctx context.Context, name string) error {
+	e.Output(ctx, "kill", name) // rm would have podman ask first, and wait ten seconds; no error counts but rm's
 	_, err := e.Output(ctx, "rm", "--force", "--volumes", name)
 	if err != nil && strings.Contains(strings.ToLower(err.Error()), "no such container") {
 		return nil

@@ -1,0 +1,151 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The engines of these tests are scripts. What they complain of is what real ones have been seen to.
+const (
+	docker = `[ "$1" != --version ] || echo 'Docker version 28.2.2, build e6534b4'` + "\n"
+	podman = `[ "$1" != --version ] || echo 'podman version 4.3.1'` + "\n"
+
+	withoutDaemon = `[ "$1" = --version ] || { echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?' >&2; exit 1; }` + "\n"
+	forbidden     = `[ "$1" = --version ] || { echo 'permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.50/containers/json": dial unix /var/run/docker.sock: connect: permission denied' >&2; exit 1; }` + "\n"
+	broken        = `[ "$1" = --version ] || { echo 'time="2026-11-25T20:00:00Z" level=warning msg="a warning before it"' >&2; echo 'Error: the graph driver is confused' >&2; exit 125; }` + "\n"
+)
+
+// machine makes a PATH with nothing on it but these engines.
+func machine(t *testing.T, engines map[string]string) (path string) {
+	t.Helper()
+	path = t.TempDir()
+	for name, text := range engines {
+		if err := os.WriteFile(filepath.Join(path, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", path)
+	t.Setenv(Variable, "")
+	return path
+}
+
+func TestFind(t *testing.T) {
+	for name, test := range map[string]struct {
+		engines  map[string]string
+		variable string
+		want     string
+		podman   bool
+	}{
+		"docker first":                         {map[string]string{"docker": docker, "podman": podman}, "", "docker", false},
+		"podman alone":                         {map[string]string{"podman": podman}, "", "podman", true},
+		"podman, if docker is a client only":   {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "", "podman", true},
+		"podman, if docker is for others only": {map[string]string{"docker": docker + forbidden, "podman": podman}, "", "podman", true},
+		"the one that is named":                {map[string]string{"docker": docker, "podman": podman}, "podman", "podman", true},
+		"one of another name":                  {map[string]string{"docker": docker, "nerdctl": docker}, "nerdctl", "nerdctl", false},
+		"a docker that is podman":              {map[string]string{"docker": podman}, "", "docker", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := machine(t, test.engines)
+			t.Setenv(Variable, test.variable)
+			e, err := Find(t.Context())
+			if err != nil || e.String() != filepath.Join(path, test.want) || e.podman != test.podman {
+				t.Errorf("got %q (podman: %t), %v; want %s (podman: %t)", e, e.podman, err, test.want, test.podman)
+			}
+		})
+	}
+}
+
+// Each error is a sentence that says what to do.
+func TestFindErrors(t *testing.T) {
+	for name, test := range map[string]struct {
+		engines  map[string]string
+		variable string
+		want     string
+	}{
+		"neither": {nil, "",
+			"found neither docker nor podman: install one of them (Debian: podman and runc), or name an engine in CONTAINER_ENGINE"},
+		"docker without a daemon, and no podman": {map[string]string{"docker": docker + withoutDaemon}, "",
+			"docker cannot be used: its daemon does not answer: start it; podman is not on PATH"},
+		"docker without a daemon, and a podman that fails": {map[string]string{"docker": docker + withoutDaemon, "podman": podman + broken}, "",
+			"docker cannot be used: its daemon does not answer: start it; podman cannot be used: the graph driver is confused"},
+		"docker that this user may not use": {map[string]string{"docker": docker + forbidden}, "",
+			"docker cannot be used: this user may not talk to it: run as one who may (docker: of the group docker), or use rootless podman; podman is not on PATH"},
+		"a name of nothing": {map[string]string{"podman": podman}, "/no/such/engine",
+			`CONTAINER_ENGINE is "/no/such/engine", which cannot be used: no such file or directory`},
+		"a name of what is not on PATH": {map[string]string{"podman": podman}, "containerd",
+			`CONTAINER_ENGINE is "containerd", which cannot be used: executable file not found in $PATH`},
+		"a name of one without a daemon": {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "docker",
+			`CONTAINER_ENGINE is "docker", which cannot be used: its daemon does not answer: start it`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			machine(t, test.engines)
+			t.Setenv(Variable, test.variable)
+			if e, err := Find(t.Context()); err == nil || err.Error() != test.want {
+				t.Errorf("got %q, %v\nwant %s", e, err, test.want)
+			}
+		})
+	}
+}
+
+// An engine that does not answer is not waited for once the question is withdrawn, and no other is asked then.
+func TestAnEngineThatHangs(t *testing.T) {
+	dir := t.TempDir()
+	asked := filepath.Join(dir, "asked")
+	machine(t, map[string]string{
+		"docker": docker + `[ "$1" = --version ] || { echo >` + asked + `; exec /bin/sleep 300; }` + "\n",
+		"podman": podman,
+	})
+	withdrawn := errors.New("nobody wants to know any more")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := os.Stat(asked); err == nil {
+				cancel(withdrawn)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if e, err := Find(ctx); !errors.Is(err, withdrawn) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %q, %v, want %v", e, err, withdrawn)
+	}
+}
+
+// One that does not even heed SIGTERM is killed.
+func TestAHeedlessEngine(t *testing.T) {
+	asked := filepath.Join(t.TempDir(), "asked")
+	path := machine(t, map[string]string{"docker": `trap '' TERM; echo >` + asked + `; while :; do /bin/sleep 0.1; done` + "\n"})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := os.Stat(asked); err == nil {
+				cancel()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if _, err := (Engine{path: filepath.Join(path, "docker")}).Output(ctx, "build"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestComplaint(t *testing.T) {
+	for stderr, want := range map[string]string{
+		"": "",
+		"Error: short-name \"nonsense\" did not resolve to an alias\n":                                        `short-name "nonsense" did not resolve to an alias`,
+		"Trying to pull docker.io/x...\nError: initializing source: no such host\n":                           "initializing source: no such host",
+		"docker: Error response from daemon: no such image\n\nRun 'docker run --help' for more information\n": "no such image",
+		"docker: invalid reference format.\nSee 'docker run --help'.\n":                                       "invalid reference format.",
+		"#4 ERROR: something on the way\n------\nERROR: failed to solve: process did not complete\n":          "failed to solve: process did not complete",
+	} {
+		if got := Complaint(stderr); got != want {
+			t.Errorf("%q: got %q, want %q", stderr, got, want)
+		}
+	}
+}
