@@ -23,11 +23,13 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	text := e.Summary()
-	if len(e.LastWords) > 0 {
-		text += "; its last words:\n  " + strings.Join(e.LastWords, "\n  ")
+	switch len(e.LastWords) {
+	case 0:
+		return e.Summary()
+	case 1:
+		return e.Summary() + ": " + e.LastWords[0]
 	}
-	return text
+	return e.Summary() + "; its last words:\n  " + strings.Join(e.LastWords, "\n  ")
 }
 
 // Summary is Error without the last words, for those who have shown them already.
@@ -73,7 +75,29 @@ func (t *tail) lastWords(err error) []string {
 	if found == nil && exited {
 		found = messages(t.lines, func(LogEntry) bool { return true })
 	}
+	found = essence(found)
 	return found[max(0, len(found)-quotedLines):]
+}
+
+// essence leaves out what Envoy says again at its end: that the same error was met when it was "initializing config",
+// which is the whole configuration or the path of a file that nobody has written.
+func essence(lines []string) []string {
+	var said []string
+	again := false
+	for _, line := range lines {
+		if again { // the rest of the configuration's name
+			again = !strings.HasSuffix(line, "'")
+			continue
+		}
+		line, name, ends := strings.Cut(line, "` initializing config '")
+		again = ends && !strings.HasSuffix(name, "'")
+		if line = strings.TrimPrefix(line, "error `"); line != "" {
+			said = append(said, line)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(said), func(line string) bool {
+		return slices.ContainsFunc(said, func(other string) bool { return other != line && strings.Contains(other, line) })
+	})
 }
 
 // messages returns the messages that want accepts, each once, and with each the lines that continue it. Lines before

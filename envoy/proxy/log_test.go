@@ -74,6 +74,12 @@ func TestLastWords(t *testing.T) {
 		"complaints, each once, with their second lines": {failed,
 			[]string{head + "[info][main] [a.cc:1] hello", head + "[critical][main] [a.cc:1] cannot bind", "  port 80", head + "[info][main] [a.cc:1] exiting", "bye", head + "[error][config] [a.cc:1] cannot bind"},
 			[]string{"cannot bind", "port 80"}},
+		"what is said again at the end, once": {failed,
+			[]string{head + "[warning][main] [a.cc:1] listener 'x' failed to bind: cannot bind '[::1]:80': in use", head + "[critical][main] [a.cc:1] error `cannot bind '[::1]:80': in use` initializing config 'goo.gle/debugstr", "  /tmp/envoy.yaml'", head + "[error][main] [a.cc:1] but this is new"},
+			[]string{"listener 'x' failed to bind: cannot bind '[::1]:80': in use", "but this is new"}},
+		"what is said at the end alone": {failed,
+			[]string{head + "[critical][main] [a.cc:1] error `no such field:", "  'x'` initializing config 'goo.gle/debugstr /tmp/envoy.yaml'"},
+			[]string{"no such field:", "'x'"}},
 		"no complaint: the last lines": {failed, []string{"PARSE ERROR: Argument: --x", "  no match"}, []string{"PARSE ERROR: Argument: --x", "no match"}},
 		"no frames of a backtrace": {killed,
 			[]string{head + "[error][wasm] [a.cc:1] vm failed", head + "[critical][backtrace] [b.h:1] #0: [0x55]"}, []string{"vm failed"}},
@@ -107,6 +113,7 @@ func TestExitErrorText(t *testing.T) {
 	for want, err := range map[string]*ExitError{
 		"envoy ended by itself: exit status 0, as after a SIGTERM":                     {},
 		"envoy did not end in good order: signal: killed":                              {Stopped: true, Status: errors.New("signal: killed")},
+		"envoy ended by itself: exit status 1: cannot bind":                            {Status: errors.New("exit status 1"), LastWords: []string{"cannot bind"}},
 		"envoy ended by itself: exit status 1; its last words:\n  cannot bind\n  port": {Status: errors.New("exit status 1"), LastWords: []string{"cannot bind", "port"}},
 	} {
 		if got := err.Error(); got != want {

@@ -94,6 +94,7 @@ func TestAnEnvoyThatEndsByItself(t *testing.T) {
 func TestStartErrors(t *testing.T) {
 	other := start(t, Options{Config: plain, Concurrency: 1})
 	taken := strings.TrimPrefix(other.Admin().URL, "http://127.0.0.1:")
+	beforeListener := strings.LastIndex(plain, "port_value: 0")
 	for name, test := range map[string]struct {
 		path    string // "": a real Envoy
 		options Options
@@ -103,8 +104,11 @@ func TestStartErrors(t *testing.T) {
 			"", Options{Config: strings.Replace(plain, "stat_prefix", "stat_suffix", 1)},
 			[]string{"ended by itself: exit status 1", "stat_suffix"}},
 		"a port that is taken": {
+			"", Options{Config: plain[:beforeListener] + strings.Replace(plain[beforeListener:], "port_value: 0", "port_value: "+taken, 1)},
+			[]string{"start envoy: envoy ended by itself: exit status 1: ", "cannot bind '127.0.0.1:" + taken + "': Address already in use"}},
+		"a port that is taken, for the admin interface": {
 			"", Options{Config: strings.Replace(plain, "port_value: 0", "port_value: "+taken, 1)},
-			[]string{"cannot bind", "Address already in use"}},
+			[]string{"start envoy: envoy ended by itself: exit status 1: cannot bind '127.0.0.1:" + taken + "': Address already in use"}},
 		"a complaint that is not in the log's format": {
 			"", Options{Config: plain, ComponentLogLevel: "nonsense:debug"},
 			[]string{"nonsense"}},
@@ -125,6 +129,9 @@ func TestStartErrors(t *testing.T) {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("got %q, want it to contain %q", err, part)
 				}
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("got several lines: %q", err)
 			}
 			if left := temporary(); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
