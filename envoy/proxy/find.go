@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,8 +55,8 @@ func named(ctx context.Context, name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
 		err = usable(ctx, Binary(path))
-	} else if cause := errors.Unwrap(err); cause != nil {
-		err = cause // without the name, which is told already
+	} else {
+		err = reason(err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("ENVOY is %q, which cannot be used: %w; set it to the path of an Envoy %s or newer, or unset it to have one found", name, err, Oldest)
@@ -75,4 +76,15 @@ func (f Finder) onPath(ctx context.Context) (string, bool) {
 	}
 	path, err = filepath.Abs(path)
 	return path, err == nil
+}
+
+// reason returns why a program was not found, without its name, which is told already.
+func reason(err error) error {
+	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
+		err = lookup.Err
+	}
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return err
 }

@@ -30,8 +30,10 @@ func FindImage(ctx context.Context, dir string) (Container, error) {
 // FindImage returns an Envoy in an image that this machine's container engine has then: the first of
 //
 //  1. what the environment variable ENVOY_IMAGE names; if that cannot be had or used it is an error,
-//  2. the official one of the pinned version,
-//  3. the pinned binary, for which see Find, in an image that is made here.
+//  2. the official one of the pinned version, if the engine has it,
+//  3. one that was made here before,
+//  4. the official one, from its registry,
+//  5. the pinned binary, for which see Find, in an image that is made here.
 //
 // The errors are one sentence that says what to do.
 func (f Finder) FindImage(ctx context.Context) (Container, error) {
@@ -49,16 +51,25 @@ func (f Finder) FindImage(ctx context.Context) (Container, error) {
 		}
 		return c, nil
 	}
-	if own := (Container{engine, ownImage}); engine.Has(ctx, ownImage) {
-		return own, nil
+	official, own := Container{engine, OfficialImage}, Container{engine, ownImage}
+	for _, c := range []Container{official, own} {
+		if engine.Has(ctx, c.Image) {
+			return c, nil
+		}
 	}
-	official := Container{engine, OfficialImage}
-	reason := official.fetch(ctx)
-	if reason == nil {
+	f.say("Getting %s (once).", OfficialImage)
+	err = official.fetch(ctx)
+	if err == nil {
 		return official, nil
 	}
-	f.say("Cannot get %s (%v): making an image of the pinned binary.", OfficialImage, reason)
-	return f.makeImage(ctx, engine)
+	if ctx.Err() != nil {
+		return Container{}, fmt.Errorf("get %s: %w", OfficialImage, context.Cause(ctx))
+	}
+	f.say("Cannot get it (%v): making an image of the pinned binary.", err)
+	if err := f.makeImage(ctx, own); err != nil {
+		return Container{}, err
+	}
+	return own, nil
 }
 
 func (c Container) fetch(ctx context.Context) error {
@@ -68,36 +79,36 @@ func (c Container) fetch(ctx context.Context) error {
 	return c.Engine.Pull(ctx, c.Image)
 }
 
-// makeImage puts the binary and the libraries that it is linked with into an image.
-func (f Finder) makeImage(ctx context.Context, engine container.Engine) (Container, error) {
+// makeImage makes an image of the pinned binary and the libraries that it is linked with.
+func (f Finder) makeImage(ctx context.Context, c Container) error {
 	dir, err := filepath.Abs(f.Dir)
 	if err != nil {
-		return Container{}, fmt.Errorf("make an image of Envoy: %w", err)
+		return fmt.Errorf("make an image of Envoy: %w", err)
 	}
 	binary, err := pinned{dir: dir, say: f.say}.path(ctx)
 	if err != nil {
-		return Container{}, err
+		return err
 	}
 	root, err := os.MkdirTemp("", "streamlatch-image-")
 	if err != nil {
-		return Container{}, fmt.Errorf("make an image of Envoy: %w", err)
+		return fmt.Errorf("make an image of Envoy: %w", err)
 	}
 	defer os.RemoveAll(root)
 	files, err := libraries(ctx, binary)
 	if err != nil {
-		return Container{}, fmt.Errorf("make an image of Envoy: %w", err)
+		return fmt.Errorf("make an image of Envoy: %w", err)
 	}
 	files[binary] = "/usr/local/bin/envoy"
 	for from, to := range files {
 		if err := copyFile(from, filepath.Join(root, to)); err != nil {
-			return Container{}, fmt.Errorf("make an image of Envoy: %w", err)
+			return fmt.Errorf("make an image of Envoy: %w", err)
 		}
 	}
-	err = engine.Build(ctx, container.Build{Dir: root, Recipe: "FROM scratch\nCOPY . /\n", Tag: ownImage})
+	err = c.Engine.Build(ctx, container.Build{Dir: root, Recipe: "FROM scratch\nCOPY . /\n", Tag: c.Image})
 	if err != nil {
-		return Container{}, fmt.Errorf("make an image of Envoy: %w", err)
+		return fmt.Errorf("make an image of Envoy: %w", err)
 	}
-	return Container{engine, ownImage}, nil
+	return nil
 }
 
 // libraries returns the dynamic libraries of a program, and their loader, where the program looks for them.

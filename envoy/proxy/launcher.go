@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"fmt"
 	"os/exec"
 	"syscall"
@@ -11,14 +10,14 @@ import (
 type Launcher interface {
 	fmt.Stringer
 	// question prepares an Envoy that is asked something, answers and exits.
-	question(ctx context.Context, args ...string) *exec.Cmd
+	question(args []string) job
 	// job prepares an Envoy that serves, in the directory dir ("": the current one). It reads and writes what is in
 	// there and in the directory of temporary files, by the paths that this program has for it, and its ports are
 	// this machine's.
 	job(dir string, args []string) job
 }
 
-// A job is an Envoy that serves: its command ends when Envoy does, and with its status; a SIGTERM to the command is one
+// A job is an Envoy that runs: its command ends when Envoy does, and with its status; a SIGTERM to the command is one
 // to Envoy; and on Linux Envoy ends when the program that started the command does.
 type job struct {
 	cmd  *exec.Cmd
@@ -30,9 +29,7 @@ type Binary string
 
 func (b Binary) String() string { return string(b) }
 
-func (b Binary) question(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, string(b), args...)
-}
+func (b Binary) question(args []string) job { return b.job("", args) }
 
 func (b Binary) job(dir string, args []string) job {
 	cmd := exec.Command(string(b), args...)

@@ -12,6 +12,9 @@ func signalledWithParent(s syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: s, Setpgid: true}
 }
 
+// killGroup ends a command that was started as signalledWithParent says, and its children.
+func killGroup(cmd *exec.Cmd) { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+
 // onThread calls f on an operating system thread that lives as long as f runs. To the kernel the parent of a process is
 // the thread that started it, prctl(2), and the Go runtime ends threads that it has no use for: f starts the process
 // and returns only when it has ended.
@@ -26,7 +29,7 @@ func onThread(f func()) {
 func runHere(cmd *exec.Cmd) (output []byte, err error) {
 	cmd.SysProcAttr = signalledWithParent(syscall.SIGKILL)
 	if cmd.Cancel != nil {
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		cmd.Cancel = func() error { killGroup(cmd); return nil }
 	}
 	onThread(func() { output, err = cmd.CombinedOutput() })
 	return output, err

@@ -11,6 +11,8 @@ import (
 // any other way stops it.
 func signalledWithParent(syscall.Signal) *syscall.SysProcAttr { return nil }
 
+func killGroup(cmd *exec.Cmd) { cmd.Process.Kill() }
+
 func onThread(f func()) { f() }
 
 func runHere(cmd *exec.Cmd) ([]byte, error) { return cmd.CombinedOutput() }

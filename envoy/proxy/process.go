@@ -72,7 +72,7 @@ func Start(ctx context.Context, l Launcher, o Options) (*Process, error) {
 	return p, nil
 }
 
-// PID returns the process id; of an Envoy in a container, that of the engine's client that waits for it.
+// PID returns the process id; of an Envoy in a container, that of what runs the container and waits for it.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Admin returns the admin interface.

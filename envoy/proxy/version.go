@@ -9,7 +9,10 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
 // Oldest is the first version of Envoy that the filter runs in: modules built by the standard Go compiler start from
@@ -46,30 +49,51 @@ func parseVersion(output string) (Version, error) {
 	return Version{numbers[0], numbers[1], numbers[2]}, nil
 }
 
-// versionLimit bounds a question to an Envoy, which it answers in a tenth of a second.
+// versionLimit bounds a question to an Envoy, which it answers in a tenth of a second; in a container, on a busy machine, in some seconds.
 const versionLimit = 20 * time.Second
 
 // VersionOf runs an Envoy to ask it for its version.
 func VersionOf(ctx context.Context, l Launcher) (Version, error) {
-	ctx, cancel := context.WithTimeout(ctx, versionLimit)
-	defer cancel()
-	cmd := l.question(ctx, "--version")
-	cmd.WaitDelay = time.Second
-	output, err := cmd.Output()
-	if ctx.Err() != nil {
-		return Version{}, fmt.Errorf("%s --version: %w", l, ctx.Err())
+	stdout, stderr, err := ask(ctx, l, "--version")
+	if reason := notRun(stderr); err != nil && reason != nil {
+		return Version{}, reason
 	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return Version{}, fmt.Errorf("%s --version: %w: %.200s", l, err, bytes.Join(bytes.Fields(exit.Stderr), []byte(" ")))
+		if complaint := container.Complaint(stderr); complaint != "" {
+			return Version{}, fmt.Errorf("%s --version: %w: %.300s", l, err, complaint)
+		}
 	}
 	if err != nil {
 		return Version{}, fmt.Errorf("%s --version: %w", l, err)
 	}
-	v, err := parseVersion(string(output))
+	v, err := parseVersion(stdout)
 	if err != nil {
 		return Version{}, fmt.Errorf("%s --version: %w", l, err)
 	}
 	return v, nil
+}
+
+// ask runs an Envoy that answers and exits. It does not outlive the question's limit, ctx, or this program.
+func ask(ctx context.Context, l Launcher, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
+	defer cancel()
+	var out, errs bytes.Buffer
+	j := l.question(args)
+	j.cmd.Stdout, j.cmd.Stderr = &out, &errs
+	j.cmd.WaitDelay = time.Second
+	onThread(func() {
+		if err = j.cmd.Start(); err != nil {
+			return
+		}
+		killed := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() { defer close(killed); j.kill() })
+		err = j.cmd.Wait()
+		if !stop() {
+			<-killed
+			err = context.Cause(ctx)
+		}
+	})
+	return out.String(), errs.String(), err
 }
 
 // wasmProbe asks an Envoy to load the smallest of all modules, eight bytes. None accepts it: the question is how it is
@@ -91,12 +115,9 @@ func usable(ctx context.Context, l Launcher) error {
 	if v.Less(Oldest) {
 		return fmt.Errorf("it is %s, and the filter needs %s or newer", v, Oldest)
 	}
-	ctx, cancel := context.WithTimeout(ctx, versionLimit)
-	defer cancel()
-	probe := l.question(ctx, "--mode", "validate", "--config-yaml", wasmProbe)
-	probe.WaitDelay = time.Second
-	output, _ := probe.CombinedOutput() // it fails in any case
-	if bytes.Contains(output, []byte("compiled without support")) {
+	// It fails in any case.
+	stdout, stderr, _ := ask(ctx, l, "--mode", "validate", "--config-yaml", wasmProbe)
+	if strings.Contains(stdout+stderr, "compiled without support") {
 		return errors.New("it was built without V8, which runs the filter")
 	}
 	return nil

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/container"
+)
+
+// engine puts a podman on PATH that has and can get these images. What a container of one does is what the script run
+// says; $image is the image's name.
+func (m *machine) engine(has, gets []string, run string) {
+	script(m.t, filepath.Join(m.path, "podman"), `
+for image; do case $image in *:*) break;; esac; done
+is() { case " $1 " in *" $image "*) ;; *) echo "Error: $image: $2" >&2; exit 125;; esac; }
+case $1 in
+--version) echo podman version 4.3.1;;
+image) is '`+strings.Join(has, " ")+`' 'image not known';;
+pull) is '`+strings.Join(gets, " ")+`' 'no such host';;
+run) echo "$*" >>'`+m.dir+`/run'
+`+run+`
+;;
+build) for dir; do :; done; cd "$dir" && /usr/bin/find . -type f >'`+m.dir+`/built';;
+rm) echo "$*" >>'`+m.dir+`/removed';;
+esac
+`)
+}
+
+// newEnvoy answers as Envoy does.
+const newEnvoy = `case $* in *--version) echo 'envoy  version: 0abc/1.40.0/Clean/RELEASE/BoringSSL';; *) exit 1;; esac`
+
+func (m *machine) findImage(ctx context.Context) (Container, error) {
+	return Finder{Dir: m.build, Say: func(s string) { m.said = append(m.said, s) }}.FindImage(ctx)
+}
+
+func TestFindImageOrder(t *testing.T) {
+	for name, test := range map[string]struct {
+		variable  string
+		has, gets []string
+		want      string
+		said      string
+	}{
+		"ENVOY_IMAGE, if the engine has it":  {variable: "my/envoy:1", has: []string{"my/envoy:1", OfficialImage}, want: "my/envoy:1"},
+		"ENVOY_IMAGE, from its registry":     {variable: "my/envoy:1", has: []string{OfficialImage}, gets: []string{"my/envoy:1"}, want: "my/envoy:1"},
+		"the official one":                   {has: []string{ownImage, OfficialImage}, want: OfficialImage},
+		"one that was made here":             {has: []string{ownImage}, gets: []string{OfficialImage}, want: ownImage},
+		"the official one from its registry": {gets: []string{OfficialImage}, want: OfficialImage, said: "Getting " + OfficialImage + " (once)."},
+		"one that is made now":               {want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): making an image of the pinned binary."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			t.Setenv(ImageVariable, test.variable)
+			m.engine(test.has, test.gets, newEnvoy)
+			m.fetched()
+			library := script(t, filepath.Join(m.dir, "lib", "libc.so.6"), "")
+			script(t, filepath.Join(m.path, "ldd"), "echo '	libc.so.6 => "+library+" (0x00007f)'\n")
+			got, err := m.findImage(t.Context())
+			if err != nil || got.Image != test.want {
+				t.Fatalf("got %q, %v, want %q", got, err, test.want)
+			}
+			if said := strings.Join(m.said, "\n"); !strings.Contains(said, test.said) || (test.said == "" && said != "") {
+				t.Errorf("said %q, want %q", said, test.said)
+			}
+			if test.want != ownImage || test.has != nil {
+				return
+			}
+			built := strings.Fields(contents(t, filepath.Join(m.dir, "built")))
+			slices.Sort(built)
+			if want := []string{"." + library, "./usr/local/bin/envoy"}; !slices.Equal(built, want) {
+				t.Errorf("the image has %q, want %q", built, want)
+			}
+		})
+	}
+}
+
+// Each error is a sentence that says what to do.
+func TestFindImageErrors(t *testing.T) {
+	const image = "my/envoy:1"
+	for name, test := range map[string]struct {
+		has  []string
+		run  string
+		want string
+	}{
+		"an image that cannot be had": {nil, newEnvoy,
+			`ENVOY_IMAGE is "my/envoy:1", which ENGINE cannot get: my/envoy:1: no such host; give the whole name, with the registry, of an image that has an envoy`},
+		"an image without an Envoy": {[]string{image}, `
+echo 'Error: runc: runc create failed: unable to start container process: exec: "envoy": executable file not found in $PATH: OCI runtime attempted to invoke a command that was not found' >&2; exit 127`,
+			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it has no envoy; give one with an Envoy 1.33.0 or newer`},
+		"an image without an Envoy, in docker's words": {[]string{image}, `
+echo 'docker: Error response from daemon: failed to create task for container: OCI runtime create failed: exec: "envoy": executable file not found in $PATH: unknown' >&2
+echo >&2; echo "Run 'docker run --help' for more information" >&2; exit 127`,
+			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it has no envoy; give one with an Envoy 1.33.0 or newer`},
+		"an Envoy that is too old": {[]string{image}, `echo 'envoy  version: 0abc/1.32.0/Clean/RELEASE/BoringSSL'`,
+			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it is 1.32.0, and the filter needs 1.33.0 or newer; give one with an Envoy 1.33.0 or newer`},
+		"an Envoy without V8": {[]string{image}, `case $* in *--version) echo 'envoy  version: 0abc/1.38.3/Clean/RELEASE/BoringSSL';; *) echo 'Envoy was compiled without support for it' >&2; exit 1;; esac`,
+			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it was built without V8, which runs the filter; give one with an Envoy 1.33.0 or newer`},
+		"limits that this machine does not allow": {[]string{image}, `
+echo 'Error: runc: runc create failed: unable to start container process: error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation not permitted: OCI permission denied' >&2; exit 126`,
+			"ENVOY_IMAGE is \"my/envoy:1\", which cannot be used: its engine wants higher limits for it than there may be: set lower default_ulimits, nofile and nproc, in containers.conf; give one with an Envoy 1.33.0 or newer"},
+		"an engine that cannot run anything": {[]string{image}, `
+echo 'time="now" level=warning msg="look out"' >&2; echo 'Error: crun: writing file: permission denied' >&2; exit 126`,
+			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: my/envoy:1 --version: exit status 126: crun: writing file: permission denied; give one with an Envoy 1.33.0 or newer`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			t.Setenv(ImageVariable, image)
+			m.engine(test.has, nil, test.run)
+			_, err := m.findImage(t.Context())
+			if want := strings.ReplaceAll(test.want, "ENGINE", filepath.Join(m.path, "podman")); err == nil || err.Error() != want {
+				t.Errorf("got %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+// A container that does not answer ends with the question, and it is removed.
+func TestAnImageThatHangs(t *testing.T) {
+	m := newMachine(t)
+	t.Setenv(ImageVariable, "my/envoy:1")
+	m.engine([]string{"my/envoy:1"}, nil, `echo $$ >'`+m.dir+`/pid.new'; /bin/mv '`+m.dir+`/pid.new' '`+m.dir+`/pid'; exec /bin/sleep 300`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := os.Stat(filepath.Join(m.dir, "pid")); err == nil {
+				cancel()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	_, err := m.findImage(ctx)
+	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	m.removedWhatRan()
+	ended(t, contents(t, filepath.Join(m.dir, "pid")))
+}
+
+// The container is removed whatever becomes of it: the engine's status tells nothing.
+func TestAContainerIsRemoved(t *testing.T) {
+	for name, run := range map[string]string{
+		"one that has ended":  "exit 0",
+		"one that has failed": "exit 3",
+		// What podman does when it is told to end while it makes the container.
+		"one that was never begun": `trap 'exit 0' TERM; kill -TERM $PPID; while :; do /bin/sleep 0.01; done`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.engine(nil, nil, run)
+			engine, err := container.Find(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Start(t.Context(), Container{engine, "my/envoy:1"}, Options{Config: plain}); err == nil {
+				t.Fatal("it started")
+			}
+			m.removedWhatRan()
+		})
+	}
+}
+
+// What podman does not hear, because it has just made the container, it is told again.
+func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
+	m := newMachine(t)
+	script(t, filepath.Join(m.path, "sleep"), "exec /bin/sleep \"$1\"\n")
+	begun := filepath.Join(m.dir, "begun")
+	m.engine(nil, nil, "deaf=yes; trap '[ $deaf = no ] && exit 0; deaf=no' TERM; echo >"+begun+"; while :; do /bin/sleep 0.01; done")
+	engine, err := container.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Start(ctx, Container{engine, "my/envoy:1"}, Options{Config: plain, Grace: time.Hour})
+		ended <- err
+	}()
+	for ctx.Err() == nil {
+		if _, err := os.Stat(begun); err == nil {
+			cancel()
+		}
+		time.Sleep(time.Millisecond)
+	}
+	within(t, "the end", ended)
+	m.removedWhatRan()
+}
+
+// removedWhatRan checks that the engine was told to remove each container that it was told to run.
+func (m *machine) removedWhatRan() {
+	m.t.Helper()
+	removed := contents(m.t, filepath.Join(m.dir, "removed"))
+	for line := range strings.Lines(contents(m.t, filepath.Join(m.dir, "run"))) {
+		_, rest, _ := strings.Cut(line, " --name ")
+		name, _, _ := strings.Cut(rest, " ")
+		if !strings.Contains(removed, "rm --force --volumes "+name) || name == "" {
+			m.t.Errorf("container %q was not removed, only: %s", name, removed)
+		}
+	}
+}
+
+// ended waits for the end of a process that was killed.
+func ended(t *testing.T, pid string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %s lives on", pid)
+		}
+	}
+}
