@@ -1,6 +1,9 @@
 package module
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -55,6 +58,36 @@ func TestBuildExportsWhatTheFilterUses(t *testing.T) {
 	}
 	if !slices.Equal(wasm, again) {
 		t.Error("two builds of one source differ")
+	}
+}
+
+// Whoever builds a version gets the same bytes, wherever the repository is and whatever was built there before.
+func TestBuildElsewhere(t *testing.T) {
+	here, err := Build(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, elsewhere := filepath.Join("..", ".."), t.TempDir()
+	if err := os.CopyFS(filepath.Join(elsewhere, "filter"), os.DirFS(filepath.Join(root, "filter"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(elsewhere, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(elsewhere)
+	t.Setenv("GOCACHE", filepath.Join(elsewhere, "cache"))
+	there, err := Build(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(here, there) {
+		t.Error("the builds of two copies differ")
 	}
 }
 
