@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -67,8 +68,11 @@ func plugin(ctx context.Context, args []string) error {
 		return err
 	}
 	module, err := os.ReadFile(*wasm)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no %s: run `make build` first, in the root of the repository", *wasm)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: run `make build` first, in the root of the repository", err)
+		return err
 	}
 	dir, err := os.MkdirTemp("", "streamlatch-plugin-")
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -92,5 +93,28 @@ func TestFlags(t *testing.T) {
 	}
 	if _, err := parseFlags([]string{"10001"}); err == nil {
 		t.Error("an argument that means nothing is taken")
+	}
+}
+
+// An Envoy that the user has named and that the filter cannot run in: a sentence says so, and nothing is served.
+func TestAnEnvoyThatCannotBeUsed(t *testing.T) {
+	dir := t.TempDir()
+	filter, old := filepath.Join(dir, "filter.wasm"), filepath.Join(dir, "envoy")
+	if err := os.WriteFile(filter, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(old, []byte("#!/bin/sh\necho 'envoy  version: abc/1.32.1/Clean/RELEASE/BoringSSL'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, why := range map[string]string{
+		"/no/such/envoy": "no such file or directory",
+		old:              "it is 1.32.1, and the filter needs 1.33.0 or newer",
+	} {
+		t.Setenv("ENVOY", path)
+		err := run(t.Context(), options{wasm: filter, log: filepath.Join(dir, "envoy.log")}, os.Stdout)
+		want := fmt.Sprintf("ENVOY is %q, which cannot be used: %s; set it to the path of an Envoy 1.33.0 or newer, or unset it to have one found", path, why)
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
 }
