@@ -1,0 +1,230 @@
+//go:build container
+
+package container
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/container"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
+)
+
+// makeImage is `make image`, as a user calls it.
+func makeImage(t *testing.T, tag string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "image", "IMAGE="+tag)
+	cmd.Dir = root
+	// Not those of the make that runs this test.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "MAKEFLAGS=") || strings.HasPrefix(v, "MFLAGS=") || strings.HasPrefix(v, "MAKEOVERRIDES=")
+	})
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("make image: %v\n%s", err, output)
+	}
+	if !strings.Contains(string(output), tag+": plugin.wasm, ") {
+		t.Errorf("make image says %q, want the image's name and what is in it", output)
+	}
+}
+
+// git asks the repository.
+func git(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", args...)
+	cmd.Dir = root
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git %s: %v", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(output))
+}
+
+// only returns the one file of the image's one layer.
+func only(t *testing.T, i image) (header *tar.Header, data []byte) {
+	t.Helper()
+	if len(i.Layers) != 1 {
+		t.Fatalf("%d layers, want one", len(i.Layers))
+	}
+	reader := tar.NewReader(bytes.NewReader(i.Layers[0]))
+	for {
+		h, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header != nil {
+			t.Fatalf("the layer has %s and %s, want one file", header.Name, h.Name)
+		}
+		if header = h; err == nil {
+			data, err = io.ReadAll(reader)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if header == nil {
+		t.Fatal("the layer is empty")
+	}
+	return header, data
+}
+
+// What `make image` makes is what Istio and Envoy Gateway read: one layer with plugin.wasm at its root. Envoy runs what
+// is in it, and who asks the running filter is told the version on the label. Whoever makes it of this commit gets the
+// same layer.
+func TestPluginImage(t *testing.T) {
+	tag, again := newTag(t, "plugin"), newTag(t, "plugin")
+	makeImage(t, tag)
+	first := saved(t, tag)
+	header, wasm := only(t, first)
+
+	t.Run("one file", func(t *testing.T) {
+		if header.Name != "plugin.wasm" || header.Typeflag != tar.TypeReg || header.Mode&0o777 != 0o644 || header.Uid != 0 || header.Gid != 0 {
+			t.Errorf("it is %q of type %q, mode %o, owner %d:%d; want the file plugin.wasm, 644, 0:0", header.Name, header.Typeflag, header.Mode, header.Uid, header.Gid)
+		}
+		if !bytes.HasPrefix(wasm, []byte("\x00asm")) {
+			t.Errorf("it begins with %q", wasm[:min(4, len(wasm))])
+		}
+		if c := first.Config.Config; len(c.Entrypoint) > 0 {
+			t.Errorf("the image would run %q", c.Entrypoint)
+		}
+	})
+	version := git(t, "describe", "--tags", "--always", "--dirty")
+	t.Run("labels", func(t *testing.T) {
+		got := maps.Clone(first.Config.Config.Labels)
+		maps.DeleteFunc(got, func(key, value string) bool { return !strings.HasPrefix(key, "org.opencontainers.image.") })
+		want := map[string]string{
+			"org.opencontainers.image.title":       "streamlatch",
+			"org.opencontainers.image.description": "One live event stream per client, in Envoy: a proxy-wasm filter",
+			"org.opencontainers.image.version":     version,
+			"org.opencontainers.image.revision":    git(t, "rev-parse", "HEAD"),
+			"org.opencontainers.image.licenses":    "Apache-2.0",
+			"org.opencontainers.image.source":      "https://github.com/streamlatch/streamlatch",
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("labels\n got %q\nwant %q", got, want)
+		}
+	})
+	t.Run("made again", func(t *testing.T) {
+		makeImage(t, again)
+		second := saved(t, again)
+		if got, want := second.Config.RootFS.DiffIDs, first.Config.RootFS.DiffIDs; !slices.Equal(got, want) {
+			t.Errorf("layers %q, want those of the first time, %q", got, want)
+		}
+		// Docker's classic builder puts its own time into the image.
+		if podman := strings.Contains(call(t, "--version"), "podman"); podman && second.ID != first.ID {
+			t.Errorf("image %s, want that of the first time, %s", second.ID, first.ID)
+		}
+	})
+	t.Run("mounted", func(t *testing.T) {
+		r := start(t, rig.Options{Launcher: envoyImage, LogLevel: "wasm:info", Base: envoy.Render, Module: func() ([]byte, error) { return wasm, nil }})
+		wantVersion(t, r, version)
+		wantTakeover(t, r)
+	})
+	t.Run("carried", func(t *testing.T) {
+		const carried = "/etc/envoy/streamlatch.wasm"
+		both := newTag(t, "envoy-with-plugin")
+		recipe := "ARG ENVOY\nFROM ${ENVOY}\n" + strings.ReplaceAll(shippedCopy(t, carried), "IMAGE", tag) + "\n"
+		build := container.Build{Dir: t.TempDir(), Recipe: recipe, Tag: both, Args: map[string]string{"ENVOY": envoyImage.Image}}
+		if err := engine.Build(t.Context(), build); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, rig.Options{
+			Launcher: proxy.Container{Engine: engine, Image: both}, LogLevel: "wasm:info",
+			// What the rig has beside Envoy is nothing that Envoy could load.
+			Module: func() ([]byte, error) { return []byte("this one is not meant"), nil },
+			Base: func(s envoy.Settings) (string, error) {
+				s.Wasm = carried
+				return envoy.Render(s)
+			},
+		})
+		wantVersion(t, r, version)
+		wantTakeover(t, r)
+	})
+}
+
+// shippedCopy returns the line in the Containerfile's comment that says how to have the plugin in an image of Envoy.
+func shippedCopy(t *testing.T, to string) string {
+	t.Helper()
+	for line := range strings.Lines(envoy.Containerfile) {
+		if line = strings.TrimSpace(strings.TrimPrefix(line, "#")); line == "COPY --from=IMAGE /plugin.wasm "+to {
+			return line
+		}
+	}
+	t.Fatalf("the Containerfile does not say how to copy the plugin to %s", to)
+	return ""
+}
+
+// start starts an Envoy with the listener for operators.
+func start(t *testing.T, o rig.Options) *rig.Rig {
+	t.Helper()
+	r, err := rig.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// wantVersion asks the filter's status and its log.
+func wantVersion(t *testing.T, r *rig.Rig, version string) {
+	t.Helper()
+	c, err := r.DialListener(t.Context(), rig.HTTP1, rig.Internal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answer, err := c.Do(t.Context(), rig.Request{Path: "/streamlatch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status struct{ Version string }
+	if err := json.Unmarshal([]byte(answer.Body), &status); err != nil || status.Version != version {
+		t.Errorf("the status is of version %q, %v; want %q", status.Version, err, version)
+	}
+	if started := r.Log.Containing("started version=" + version + " config="); len(started) == 0 {
+		t.Errorf("the log does not tell the start of version %s, but %q", version, r.Log.Containing("started version"))
+	}
+}
+
+// wantTakeover opens two streams of a client.
+func wantTakeover(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	streams := make([]*rig.Stream, 2)
+	for i := range streams {
+		c, err := r.Dial(ctx, rig.HTTP1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if streams[i], err = c.Open(ctx, rig.Request{Client: "alice", Path: "/events?client=alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if end, err := streams[0].End(ctx); err != nil || end.How != rig.Reset {
+		t.Errorf("the first stream: %v, %v; want a reset", end.How, err)
+	}
+	if !streams[1].Live() {
+		t.Error("the second stream has ended, too")
+	}
+}

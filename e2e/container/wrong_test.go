@@ -1,0 +1,102 @@
+//go:build container
+
+package container
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/container"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
+)
+
+// imageOf makes an image whose envoy is a program of Go, without its package clause.
+func imageOf(t *testing.T, name, main string) string {
+	t.Helper()
+	source, dir := t.TempDir(), t.TempDir()
+	for file, text := range map[string]string{"go.mod": "module envoy\n", "main.go": "package main\n\n" + main} {
+		if err := os.WriteFile(filepath.Join(source, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "envoy"), ".")
+	build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	tag := newTag(t, name)
+	err := engine.Build(t.Context(), container.Build{Dir: dir, Recipe: "FROM scratch\nCOPY envoy /usr/bin/envoy\nENV PATH=/usr/bin\n", Tag: tag})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tag
+}
+
+// What is wrong with ENVOY_IMAGE is said in one sentence, with what is wanted.
+func TestWrongImages(t *testing.T) {
+	plugin := newTag(t, "plugin")
+	makeImage(t, plugin)
+	old := imageOf(t, "old-envoy", `import "os"
+
+func main() { os.Stdout.WriteString("\nenvoy  version: 0abc/1.32.1/Clean/RELEASE/BoringSSL\n\n") }`)
+	for name, test := range map[string]struct{ image, want string }{
+		// What the engine says of a name is its own business.
+		"nothing that can be had": {"localhost:1/nonsense:v0", `ENVOY_IMAGE is "localhost:1/nonsense:v0", which .+ cannot get: .+; give the whole name, with the registry, of an image that has an envoy`},
+		"no name of an image":     {"Not:a:Name", `ENVOY_IMAGE is "Not:a:Name", which .+ cannot get: .*invalid reference format.*; give the whole name, with the registry, of an image that has an envoy`},
+		"a flag":                  {"--help", `ENVOY_IMAGE is "--help", which .+ cannot get: .*invalid reference format.*; give the whole name, with the registry, of an image that has an envoy`},
+		"the plugin's image":      {plugin, `ENVOY_IMAGE is ".+", which cannot be used: it has no envoy; give one with an Envoy 1\.33\.0 or newer`},
+		"an Envoy too old":        {old, `ENVOY_IMAGE is ".+", which cannot be used: it is 1\.32\.1, and the filter needs 1\.33\.0 or newer; give one with an Envoy 1\.33\.0 or newer`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(proxy.ImageVariable, test.image)
+			_, err := proxy.FindImage(t.Context(), t.TempDir())
+			if err == nil || !regexp.MustCompile("^"+test.want+"$").MatchString(err.Error()) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+			t.Log(err)
+			if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
+				t.Errorf("left behind: %q, %v", list, err)
+			}
+		})
+	}
+}
+
+// A container that does not answer, and that no SIGTERM ends, goes with the question.
+func TestAnImageThatHangs(t *testing.T) {
+	t.Setenv(proxy.ImageVariable, imageOf(t, "hanging-envoy", `import ("os/signal"; "syscall"; "time")
+
+func main() { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) }`))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	found := make(chan error, 1)
+	go func() {
+		_, err := proxy.FindImage(ctx, t.TempDir())
+		found <- err
+	}()
+	eventually(t, func() error {
+		list, err := left(os.Getpid())
+		if err == nil && !strings.Contains(strings.Join(list, "\n"), ": Up") {
+			err = errors.New("no container runs")
+		}
+		return err
+	})
+	cancel()
+	select {
+	case err := <-found:
+		if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	case <-time.After(patience):
+		t.Fatal("it goes on")
+	}
+	if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
+		t.Errorf("left behind: %q, %v", list, err)
+	}
+}
