@@ -34,23 +34,72 @@ func TestTwoStreamsAllowed(t *testing.T) {
 	})
 }
 
-// In observe mode the filter counts what it would do, and touches nothing.
-func TestObserve(t *testing.T) {
+// Streams end by their age, or by their backend's silence, and Prometheus reads of it, rule by rule.
+func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 	t.Parallel()
-	r := sharedRig(t)
+	const rules = `{"rules": [
+		{"name": "aging",  "match": {"path": {"prefix": "/aging/"}},  "client": [{"query": "client"}], "max_lifetime": "2s", "lifetime_jitter_percent": 50},
+		{"name": "silent", "match": {"path": {"prefix": "/silent/"}}, "client": [{"query": "client"}], "idle_timeout": "3s"},
+		{"name": "moved",  "match": {"path": {"prefix": "/moved/"}},  "client": [{"query": "client"}]}
+	]}`
+	r := start(t, rig.Options{Concurrency: 2, Filter: rules, LogLevel: "wasm:debug"})
+
+	const many = 20
+	var aging []*rig.Stream
+	began := time.Now()
+	for i := range many {
+		aging = append(aging, open(t, dial(t, r, rig.Protocol(1+i%2), i%2), get("aging", newClient())))
+	}
 	client := newClient()
-	var streams []*rig.Stream
-	for worker, p := range []rig.Protocol{rig.HTTP1, rig.HTTP2, rig.HTTP1, rig.HTTP2} {
-		streams = append(streams, open(t, dial(t, r, p, worker), get("observe", client)))
+	old := open(t, dial(t, r, rig.HTTP1, 0), get("moved", client))
+	newer := open(t, dial(t, r, rig.HTTP2, 1), get("moved", client))
+	wantEnd(t, old, rig.Reset)
+
+	silent := open(t, dial(t, r, rig.HTTP1, 0), get("silent", newClient()))
+	busy := open(t, dial(t, r, rig.HTTP2, 0), get("silent", newClient()))
+	var longest time.Duration // that the busy one was silent, through no fault of the filter's
+	for last, end := time.Now(), time.Now().Add(patience); silent.Live() && time.Now().Before(end); {
+		r.Backend.Send(busy.ID, "tick")
+		longest, last = max(longest, time.Since(last)), time.Now()
+		time.Sleep(100 * time.Millisecond)
 	}
-	streams = append(streams, open(t, dial(t, r, rig.HTTP2, 3), get("observe", client)))
-	wantCounts(t, r, "observe", counts{opened: 5, superseded: 4, active: 1})
-	time.Sleep(3 * time.Second) // what the filter might do to them it does by its next tick, a second from now
-	wantLive(t, r, client, streams...)
-	for _, s := range streams {
-		wantFlow(t, r, s)
-		s.Close()
+	wantEnd(t, silent, rig.Reset)
+	if !busy.Live() && longest < 2*time.Second {
+		t.Errorf("a stream on which the longest silence was %v has ended, with an idle_timeout of 3s", longest)
 	}
-	wantLive(t, r, client)
-	wantCounts(t, r, "observe", counts{opened: 5, superseded: 4, released: 1})
+	busy.Close()
+	newer.Close()
+
+	for _, s := range aging {
+		wantEnd(t, s, rig.Reset)
+		end, err := s.End(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if age := end.At.Sub(began); age < 999*time.Millisecond {
+			t.Errorf("a stream has ended %v after the first was opened, want no less than half of max_lifetime", age)
+		}
+	}
+	wantCounts(t, r, "aging", counts{opened: many})
+	for name, want := range map[string]uint64{"aging.expired": many, "silent.idle": 1, "moved.superseded": 1} {
+		if got := metrics(t, r)[name]; got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
+		}
+	}
+
+	wantSamples(t, r,
+		`streamlatch_opened{streamlatch_rule="aging"} 20`,
+		`streamlatch_expired{streamlatch_rule="aging"} 20`,
+		`streamlatch_idle{streamlatch_rule="silent"} 1`,
+		`streamlatch_active{streamlatch_rule="moved"} 0`,
+		`streamlatch_duration_ms_count{streamlatch_rule="aging"} 20`,
+		`streamlatch_duration_ms_count{streamlatch_rule="moved"} 2`,
+		`streamlatch_superseded_age_ms_count{streamlatch_rule="moved"} 1`,
+		// A day and a week are told apart, and no stream here has lived for as long as a minute.
+		`streamlatch_superseded_age_ms_bucket{streamlatch_rule="moved",le="86400000"} 1`,
+		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="604800000"} 20`,
+		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="+Inf"} 20`,
+		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="100"} 0`,
+	)
+	wantReasons(t, r, map[string]int{"expired": many, "idle": 1, "superseded": 1})
 }
