@@ -139,6 +139,7 @@ func TestAdmin(t *testing.T) {
 			s.Close()
 		}
 		wantCounts(t, r, "four", counts{opened: 4, released: 4})
+		wantCounts(t, r, "one", counts{opened: 1, released: 1})
 		if s := readStatus(t, asked); s.Totals.Active != 0 {
 			t.Errorf("status %+v; want nothing active", s)
 		}

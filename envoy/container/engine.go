@@ -66,7 +66,7 @@ const (
 func open(ctx context.Context, name string) (Engine, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return Engine{}, reason(err)
+		return Engine{}, Reason(err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("it has not answered for %v", openLimit))
 	defer cancel()
@@ -82,8 +82,9 @@ func open(ctx context.Context, name string) (Engine, error) {
 	return e, nil
 }
 
-// reason returns why a program was not found, without its name, which is told already.
-func reason(err error) error {
+// Reason returns why a program was not found, out of the error of [exec.LookPath]: without its name, for a sentence that
+// has it already.
+func Reason(err error) error {
 	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
 		err = lookup.Err
 	}

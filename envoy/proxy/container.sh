@@ -4,11 +4,12 @@
 engine=$1 name=$2
 shift 2
 client='' told='' teller=''
-# Said until it is heard: podman hears nothing while it turns from making the container to waiting for it.
+# Said until it is heard: podman hears nothing while it turns from making the container to waiting for it. Not at once
+# again, as an Envoy that has heard it and is about to end would be killed by the second.
 tell() {
 	told=yes
 	if [ -n "$client" ] && [ -z "$teller" ]; then
-		while kill -TERM "$client" && sleep 0.2; do :; done >/dev/null 2>&1 &
+		while kill -TERM "$client" && sleep 2; do :; done >/dev/null 2>&1 &
 		teller=$!
 	fi
 }

@@ -2,12 +2,12 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
 // A Finder finds an Envoy, and fetches one where there is none.
@@ -56,7 +56,7 @@ func named(ctx context.Context, name string) (string, error) {
 	if err == nil {
 		err = usable(ctx, Binary(path))
 	} else {
-		err = reason(err)
+		err = container.Reason(err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("ENVOY is %q, which cannot be used: %w; set it to the path of an Envoy %s or newer, or unset it to have one found", name, err, Oldest)
@@ -76,15 +76,4 @@ func (f Finder) onPath(ctx context.Context) (string, bool) {
 	}
 	path, err = filepath.Abs(path)
 	return path, err == nil
-}
-
-// reason returns why a program was not found, without its name, which is told already.
-func reason(err error) error {
-	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
-		err = lookup.Err
-	}
-	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		err = path.Err
-	}
-	return err
 }
