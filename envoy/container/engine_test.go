@@ -79,6 +79,8 @@ func TestFindErrors(t *testing.T) {
 			`CONTAINER_ENGINE is "/no/such/engine", which cannot be used: no such file or directory`},
 		"a name of what is not on PATH": {map[string]string{"podman": podman}, "containerd",
 			`CONTAINER_ENGINE is "containerd", which cannot be used: executable file not found in $PATH`},
+		"a name of another program": {map[string]string{"true": "echo 'true (GNU coreutils) 9.1'\n"}, "true",
+			`CONTAINER_ENGINE is "true", which cannot be used: "true (GNU coreutils) 9.1" is not how a container engine tells its version`},
 		"a name of one without a daemon": {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "docker",
 			`CONTAINER_ENGINE is "docker", which cannot be used: its daemon does not answer: start it`},
 	} {

@@ -30,10 +30,8 @@ func FindImage(ctx context.Context, dir string) (Container, error) {
 // FindImage returns an Envoy in an image that this machine's container engine has then: the first of
 //
 //  1. what the environment variable ENVOY_IMAGE names; if that cannot be had or used it is an error,
-//  2. the official one of the pinned version, if the engine has it,
-//  3. one that was made here before,
-//  4. the official one, from its registry,
-//  5. the pinned binary, for which see Find, in an image that is made here.
+//  2. the official one of the pinned version, from its registry if need be,
+//  3. the pinned binary, for which see Find, in an image that is made here, once.
 //
 // The errors are one sentence that says what to do.
 func (f Finder) FindImage(ctx context.Context) (Container, error) {
@@ -52,18 +50,20 @@ func (f Finder) FindImage(ctx context.Context) (Container, error) {
 		return c, nil
 	}
 	official, own := Container{engine, OfficialImage}, Container{engine, ownImage}
-	for _, c := range []Container{official, own} {
-		if engine.Has(ctx, c.Image) {
-			return c, nil
-		}
+	if engine.Has(ctx, OfficialImage) {
+		return official, nil
 	}
 	f.say("Getting %s (once).", OfficialImage)
-	err = official.fetch(ctx)
+	err = engine.Pull(ctx, OfficialImage)
 	if err == nil {
 		return official, nil
 	}
 	if ctx.Err() != nil {
 		return Container{}, fmt.Errorf("get %s: %w", OfficialImage, context.Cause(ctx))
+	}
+	if engine.Has(ctx, ownImage) {
+		f.say("Cannot get it (%v): taking the one made here before.", err)
+		return own, nil
 	}
 	f.say("Cannot get it (%v): making an image of the pinned binary.", err)
 	if err := f.makeImage(ctx, own); err != nil {

@@ -49,8 +49,8 @@ func TestFindImageOrder(t *testing.T) {
 		"ENVOY_IMAGE, if the engine has it":  {variable: "my/envoy:1", has: []string{"my/envoy:1", OfficialImage}, want: "my/envoy:1"},
 		"ENVOY_IMAGE, from its registry":     {variable: "my/envoy:1", has: []string{OfficialImage}, gets: []string{"my/envoy:1"}, want: "my/envoy:1"},
 		"the official one":                   {has: []string{ownImage, OfficialImage}, want: OfficialImage},
-		"one that was made here":             {has: []string{ownImage}, gets: []string{OfficialImage}, want: ownImage},
-		"the official one from its registry": {gets: []string{OfficialImage}, want: OfficialImage, said: "Getting " + OfficialImage + " (once)."},
+		"the official one from its registry": {has: []string{ownImage}, gets: []string{OfficialImage}, want: OfficialImage, said: "Getting " + OfficialImage + " (once)."},
+		"one that was made here":             {has: []string{ownImage}, want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): taking the one made here before."},
 		"one that is made now":               {want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): making an image of the pinned binary."},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,6 +162,59 @@ func TestAContainerIsRemoved(t *testing.T) {
 			}
 			m.removedWhatRan()
 		})
+	}
+}
+
+// What the engine is told of a container. Most of it shows only on another machine: with an image of the Envoy project,
+// under SELinux, with an engine that would fetch an image or keep a log.
+func TestAContainerIsAskedFor(t *testing.T) {
+	m := newMachine(t)
+	m.engine(nil, nil, newEnvoy)
+	engine, err := container.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Container{engine, "my/envoy:1"}
+	if _, err := VersionOf(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(t.Context(), c, Options{Config: plain}); err == nil {
+		t.Fatal("it started")
+	}
+	calls := strings.Split(strings.TrimSpace(contents(t, filepath.Join(m.dir, "run"))), "\n")
+	if len(calls) != 2 {
+		t.Fatalf("the engine was called with %q, want a question and a job", calls)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"run --rm ", " --pull never ", " --label " + Label() + " ", " --log-driver none ", " --pid host ", " --entrypoint envoy "}
+	for i, want := range [][]string{
+		append(all, " --network none ", " my/envoy:1 --version"),
+		append(all, " --network host ", " --user 0:0 ", " --security-opt label=disable ", " --workdir "+here+" ",
+			" --volume "+os.TempDir()+":"+os.TempDir()+" ", " my/envoy:1 --config-path "),
+	} {
+		for _, option := range want {
+			if !strings.Contains(calls[i], option) {
+				t.Errorf("the engine was called with %s\nwant %q", calls[i], option)
+			}
+		}
+	}
+}
+
+// One that has heard it is left alone, however long it takes: told again, when it listens no more, it would be killed.
+func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
+	m := newMachine(t)
+	script(t, filepath.Join(m.path, "sleep"), "exec /bin/sleep \"$1\"\n")
+	m.engine(nil, nil, `trap 'trap - TERM; /bin/sleep 1; exit 7' TERM; kill -TERM $PPID; while :; do /bin/sleep 0.01; done`)
+	engine, err := container.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Start(t.Context(), Container{engine, "my/envoy:1"}, Options{Config: plain})
+	if err == nil || !strings.Contains(err.Error(), "exit status 7") {
+		t.Errorf("got %v, want its own exit status, 7", err)
 	}
 }
 

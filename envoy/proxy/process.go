@@ -68,7 +68,7 @@ func Start(ctx context.Context, l Launcher, o Options) (*Process, error) {
 		p.Stop()
 		return nil, fmt.Errorf("start envoy: %w", err)
 	}
-	os.RemoveAll(p.files) // all read by now; so nothing is left behind even by a program that is killed
+	os.RemoveAll(p.files) // all read by now; so a program that is killed from now on leaves nothing behind
 	return p, nil
 }
 
