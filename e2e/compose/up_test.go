@@ -93,7 +93,9 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("the second stream: %v", err)
 	}
 	s.eventually(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
-	s.eventually(func() error { return s.shows(internal+"/streamlatch", `"version":"`+variables["STREAMLATCH_VERSION"]+`"`) })
+	s.eventually(func() error {
+		return s.shows(internal+"/streamlatch", `"version":"`+variables["STREAMLATCH_VERSION"]+`"`)
+	})
 	s.eventually(func() error {
 		query := url.Values{"query": {`streamlatch_superseded{job="streamlatch",streamlatch_rule="events"} == 1 and on(instance) up == 1`}}
 		return s.shows(prometheus+"/api/v1/query?"+query.Encode(), `"streamlatch_rule":"events"`)

@@ -21,6 +21,11 @@ client=$!
 while wait "$client"; status=$?; kill -0 "$client" 2>/dev/null; do :; done
 [ -z "$teller" ] || { kill -KILL "$teller"; wait "$teller"; } 2>/dev/null
 "$engine" rm --force --volumes "$name" >/dev/null 2>&1
+# docker's daemon may go on making what its client was told to leave.
+if [ -n "$told" ] && [ "$status" -ne 0 ]; then
+	sleep 1
+	"$engine" rm --force --volumes "$name" >/dev/null 2>&1
+fi
 # An engine tells a signal as 128 and its number.
 if [ "$status" -gt 128 ]; then
 	ulimit -c 0
