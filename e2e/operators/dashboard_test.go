@@ -3,7 +3,9 @@ package operators
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,21 +39,30 @@ func shippedDashboard(t *testing.T) classicDashboard {
 	return d
 }
 
+// queries returns what a panel asks Prometheus.
+func queries(t *testing.T, p *dashboard.Panel) []*prometheus.Dataquery {
+	t.Helper()
+	if p == nil {
+		t.Fatal("the dashboard has a row, whose panels no test looks at")
+	}
+	var asked []*prometheus.Dataquery
+	for _, target := range p.Targets {
+		query, ok := target.(*prometheus.Dataquery)
+		if !ok {
+			t.Fatalf("panel %q has a query of type %T", *p.Title, target)
+		}
+		asked = append(asked, query)
+	}
+	return asked
+}
+
 // expressions returns what the panels ask Prometheus, with their titles.
 func expressions(t *testing.T) map[string][]string {
 	t.Helper()
 	asked := make(map[string][]string)
 	for _, p := range shippedDashboard(t).Panels {
-		if p.Panel == nil {
-			t.Fatal("the dashboard has a row, whose panels no test looks at")
-		}
-		title := *p.Panel.Title
-		for _, target := range p.Panel.Targets {
-			query, ok := target.(*prometheus.Dataquery)
-			if !ok {
-				t.Fatalf("panel %q has a query of type %T", title, target)
-			}
-			asked[title] = append(asked[title], query.Expr)
+		for _, query := range queries(t, p.Panel) {
+			asked[*p.Panel.Title] = append(asked[*p.Panel.Title], query.Expr)
 		}
 	}
 	return asked
@@ -100,4 +111,116 @@ func TestDashboard(t *testing.T) {
 			t.Errorf("panel %q does not ask the chosen data source", *p.Panel.Title)
 		}
 	}
+}
+
+// Every counter of the README's table that is one of several ways, reasons or faults is a line of its panel, once, and
+// named after itself. A counter that is new belongs in a panel, or among those that have one of their own.
+func TestDashboardShowsEachCounter(t *testing.T) {
+	const ofRule, ofAll = `sum(rate(streamlatch_%s{streamlatch_rule=~"$rule"}[$__rate_interval]))`, `sum(rate(streamlatch_%s[$__rate_interval]))`
+	want := make(map[string][]string)
+	line := func(title, legend, expr, counter string) {
+		want[title] = append(want[title], legend+": "+fmt.Sprintf(expr, counter))
+	}
+	for _, m := range metricsTable(t) {
+		cause, refused := strings.CutPrefix(m.name, "refused_")
+		switch {
+		case m.kind != "counter" || m.name == "opened" || m.name == "no_key":
+		case refused:
+			line("Refusals by reason", cause, ofRule, m.name)
+		case m.ofRule:
+			line("How streams end", m.name, ofRule, m.name)
+		default:
+			line("Health of the registry", strings.Replace(m.name, "lost_wakeups", "lost wake-ups", 1), ofAll, m.name)
+		}
+	}
+	if len(want["Refusals by reason"]) < 5 || len(want["How streams end"]) < 5 || len(want["Health of the registry"]) < 4 {
+		t.Fatalf("of the README's table come %q", want)
+	}
+	for _, p := range shippedDashboard(t).Panels {
+		lines, ok := want[*p.Panel.Title]
+		if !ok {
+			continue
+		}
+		delete(want, *p.Panel.Title)
+		var got []string
+		for _, query := range queries(t, p.Panel) {
+			got = append(got, legend(query)+": "+query.Expr)
+		}
+		slices.Sort(got)
+		slices.Sort(lines)
+		if !slices.Equal(got, lines) {
+			t.Errorf("%s has the lines\n%s\nwant\n%s", *p.Panel.Title, strings.Join(got, "\n"), strings.Join(lines, "\n"))
+		}
+	}
+	for title := range want {
+		t.Errorf("the dashboard has no panel %q", title)
+	}
+}
+
+// What a panel says its lines are is what it asks for: labels that are left by the expression, shares of a histogram, and
+// the unit of the numbers.
+func TestDashboardSaysWhatItAsks(t *testing.T) {
+	label := regexp.MustCompile(`\{\{([a-z_]+)\}\}`)
+	grouped := regexp.MustCompile(`^(?:sum|max) by \(([a-z_]+)\)`)
+	quantile := regexp.MustCompile(`^histogram_quantile\(([0-9.]+), `)
+	shares := map[string]string{"0.5": "half are ", "0.9": "nine in ten are "}
+	histograms := 0
+	for _, p := range shippedDashboard(t).Panels {
+		title := *p.Panel.Title
+		unit := p.Panel.FieldConfig.Defaults.Unit
+		if unit == nil {
+			t.Errorf("%s has no unit", title)
+			continue
+		}
+		legends := make(map[string]bool)
+		for _, query := range queries(t, p.Panel) {
+			of := legend(query)
+			if legends[of] {
+				t.Errorf("%s has two lines %q", title, of)
+			}
+			legends[of] = true
+
+			var named, left string
+			if m := label.FindStringSubmatch(of); m != nil {
+				named = m[1]
+			}
+			if m := grouped.FindStringSubmatch(query.Expr); m != nil {
+				left = m[1]
+			}
+			if named != left {
+				t.Errorf("%s: the line %q of %s has the label %q", title, of, query.Expr, left)
+			}
+
+			want := "short"
+			switch m := quantile.FindStringSubmatch(query.Expr); {
+			case m != nil:
+				want = "ms"
+				histograms++
+				if share := shares[m[1]]; share == "" || !strings.HasPrefix(of, share) {
+					t.Errorf("%s: the line %q of %s", title, of, query.Expr)
+				}
+				if !strings.Contains(query.Expr, "_ms_bucket") {
+					t.Errorf("%s: %s is not in milliseconds", title, query.Expr)
+				}
+			case strings.Contains(query.Expr, "rate("):
+				want = "cps"
+			case strings.Contains(query.Expr, " / "):
+				want = "percentunit"
+			}
+			if *unit != want {
+				t.Errorf("%s: the unit of %s is %q, want %q", title, query.Expr, *unit, want)
+			}
+		}
+	}
+	if histograms < 4 {
+		t.Errorf("%d lines are of a histogram, want 4 at least", histograms)
+	}
+}
+
+// legend returns a line's name, which is empty where there is one line and no name to tell it by.
+func legend(query *prometheus.Dataquery) string {
+	if query.LegendFormat == nil {
+		return ""
+	}
+	return *query.LegendFormat
 }

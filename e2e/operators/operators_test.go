@@ -92,22 +92,37 @@ func parse(t *testing.T, expr string, besides ...string) parser.Expr {
 	return parsed
 }
 
-// readmeMetrics returns the names under which Prometheus has the metrics of the README's table. e2e/prometheus_test.go
-// holds the table to a real Envoy.
+// A metric is a row of the README's table: of each rule, or of the filter as a whole.
+type metric struct {
+	name, kind string
+	ofRule     bool
+}
+
+// metricsTable returns the README's table of metrics. e2e/prometheus_test.go holds it to a real Envoy.
+func metricsTable(t *testing.T) []metric {
+	t.Helper()
+	var table []metric
+	row := regexp.MustCompile("(?m)^\\| `streamlatch\\.(<rule>\\.)?([a-z_]+)` \\| ([a-z]+) \\| ")
+	for _, m := range row.FindAllStringSubmatch(read(t, "README.md"), -1) {
+		table = append(table, metric{name: m[2], kind: m[3], ofRule: m[1] != ""})
+	}
+	if len(table) < 20 {
+		t.Fatalf("README.md's table of metrics has %d that can be read, want 20 at least", len(table))
+	}
+	return table
+}
+
+// readmeMetrics returns the names under which Prometheus has the metrics of the README's table.
 func readmeMetrics(t *testing.T) []string {
 	t.Helper()
 	var names []string
-	row := regexp.MustCompile("(?m)^\\| `streamlatch\\.(?:<rule>\\.)?([a-z_]+)` \\| ([a-z]+) \\| ")
-	for _, m := range row.FindAllStringSubmatch(read(t, "README.md"), -1) {
-		name := "streamlatch_" + m[1]
-		if m[2] == "histogram" {
+	for _, m := range metricsTable(t) {
+		name := "streamlatch_" + m.name
+		if m.kind == "histogram" {
 			names = append(names, name+"_bucket", name+"_sum", name+"_count")
 		} else {
 			names = append(names, name)
 		}
-	}
-	if len(names) < 20 {
-		t.Fatalf("README.md's table of metrics has %d that can be read, want 20 at least", len(names))
 	}
 	return names
 }
