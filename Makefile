@@ -19,7 +19,7 @@ run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C e
 	@$(GO) build -o build/bin/quickstart ./envoy/cmd/quickstart && exec build/bin/quickstart
 
 build: ## build the filter: build/streamlatch.wasm
-	@$(GO) run ./filter/module/cmd/build -o build/streamlatch.wasm -version $(VERSION)
+	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/streamlatch.wasm ./filter
 
 image: build ## build the plugin's OCI image with docker or podman: streamlatch:VERSION, or IMAGE=name
 	@$(GO) run ./envoy/cmd/image plugin -version $(VERSION) -tag '$(IMAGE)'

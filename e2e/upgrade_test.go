@@ -15,7 +15,6 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
-	"github.com/streamlatch/streamlatch/filter/module"
 )
 
 // What docs/upgrading.md says of live streams, one test a row.
@@ -58,7 +57,7 @@ func TestNewVersionSharesTheRegistry(t *testing.T) {
 	other := open(t, conns[0], get("version", newClient())) // keeps a VM of the old version
 	old := open(t, conns[0], get("version", client))
 
-	v2, err := module.Build(t.Context(), "e2e-v2")
+	v2, err := rig.BuildFilter(t.Context(), "e2e-v2")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/streamlatch/streamlatch/envoy/proxy"
-	"github.com/streamlatch/streamlatch/filter/module"
+	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
 func TestRenderOfTheShippedValuesIsTheShippedFile(t *testing.T) {
@@ -182,7 +182,7 @@ func realEnvoy(t *testing.T) proxy.Binary {
 // realFilter returns the path of the filter, built from the sources as they are.
 func realFilter(t *testing.T) string {
 	t.Helper()
-	wasm, err := module.Build(t.Context(), "test")
+	wasm, err := gobuild.Build(t.Context(), "github.com/streamlatch/streamlatch/filter", "")
 	if err != nil {
 		t.Fatal(err)
 	}

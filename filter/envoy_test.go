@@ -7,16 +7,16 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/streamlatch/streamlatch/filter/module"
 	"github.com/streamlatch/streamlatch/filter/registry"
 	"github.com/streamlatch/streamlatch/host"
+	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
 // The tests of this package run the module as it is shipped, under wazero, with Envoy's rules and no concurrency: what
 // they say about races and time they say exactly. The end-to-end tests say it again, roughly, about Envoy itself.
 
 var compiled = sync.OnceValues(func() (*host.Module, error) {
-	wasm, err := module.Build(context.Background(), "test")
+	wasm, err := gobuild.Build(context.Background(), ".", "-X main.version=test")
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,5 @@
 // Command filter is Streamlatch: a proxy-wasm filter for Envoy that keeps one live event stream per client. It is
-// built as a WebAssembly module by `make build`; see filter/module.
+// built as a WebAssembly module by `make build`.
 package main
 
 import (

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/streamlatch/streamlatch/host"
+	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
 // guestWasm builds the guest of testdata/guest, once.
@@ -25,18 +25,7 @@ var guestWasm = sync.OnceValues(func() ([]byte, error) {
 			return nil, err
 		}
 	}
-	dir, err := os.MkdirTemp("", "host-guest-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./testdata/guest")
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build guest: %w\n%s", err, output)
-	}
-	return os.ReadFile(out)
+	return gobuild.Build(context.Background(), "./testdata/guest", "")
 })
 
 // guestModule compiles the guest, once: all tests share it, in parallel.

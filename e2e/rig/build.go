@@ -9,20 +9,25 @@ import (
 	"sync"
 
 	"github.com/streamlatch/streamlatch/envoy/proxy"
-	"github.com/streamlatch/streamlatch/filter/module"
+	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
 // Version is what the filter of a rig takes for its version.
 const Version = "e2e"
 
 // Filter returns the filter's module, built from the sources as they are; once in a process.
-var Filter = sync.OnceValues(func() ([]byte, error) { return module.Build(context.Background(), Version) })
+var Filter = sync.OnceValues(func() ([]byte, error) { return BuildFilter(context.Background(), Version) })
+
+// BuildFilter builds the filter from the sources as they are. It reports version in its log and status.
+func BuildFilter(ctx context.Context, version string) ([]byte, error) {
+	return gobuild.Build(ctx, "github.com/streamlatch/streamlatch/filter", "-X main.version="+version)
+}
 
 // Guest returns a build of another module, e2e/guests/<name>, as the SDK's users build theirs. The build happens once,
 // when it is first asked for.
 func Guest(name string) func() ([]byte, error) {
 	return sync.OnceValues(func() ([]byte, error) {
-		return module.Compile(context.Background(), "github.com/streamlatch/streamlatch/e2e/guests/"+name, "")
+		return gobuild.Build(context.Background(), "github.com/streamlatch/streamlatch/e2e/guests/"+name, "")
 	})
 }
 

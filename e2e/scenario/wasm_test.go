@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/streamlatch/streamlatch/filter/module"
 	"github.com/streamlatch/streamlatch/host"
+	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
 var compiled = sync.OnceValues(func() (*host.Module, error) {
-	wasm, err := module.Build(context.Background(), "scenario")
+	wasm, err := gobuild.Build(context.Background(), "github.com/streamlatch/streamlatch/filter", "")
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/streamlatch/streamlatch/filter/module"
+	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
 // asProgram makes the test binary the quick start.
@@ -38,7 +38,9 @@ func TestMain(m *testing.M) {
 const patience = 120 * time.Second
 
 // buildOnce builds the filter from the sources as they are.
-var buildOnce = sync.OnceValues(func() ([]byte, error) { return module.Build(context.Background(), "test") })
+var buildOnce = sync.OnceValues(func() ([]byte, error) {
+	return gobuild.Build(context.Background(), "github.com/streamlatch/streamlatch/filter", "-X main.version=test")
+})
 
 // A program is a quick start that runs.
 type program struct {
