@@ -1,4 +1,4 @@
-package plugin
+package session
 
 import (
 	"os"
@@ -25,7 +25,11 @@ func TestReadmeReasonsTable(t *testing.T) {
 		}
 		got = append(got, cells[1])
 	}
-	want := []string{string(superseded), string(expired), string(idle), string(dismissed), string(unregistered), string(refused) + "<cause>"}
+	var want []string
+	for _, reason := range Reasons {
+		want = append(want, string(reason))
+	}
+	want[len(want)-1] += "<cause>"
 	if !slices.Equal(got, want) {
 		t.Errorf("README.md's table of reasons has %q, want %q", got, want)
 	}
