@@ -1,4 +1,5 @@
-package main
+// Package quickstart runs `make run` as its user does: it reads what is printed, pastes the commands and presses Ctrl-C.
+package quickstart
 
 import (
 	"bufio"
@@ -12,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,26 +20,35 @@ import (
 	"testing"
 	"time"
 
-	"github.com/streamlatch/streamlatch/host/gobuild"
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// asProgram makes the test binary the quick start.
-const asProgram = "STREAMLATCH_TEST_AS_QUICKSTART"
+// patience is for what may include that Envoy is fetched.
+const patience = 5 * time.Minute
+
+var folder string // of the program
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		return
+	var err error
+	if folder, err = os.MkdirTemp("", "streamlatch-quickstart-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(folder)
+	os.Exit(code)
 }
 
-// patience bounds each wait: for Envoy to compile the filter on a busy machine, or to be fetched.
-const patience = 120 * time.Second
-
-// buildOnce builds the filter from the sources as they are.
-var buildOnce = sync.OnceValues(func() ([]byte, error) {
-	return gobuild.Build(context.Background(), "github.com/streamlatch/streamlatch/filter", "-X main.version=test")
+// quickstart builds the program, once.
+var quickstart = sync.OnceValues(func() (path string, err error) {
+	path = filepath.Join(folder, "quickstart")
+	output, err := exec.Command("go", "build", "-o", path, "github.com/streamlatch/streamlatch/envoy/cmd/quickstart").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, output)
+	}
+	return path, err
 })
 
 // A program is a quick start that runs.
@@ -55,10 +64,18 @@ type program struct {
 	url, admin, internal string
 }
 
-// launch starts a quick start in the root of the repository, on free ports.
-func launch(t *testing.T) *program {
+// launch starts a quick start in the root of the repository, on free ports, with more in its environment.
+func launch(t *testing.T, environment ...string) *program {
 	p := &program{t: t, log: filepath.Join(t.TempDir(), "envoy.log"), exit: make(chan error, 1)}
-	wasm, err := buildOnce()
+	wasm, err := rig.Filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := quickstart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,9 +83,9 @@ func launch(t *testing.T) *program {
 	if err := os.WriteFile(filter, wasm, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(os.Args[0], "-wasm", filter, "-listen", "0", "-internal", "0", "-admin", "0", "-backend", "0", "-log", p.log)
-	p.cmd.Dir = filepath.Join("..", "..", "..")
-	p.cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+t.TempDir())
+	p.cmd = exec.Command(path, "-wasm", filter, "-listen", "0", "-internal", "0", "-admin", "0", "-backend", "0", "-log", p.log)
+	p.cmd.Dir = root
+	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+t.TempDir()), environment...)
 	p.cmd.Stderr = &p.stderr
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.stdout = w, bufio.NewScanner(r)
@@ -138,18 +155,14 @@ func (p *program) end(code int) {
 		}
 		rest <- printed
 	}()
-	select {
-	case <-p.exit:
-	case <-time.After(patience):
-		p.t.Fatal("it does not end")
-	}
+	wait.For(p.t, "its end", p.exit)
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
 		p.t.Errorf("exit code %d, want %d; stderr: %s", got, code, p.stderr.String())
 	}
 	if printed := <-rest; printed != "" {
 		p.t.Errorf("at its end it printed %q", printed)
 	}
-	if slices.ContainsFunc(processes(p.t), func(q process) bool { return q.pid == p.envoy }) {
+	if wait.Runs(p.envoy) {
 		p.t.Errorf("Envoy, pid %d, is still there", p.envoy)
 	}
 	for _, url := range []string{p.url, p.admin, p.internal} {
@@ -169,7 +182,7 @@ func (p *program) signal(s os.Signal) {
 
 func (p *program) get(path string) *http.Response {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), wait.Patience)
 	p.t.Cleanup(cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
 	if err != nil {
@@ -187,7 +200,7 @@ func (p *program) get(path string) *http.Response {
 // ask sends a request to the listener for operators, and returns the answer's body.
 func (p *program) ask(method, path string) string {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), wait.Patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, p.internal+path, nil)
 	if err != nil {
@@ -203,33 +216,6 @@ func (p *program) ask(method, path string) string {
 		p.t.Fatal(err)
 	}
 	return string(body)
-}
-
-type process struct {
-	pid, parent int
-	command     string
-}
-
-// processes lists those that run; one that has ended and that nobody has waited for does not.
-func processes(t *testing.T) []process {
-	t.Helper()
-	output, err := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args=").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []process
-	for line := range strings.Lines(string(output)) {
-		var p process
-		var state string
-		if _, err := fmt.Sscan(line, &p.pid, &p.parent, &state); err != nil {
-			t.Fatalf("ps: %q: %v", line, err)
-		}
-		if !strings.HasPrefix(state, "Z") {
-			p.command = line
-			list = append(list, p)
-		}
-	}
-	return list
 }
 
 // A user pastes the commands that are printed, and presses Ctrl-C.
@@ -304,17 +290,29 @@ func TestTerminated(t *testing.T) {
 
 // Ctrl-C while Envoy is starting.
 func TestInterruptedAtStart(t *testing.T) {
-	p := launch(t)
-	for end := time.Now().Add(patience); p.envoy == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it starts no Envoy")
-		}
-		for _, child := range processes(t) {
-			if child.parent == p.cmd.Process.Pid && strings.Contains(child.command, " --config-path ") {
-				p.envoy = child.pid
-			}
-		}
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
 	}
+	envoy, err := proxy.Find(t.Context(), filepath.Join(root, "build"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It tells its process id once it is to serve, and is an Envoy from then on.
+	pid, telling := filepath.Join(t.TempDir(), "pid"), filepath.Join(t.TempDir(), "envoy")
+	script := fmt.Sprintf("#!/bin/sh\ncase $* in *--config-path*) echo $$ >'%s';; esac\nexec '%s' \"$@\"\n", pid, envoy)
+	if err := os.WriteFile(telling, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, "ENVOY="+telling)
+	wait.Until(t, func() error {
+		text, err := os.ReadFile(pid)
+		if err != nil {
+			return fmt.Errorf("it starts no Envoy: %w", err)
+		}
+		p.envoy, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err
+	})
 	p.signal(os.Interrupt)
 	p.end(0)
 	if p.stderr.Len() > 0 {

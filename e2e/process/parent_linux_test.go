@@ -1,4 +1,4 @@
-package proxy
+package process
 
 import (
 	"os"
@@ -6,14 +6,16 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 // The kernel takes the thread that starts a process for its parent. A caller whose thread ends keeps its Envoy.
 func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
 	path, ctx := realEnvoy(t), t.Context()
-	started := make(chan *Process, 1)
+	started := make(chan *proxy.Process, 1)
 	onDoomedThread(func() {
-		p, err := Start(ctx, Binary(path), Options{Config: plain, Concurrency: 1})
+		p, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{Config: plain, Concurrency: 1})
 		if err != nil {
 			t.Error(err)
 		}
