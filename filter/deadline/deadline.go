@@ -22,8 +22,8 @@ type Queue[T any] struct{ timers timers[T] }
 // Len returns the number of scheduled timers.
 func (q *Queue[T]) Len() int { return len(q.timers) }
 
-// Schedule sets the deadline of t to at. If t is scheduled already, its deadline moves.
-// It takes O(log n) for n scheduled timers, as Cancel and Next do.
+// Schedule sets the deadline of t to at. If t is scheduled already, its deadline moves. It takes
+// O(log n) for n scheduled timers, as Cancel and Next do.
 func (q *Queue[T]) Schedule(t *Timer[T], at int64) {
 	t.at = at
 	if t.position > 0 {
