@@ -71,7 +71,7 @@ func configFields(root node) []field[Config] {
 		least = 0
 	}
 	return []field[Config]{
-		{"rules", required, sprintf("1 to %d rules", maxRules), "the first that matches a request wins; [] is allowed with an admin_path",
+		{"rules", required, sprintf("1 to %d rules", maxRules), "tried in order; the first rule that matches a request applies. [] is allowed if admin_path is set",
 			func(v value, c *Config) {
 				for _, item := range v.list(least, maxRules) {
 					rule := defaults()
@@ -79,11 +79,11 @@ func configFields(root node) []field[Config] {
 					c.Rules = append(c.Rules, rule)
 				}
 			}},
-		{"max_total_streams", optional, "0", sprintf("tracked streams in this Envoy, up to %d; over it newcomers are refused, takeovers are not; 0: no limit", maxTotalStreams),
+		{"max_total_streams", optional, "0", sprintf("most tracked streams in this Envoy, up to %d. At the limit newcomers are refused, and takeovers still succeed. 0: no limit", maxTotalStreams),
 			func(v value, c *Config) { c.MaxTotalStreams, _ = v.integer(0, maxTotalStreams) }},
-		{"on_contention", optional, Allow.String(), "allow or refuse a newcomer whose claim other workers kept from being written",
+		{"on_contention", optional, Allow.String(), "allow or refuse a newcomer whose registry write kept losing races",
 			func(v value, c *Config) { c.OnContention, _ = enum(v, Allow, Refuse) }},
-		{"admin_path", optional, `""`, `where status (GET) and resets (DELETE) are served, on an internal listener only; "": off`,
+		{"admin_path", optional, `""`, `path that serves the status (GET) and ends streams (DELETE). Set it on an internal listener only. "": off`,
 			func(v value, c *Config) { c.AdminPath, _ = v.text(wantAdminPath, isAdminPath) }},
 	}
 }
@@ -99,7 +99,7 @@ func hasAdminPath(root node) bool {
 func ruleFields(earlier []Rule) []field[Rule] {
 	standard := defaults()
 	return []field[Rule]{
-		{"name", required, wantName + ", unique", "in metrics and logs; two listeners with the same rule name and vm_id share clients",
+		{"name", required, wantName + ", unique", "name of the rule in metrics and logs. Listeners with the same rule name and vm_id share clients",
 			func(v value, r *Rule) {
 				var ok bool
 				if r.Name, ok = v.text(wantName, isName); !ok {
@@ -109,31 +109,31 @@ func ruleFields(earlier []Rule) []field[Rule] {
 					v.fault("%q is the name of rules[%d] already, want a unique name", r.Name, i)
 				}
 			}},
-		{"match", optional, "every request", "conditions, all of which must hold",
+		{"match", optional, "every request", "conditions on the request. All of them must hold",
 			func(v value, r *Rule) { readObject(v, matchFields(), &r.Match) }},
-		{"client", required, sprintf("1 to %d sources", maxSources), "all of them together are the key; one missing or empty: not tracked, counted",
+		{"client", required, sprintf("1 to %d sources", maxSources), "where the client's key comes from. All sources together are the key. If one is missing or empty, the request passes untracked and is counted in no_key",
 			func(v value, r *Rule) { r.Client = readSources(v) }},
-		{"instance", optional, "none", sprintf("1 to %d sources, as of client, that name one page or process of it: its next stream supersedes its last one, whatever the limits", maxSources),
+		{"instance", optional, "none", sprintf("1 to %d sources, as in client, that name one page or process of a client. A new stream of an instance always supersedes its previous one, whatever the limits", maxSources),
 			func(v value, r *Rule) { r.Instance = readSources(v) }},
-		{"max_streams", optional, strconv.Itoa(standard.MaxStreams), sprintf("streams a client may have, up to %d", maxStreams),
+		{"max_streams", optional, strconv.Itoa(standard.MaxStreams), sprintf("streams that one client may have, up to %d", maxStreams),
 			func(v value, r *Rule) { r.MaxStreams, _ = v.integer(1, maxStreams) }},
-		{"on_duplicate", optional, standard.OnDuplicate.String(), "at max_streams, reset_previous: the oldest stream goes; reject_new: the newcomer is refused",
+		{"on_duplicate", optional, standard.OnDuplicate.String(), "what happens at max_streams. reset_previous: the oldest stream is reset. reject_new: the newcomer is refused",
 			func(v value, r *Rule) { r.OnDuplicate, _ = enum(v, ResetPrevious, RejectNew) }},
-		{"claim_at", optional, standard.ClaimAt.String(), "when a stream takes its client's place; request: before the backend sees it, for one that turns a client away while its old stream lives",
+		{"claim_at", optional, standard.ClaimAt.String(), "when a stream takes its place. response: when the backend answers with an event stream. request: before the backend sees the request, for backends that reject a client whose old stream is still open",
 			func(v value, r *Rule) { r.ClaimAt, _ = enum(v, AtResponse, AtRequest) }},
-		{"takeover_limit", optional, bucketText(standard.TakeoverLimit), "token bucket of each client, for takeovers by another or an unknown instance; false: no limit",
+		{"takeover_limit", optional, bucketText(standard.TakeoverLimit), "token bucket of each client. A takeover by another instance, or by an unknown one, takes one token. false: no limit",
 			readBucket},
-		{"retry", optional, spelled(standard.Retry), "what a refused client is told to wait, at least; " + span(minWait, maxWait),
+		{"retry", optional, spelled(standard.Retry), "shortest time that a refused client is told to wait; " + span(minWait, maxWait),
 			func(v value, r *Rule) { r.Retry, _ = v.duration(minWait, maxWait) }},
-		{"goodbye_grace", optional, spelled(standard.GoodbyeGrace), "a superseded or expired stream gets a goodbye event after its next event and then its reset, at the latest after this, up to " + spelled(maxGrace) + "; 0s: reset at once",
+		{"goodbye_grace", optional, spelled(standard.GoodbyeGrace), "how long a superseded or expired stream may stay open for a goodbye event, up to " + spelled(maxGrace) + ". The goodbye follows the backend's next event, then the stream is reset. 0s: no goodbye, reset at once",
 			func(v value, r *Rule) { r.GoodbyeGrace, _ = v.duration(0, maxGrace) }},
-		{"max_lifetime", optional, spelled(standard.MaxLifetime), "end a stream at this age, " + span(minAge, maxAge) + "; 0s: off",
+		{"max_lifetime", optional, spelled(standard.MaxLifetime), "age at which a stream is ended, " + span(minAge, maxAge) + ". 0s: off",
 			func(v value, r *Rule) { r.MaxLifetime, _ = v.durationOrOff(minAge, maxAge) }},
-		{"lifetime_jitter_percent", optional, strconv.Itoa(standard.LifetimeJitterPercent), "max_lifetime is cut by a random part of up to this, 0 to 100, so that clients do not come back together",
+		{"lifetime_jitter_percent", optional, strconv.Itoa(standard.LifetimeJitterPercent), "max_lifetime is shortened by a random part, at most this percentage, 0 to 100. Clients then come back one after another",
 			func(v value, r *Rule) { r.LifetimeJitterPercent, _ = v.integer(0, 100) }},
-		{"idle_timeout", optional, spelled(standard.IdleTimeout), "end a stream on which nothing has come through for this long, from the backend or for a client that does not read, " + span(minAge, maxAge) + "; 0s: off",
+		{"idle_timeout", optional, spelled(standard.IdleTimeout), "a stream is ended when no data has passed for this long, " + span(minAge, maxAge) + ": the backend is silent, or the client does not read. 0s: off",
 			func(v value, r *Rule) { r.IdleTimeout, _ = v.durationOrOff(minAge, maxAge) }},
-		{"mode", optional, standard.Mode.String(), "enforce, or observe: count and log what would happen, touch nothing",
+		{"mode", optional, standard.Mode.String(), "enforce, or observe: count and log what would happen, and change nothing",
 			func(v value, r *Rule) { r.Mode, _ = enum(v, Enforce, Observe) }},
 	}
 }
@@ -153,11 +153,11 @@ func readBucket(v value, r *Rule) {
 func bucketFields() []field[policy.TokenBucket] {
 	standard := defaults().TakeoverLimit
 	return []field[policy.TokenBucket]{
-		{"max_tokens", optional, strconv.Itoa(standard.MaxTokens), sprintf("tokens the bucket holds, one a takeover; 1 to %d", maxTokens),
+		{"max_tokens", optional, strconv.Itoa(standard.MaxTokens), sprintf("tokens in a full bucket; 1 to %d. A takeover takes one", maxTokens),
 			func(v value, b *policy.TokenBucket) { b.MaxTokens, _ = v.integer(1, maxTokens) }},
-		{"tokens_per_fill", optional, strconv.Itoa(standard.TokensPerFill), sprintf("tokens it gets at each fill; 1 to %d", maxTokens),
+		{"tokens_per_fill", optional, strconv.Itoa(standard.TokensPerFill), sprintf("tokens added at each fill; 1 to %d", maxTokens),
 			func(v value, b *policy.TokenBucket) { b.TokensPerFill, _ = v.integer(1, maxTokens) }},
-		{"fill_interval", optional, spelled(standard.FillInterval), "time between fills; " + span(minWait, maxWait),
+		{"fill_interval", optional, spelled(standard.FillInterval), "time between two fills; " + span(minWait, maxWait),
 			func(v value, b *policy.TokenBucket) { b.FillInterval, _ = v.duration(minWait, maxWait) }},
 	}
 }
