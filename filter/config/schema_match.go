@@ -45,7 +45,7 @@ func pathFields() []field[match.Path] {
 					return
 				}
 				if err := match.CheckRegex(regex); err != nil {
-					v.fault("found %s (%v), want an RE2 expression", quote(regex), err)
+					v.fault("found %v, want an RE2 expression: %v", v.node, err)
 				}
 				*p = match.Path{Op: match.Regex, Value: regex}
 			}},
@@ -56,7 +56,7 @@ func headerFields() []field[match.Header] {
 	read := func(op match.Op) func(value, *match.Header) {
 		return func(v value, h *match.Header) {
 			h.Op = op
-			h.Value, _ = v.text("some text", notEmpty)
+			h.Value, _ = v.text("a string that is not empty", notEmpty)
 		}
 	}
 	return []field[match.Header]{

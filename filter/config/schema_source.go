@@ -6,7 +6,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/identity"
 )
 
-// readSources reads the sources of a client or an instance.
+// readSources reads the sources of client or instance.
 func readSources(v value) identity.Sources {
 	var sources identity.Sources
 	for _, item := range v.list(1, maxSources) {
@@ -69,7 +69,7 @@ func claimFields() []field[identity.Source] {
 	}
 }
 
-// readParts reads the way to a claim or a property.
+// readParts reads the path of a claim or a property.
 func readParts(v value, wanted string) []string {
 	var parts []string
 	for _, item := range v.list(1, maxParts) {
