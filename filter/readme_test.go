@@ -77,15 +77,15 @@ func TestReadmeMetricsTable(t *testing.T) {
 	}
 }
 
-// Every configuration that envoy/README.md shows is one that the module takes.
+// Every configuration that the README shows is one that the module takes.
 func TestReadmeConfigurations(t *testing.T) {
-	readme, err := os.ReadFile("../envoy/README.md")
+	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := strings.Split(string(readme), "```json\n")[1:]
 	if len(blocks) < 6 {
-		t.Fatalf("envoy/README.md has %d blocks of JSON, want 6 at least", len(blocks))
+		t.Fatalf("README.md has %d blocks of JSON, want 6 at least", len(blocks))
 	}
 	for _, block := range blocks {
 		block, _, _ = strings.Cut(block, "```")
