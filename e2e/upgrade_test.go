@@ -17,7 +17,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// What envoy/UPGRADING.md says of live streams, one test a row.
+// What docs/upgrading.md says of live streams, one test a row.
 
 // The connections that a replaced listener has kept are closed at the end of its drain time, and streams with them.
 func TestReplacedListenerEndsItsStreams(t *testing.T) {
