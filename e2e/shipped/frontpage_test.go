@@ -217,7 +217,10 @@ func validate(t *testing.T, console, config string) {
 // curl sends what a curl command of the page would, to another host, and returns the body.
 func curl(t *testing.T, command, host string) io.Reader {
 	t.Helper()
-	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, host, nil)
+	const enough = time.Minute // a stream that is not reset ends the test, too
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
+	t.Cleanup(cancel)
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, host, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
