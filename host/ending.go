@@ -30,7 +30,8 @@ func (e Ending) String() string {
 const maxLogDepth = 16
 
 // finish ends the stream: on_log, on_done, on_delete, in the order of Envoy (which
-// logs before it destroys filters) and not of the specification.
+// logs before it destroys filters) and not of the specification. Over HTTP/3 there
+// may be no on_log: see [Stream.SetProtocol].
 //
 // The last two are made once, and on_log for every end: a stream that the guest
 // resets twice in one callback is logged twice, since the second reset is carried
@@ -54,10 +55,12 @@ func (s *Stream) finish(how Ending) {
 		return
 	}
 	id := uint64(s.context.id)
-	s.create() // on_log may be the first that the filter hears of a stream
-	s.logging++
-	s.vm.callback(s.context, "proxy_on_log", id)
-	s.logging--
+	if s.isLogged(how) {
+		s.create() // on_log may be the first that the filter hears of a stream
+		s.logging++
+		s.vm.callback(s.context, "proxy_on_log", id)
+		s.logging--
+	}
 	if s.destroyed {
 		return
 	}

@@ -12,12 +12,13 @@ import (
 // stream that has ended, phases do nothing and return None.
 //
 // A stream ends when its response has gone out whole, when the filter resets it,
-// or by End, and then on_log, on_done and on_delete run.
+// or by End, and then on_log, on_done and on_delete run, but see [Stream.SetProtocol].
 type Stream struct {
 	worker     *Worker
 	vm         *vm     // nil if the VM had failed when the stream began
 	plugin     *plugin // whose context it is in; nil like vm
 	context    *vmContext
+	protocol   Protocol
 	unfiltered bool // fail open, or no plugin on this worker
 	created    bool // on_context_create was called
 

@@ -20,6 +20,7 @@ type Protocol int
 const (
 	HTTP1 Protocol = iota + 1
 	HTTP2          // at once, without an upgrade
+	HTTP3          // over a [Transport]: the rig has none
 )
 
 func (p Protocol) String() string {
@@ -28,6 +29,8 @@ func (p Protocol) String() string {
 		return "HTTP/1.1"
 	case HTTP2:
 		return "HTTP/2"
+	case HTTP3:
+		return "HTTP/3"
 	}
 	return fmt.Sprintf("Protocol(%d)", int(p))
 }
@@ -37,8 +40,23 @@ type Conn struct {
 	Protocol Protocol
 
 	rig  *Rig
-	http *http.ClientConn
+	http Transport
 }
+
+// A Transport is one connection to Envoy, as net/http has them. A test that brings its own wraps [ErrReset] into the
+// error of a response that Envoy has reset, and context.Canceled into that of one that the client has cancelled.
+type Transport interface {
+	http.RoundTripper
+	Close() error
+	Err() error     // not nil: the connection is gone
+	Available() int // how many requests it takes now
+}
+
+// ErrReset is how a [Transport] says that Envoy has reset a stream.
+var ErrReset = errors.New("reset by envoy")
+
+// Over makes a connection that is open already one of the rig's.
+func (r *Rig) Over(p Protocol, t Transport) *Conn { return &Conn{Protocol: p, rig: r, http: t} }
 
 // Dial opens a connection; the system chooses the worker.
 func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {
