@@ -77,3 +77,7 @@ release: ## make what a release carries, in build/release: make release VERSION=
 	@$(GO) run ./envoy/cmd/release -check -version '$(if $(filter command%,$(origin VERSION)),$(VERSION))'
 	@$(MAKE) --no-print-directory build
 	@$(GO) run ./envoy/cmd/release -version '$(VERSION)'
+
+.PHONY: picture
+picture: ## make the README's picture of a takeover from the demo page; needs Chromium
+	@$(GO) run ./e2e/browser/picture
