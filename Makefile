@@ -81,3 +81,14 @@ release: ## make what a release carries, in build/release: make release VERSION=
 .PHONY: picture
 picture: ## make the README's picture of a takeover from the demo page; needs Chromium
 	@$(GO) run ./e2e/browser/picture
+
+ACTIONLINT := build/bin/actionlint-1.7.12
+.PHONY: workflows
+check: workflows
+workflows: $(ACTIONLINT)
+	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+
+$(ACTIONLINT):
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@mv build/bin/actionlint $@
