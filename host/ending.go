@@ -5,11 +5,11 @@ import "fmt"
 // Ending is how a stream ended.
 type Ending int
 
-// The endings; zero is a stream that has not ended.
+// The endings. Zero means that the stream is open.
 const (
-	Completed    Ending = iota + 1 // the response, or a local reply, went out whole
-	Reset                          // cut by the filter, or because its VM failed, or by a local reply that came too late
-	Disconnected                   // the test ended it: End
+	Completed    Ending = iota + 1 // the client got the whole response, or a whole local reply
+	Reset                          // cut by the filter, by the failure of its VM, or by a local reply that came too late
+	Disconnected                   // the client disconnected: Stream.End
 )
 
 func (e Ending) String() string {
@@ -26,7 +26,7 @@ func (e Ending) String() string {
 	return fmt.Sprintf("Ending(%d)", int(e))
 }
 
-// maxLogDepth bounds how often on_log of a stream may run inside itself.
+// maxLogDepth limits how often on_log of a stream can be called inside itself.
 const maxLogDepth = 16
 
 // finish ends the stream: on_log, on_done, on_delete, in the order of Envoy (which
