@@ -121,7 +121,8 @@ func TestQueueRegisteredAtStartBelongsToTheLastWorker(t *testing.T) {
 	if len(woken) != 4 || woken[0] != host.MainThread || woken[1] != host.MainThread || woken[3] != 1 {
 		t.Errorf("got wake-ups for the threads %v, want the main thread twice, then the workers", woken)
 	}
-	// The wake-up of the canary reaches the main thread's own VM, whose plugin context has the same id.
+	// The wake-up of the canary reaches the main thread's own VM, whose plugin context has the same
+	// id.
 	w.Run()
 	if n := len(w.Logs().OfWorker(host.MainThread).Containing("queue-ready")); n != 2 {
 		t.Errorf("got %d wake-ups on the main thread, want 2", n)

@@ -15,7 +15,8 @@ import (
 
 // guestWasm builds the guest of testdata/guest, once.
 var guestWasm = sync.OnceValues(func() ([]byte, error) {
-	// Read the sources: the go command caches a test's result until a file that the test read changes.
+	// Read the sources: the go command caches a test's result until a file that the test read
+	// changes.
 	sources, err := filepath.Glob("testdata/guest/*.go")
 	if len(sources) == 0 {
 		return nil, errors.Join(err, errors.New("testdata/guest/*.go matches no files"))
