@@ -17,8 +17,8 @@ import (
 
 const (
 	// startLimit bounds a start whose context has no deadline. The slow part is V8's compilation of the filter: two
-	// seconds on two idle cores.
-	startLimit = 2 * time.Minute
+	// seconds on two idle cores, and minutes on one that many others use.
+	startLimit = 5 * time.Minute
 	// startPoll is how often a starting Envoy is asked whether it serves.
 	startPoll = 10 * time.Millisecond
 	// defaultGrace is how long Stop waits; an Envoy that is well takes a tenth of a second.
