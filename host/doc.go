@@ -63,7 +63,8 @@
 //   - The callbacks of a stream and the actions that they return, with held headers and buffered
 //     bodies.
 //   - Local replies, and resets and continues, which take effect after the callback.
-//   - The end of a stream: on_log, on_done, on_delete, in this order.
+//   - The end of a stream: on_log, on_done, on_delete, in this order. Over HTTP/3 there may be no
+//     on_log: see [Stream.SetProtocol].
 //   - Timers, which start again only after on_tick has returned.
 //   - Queue wake-ups, which go to the context that registered the queue last, and are lost if that
 //     context is gone.

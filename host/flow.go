@@ -61,14 +61,14 @@ func (f *flow) hide() { f.visibleHeaders, f.visibleTrailers, f.visibleBody = nil
 
 func (s *Stream) headersArrive(f *flow, end bool) Action {
 	f.started, f.ended = true, end
-	if !s.asks(f) {
+	if !s.isFiltered(f) {
 		s.sendHeaders(f, end)
 		return Continue
 	}
 	f.visibleHeaders = &f.headers
 	s.endOfStream = end
 	f.inHeaders = true
-	action := s.ask(headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
+	action := s.callFilter(headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
 	f.inHeaders = false
 	if action == Continue {
 		f.visibleHeaders = nil
@@ -98,7 +98,7 @@ func (s *Stream) bodyArrives(f *flow, data []byte, end bool) Action {
 // showBody shows the filter new data, together with everything that is held if the filter asked to
 // buffer.
 func (s *Stream) showBody(f *flow, data []byte, end bool) Action {
-	if !s.asks(f) {
+	if !s.isFiltered(f) {
 		f.body.data = append(f.body.data, data...)
 		s.sendHeld(f)
 		return Continue
@@ -110,7 +110,7 @@ func (s *Stream) showBody(f *flow, data []byte, end bool) Action {
 		f.visibleBody, chunk = &f.body, nil
 	}
 	s.endOfStream = end
-	action := s.ask(bodyAction, f.callbacks.body, uint64(len(f.visibleBody.data)), boolUint64(end))
+	action := s.callFilter(bodyAction, f.callbacks.body, uint64(len(f.visibleBody.data)), boolUint64(end))
 	f.buffering = action == StopIterationAndBuffer
 	f.visibleBody = nil
 	if s.destroyed {
@@ -142,12 +142,12 @@ func (s *Stream) trailersArrive(f *flow, trailers Headers) Action {
 
 func (s *Stream) showTrailers(f *flow) Action {
 	f.hasTrailers = true
-	if !s.asks(f) {
+	if !s.isFiltered(f) {
 		s.sendHeld(f)
 		return Continue
 	}
 	f.visibleTrailers = &f.trailers
-	action := s.ask(trailersAction, f.callbacks.trailers, uint64(len(f.trailers)))
+	action := s.callFilter(trailersAction, f.callbacks.trailers, uint64(len(f.trailers)))
 	if action == Continue {
 		f.visibleTrailers = nil
 	}

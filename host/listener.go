@@ -112,7 +112,7 @@ func (l *Listener) Open(worker int, request Headers) *Stream {
 	t.mustNotBeBusy("Open")
 	l.reloadIfDue(t)
 	s := &Stream{
-		worker: t, opened: l.world.now,
+		worker: t, protocol: HTTP1, opened: l.world.now,
 		properties: make(map[string][]byte), filterState: make(map[string][]byte),
 	}
 	s.request.callbacks, s.response.callbacks = requestCallbacks, responseCallbacks

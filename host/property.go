@@ -119,8 +119,11 @@ func (v *vm) property(c *vmContext, path string) ([]byte, Status) {
 //
 // Envoy: source/extensions/filters/common/expr/context.cc, RequestWrapper.
 func (s *Stream) requestProperty(rest string) ([]byte, bool) {
-	if rest == "time" {
+	switch rest {
+	case "time":
 		return int64Property(s.opened.UnixNano()), true
+	case "protocol":
+		return []byte(s.protocol.String()), true
 	}
 	headers := s.readableMap(mapRequestHeaders)
 	if headers == nil {

@@ -12,12 +12,13 @@ import (
 // chain does next. After the stream has ended they do nothing and return None.
 //
 // A stream ends when the whole response has gone to the client, when the filter resets it, or by
-// End. Then on_log, on_done and on_delete are called.
+// End. Then on_log, on_done and on_delete are called. For HTTP/3 see [Stream.SetProtocol].
 type Stream struct {
 	worker     *Worker
 	vm         *vm     // nil if the VM had failed when the stream was opened
 	plugin     *plugin // the plugin of the stream's context; nil if vm is
 	context    *vmContext
+	protocol   Protocol
 	unfiltered bool // the stream bypasses the filter
 	created    bool // on_context_create was called
 
@@ -171,19 +172,20 @@ func (s *Stream) create() {
 	}
 }
 
-// asks reports whether the filter takes part in this direction of the stream. It does not before it
-// has seen the request headers, nor in the response after Envoy has replied for a failed VM.
-func (s *Stream) asks(f *flow) bool {
+// isFiltered reports whether the filter takes part in this direction of the stream. It does not
+// before it has seen the request headers, nor in the response after Envoy has replied for a failed
+// VM.
+func (s *Stream) isFiltered(f *flow) bool {
 	return s.created && (f == &s.request || !s.failureReplySent)
 }
 
-// ask makes a callback and converts its result into an action. If the VM has failed, or fails now,
-// the stream fails with it, or bypasses the filter under FailOpen.
+// callFilter makes a callback and converts its result into an action. If the VM has failed, or
+// fails now, the stream fails with it, or bypasses the filter under FailOpen.
 //
 // cpp-host: src/context.cc, CHECK_FAIL and onRequestHeaders to onResponseTrailers.
-func (s *Stream) ask(convert func(uint32, bool) Action, callback string, arguments ...uint64) Action {
+func (s *Stream) callFilter(convert func(uint32, bool) Action, callback string, arguments ...uint64) Action {
 	if s.vm == nil || s.vm.failed {
-		return s.failed(convert)
+		return s.failureAction(convert)
 	}
 	if !s.vm.has(callback) {
 		return Continue
@@ -193,7 +195,7 @@ func (s *Stream) ask(convert func(uint32, bool) Action, callback string, argumen
 	result, _ := s.vm.enterCallback(s.context, callback, arguments...)
 	action := convert(result, s.vm.stopIteration)
 	if s.vm.failed {
-		action = s.failed(convert)
+		action = s.failureAction(convert)
 	}
 	s.vm.finishCallback()
 	s.decoding = false
@@ -201,7 +203,8 @@ func (s *Stream) ask(convert func(uint32, bool) Action, callback string, argumen
 	return action
 }
 
-func (s *Stream) failed(convert func(uint32, bool) Action) Action {
+// failureAction fails the stream, or lets it bypass the filter under FailOpen.
+func (s *Stream) failureAction(convert func(uint32, bool) Action) Action {
 	if s.worker.world.config.FailurePolicy == FailOpen {
 		return Continue
 	}

@@ -20,6 +20,7 @@ type Protocol int
 const (
 	HTTP1 Protocol = iota + 1
 	HTTP2          // from the first byte, without an upgrade from HTTP/1.1
+	HTTP3          // only with a [Transport] of the test
 )
 
 func (p Protocol) String() string {
@@ -28,6 +29,8 @@ func (p Protocol) String() string {
 		return "HTTP/1.1"
 	case HTTP2:
 		return "HTTP/2"
+	case HTTP3:
+		return "HTTP/3"
 	}
 	return fmt.Sprintf("Protocol(%d)", int(p))
 }
@@ -38,8 +41,24 @@ type Conn struct {
 	Protocol Protocol
 
 	rig  *Rig
-	http *http.ClientConn
+	http Transport
 }
+
+// A Transport is one connection to Envoy. It has a part of the methods of [http.ClientConn]. A test
+// that brings its own must wrap [ErrReset] into the error of a response that Envoy has reset, and
+// context.Canceled into the error of one that the client has cancelled.
+type Transport interface {
+	http.RoundTripper
+	Close() error
+	Err() error     // not nil: the connection is closed
+	Available() int // how many requests the connection can take now
+}
+
+// ErrReset is the error of a [Transport] for a stream that Envoy has reset.
+var ErrReset = errors.New("reset by envoy")
+
+// Over returns a Conn that uses an open connection of the test.
+func (r *Rig) Over(p Protocol, t Transport) *Conn { return &Conn{Protocol: p, rig: r, http: t} }
 
 // Dial opens a connection. The operating system chooses the worker.
 func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {

@@ -147,6 +147,8 @@ func how(err error, p Protocol) How {
 		return Reset
 	case p == HTTP2 && errors.As(err, &rst):
 		return Reset
+	case errors.Is(err, ErrReset):
+		return Reset
 	}
 	return Lost
 }
