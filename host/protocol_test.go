@@ -7,8 +7,9 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Which callbacks tell of a stream's end over HTTP/3. Over HTTP/1.1 and HTTP/2 on_log comes first in
-// every row. e2e/http3 plays the same streams on Envoy and here, and compares.
+// The callbacks at the end of a stream over HTTP/3. Over HTTP/1.1 and HTTP/2 on_log comes first in
+// every row. e2e/http3 plays the same streams on Envoy and on this host, and compares the
+// callbacks.
 func TestEndsOverHTTP3(t *testing.T) {
 	t.Parallel()
 	upstreamEnds := func(s *host.Stream) {
@@ -27,9 +28,9 @@ func TestEndsOverHTTP3(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		scripts []string // of the stream
+		scripts []string // the stream's scripts
 		play    func(*host.Stream)
-		want    []string // the callbacks that tell of its end
+		want    []string // the callbacks at its end
 	}{
 		{"the upstream ends it", nil, upstreamEnds, []string{"2 done", "2 delete"}},
 		{"a reply to the request", []string{"request-headers", "reply 409 _ x"}, upstreamEnds, []string{"2 done", "2 delete"}},
@@ -52,17 +53,17 @@ func TestEndsOverHTTP3(t *testing.T) {
 				return !slices.Contains([]string{"2 log", "2 done", "2 delete"}, c)
 			})
 			if !slices.Equal(got, tt.want) {
-				t.Errorf("got %q, want %q; all:\n%s", got, tt.want, w.Logs())
+				t.Errorf("got the callbacks %q, want %q:\n%s", got, tt.want, w.Logs())
 			}
 			if n := w.Worker(0).Contexts(); n != 1 {
-				t.Errorf("%d contexts are left, want the plugin's", n)
+				t.Errorf("got %d contexts, want only the plugin's", n)
 			}
 		})
 	}
 }
 
-// A filter that waits for on_log finds in its tick that the stream has gone.
-func TestContextForgottenOverHTTP3(t *testing.T) {
+// A filter that waits for on_log can find in its tick that the stream is gone.
+func TestContextIsGoneOverHTTP3(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "configure: tick 1000", "tick: effective 2")
 	s := w.Worker(0).Open(request())

@@ -1,4 +1,5 @@
-// Package process tests how the programs here start, watch and stop an Envoy, with a real one and without the filter.
+// Package process tests how the programs of this repository start, watch and stop an Envoy, with a
+// real one.
 package process
 
 import (
@@ -12,7 +13,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// plain is a configuration without the filter, which starts in a tenth of the time.
+// plain is a configuration without the filter, with which Envoy starts ten times faster.
 const plain = `
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 static_resources:
@@ -36,7 +37,7 @@ static_resources:
             - {name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 204}}]}
 `
 
-// realEnvoy returns the Envoy that the tests of this package run.
+// realEnvoy returns the path of the Envoy that these tests run.
 func realEnvoy(t *testing.T) string {
 	t.Helper()
 	root, err := rig.Root()
@@ -50,7 +51,7 @@ func realEnvoy(t *testing.T) string {
 	return path
 }
 
-// start starts a real Envoy that the test's end stops.
+// start starts an Envoy that the end of the test stops.
 func start(t *testing.T, o proxy.Options) *proxy.Process {
 	t.Helper()
 	p, err := proxy.Start(t.Context(), proxy.Binary(realEnvoy(t)), o)
@@ -61,14 +62,15 @@ func start(t *testing.T, o proxy.Options) *proxy.Process {
 	return p
 }
 
-// temporaryFiles gives the test a folder of its own for them; the result lists it.
+// temporaryFiles gives the test its own directory for temporary files, and returns a function that
+// lists it.
 func temporaryFiles(t *testing.T) func() []string {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	return func() []string { return entries(t, dir) }
 }
 
-// synced is a buffer that is written and read at the same time.
+// synced is a buffer that may be written and read at the same time.
 type synced struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -86,7 +88,7 @@ func (s *synced) String() string {
 	return s.b.String()
 }
 
-// entries returns the names in a folder.
+// entries returns the names in a directory.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)

@@ -10,11 +10,12 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// The kernel takes the thread that starts a process for its parent. A caller whose thread ends keeps its Envoy.
+// For the kernel the parent of a process is the thread that started it. Envoy must not end when
+// this thread ends.
 func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
 	path, ctx := realEnvoy(t), t.Context()
 	started := make(chan *proxy.Process, 1)
-	onDoomedThread(func() {
+	onEndingThread(func() {
 		p, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{Config: plain, Concurrency: 1})
 		if err != nil {
 			t.Error(err)
@@ -28,17 +29,18 @@ func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
 	defer p.Stop()
 	select {
 	case <-p.Done():
-		t.Errorf("it has ended: %v", p.Err())
+		t.Errorf("got the end of Envoy (%v), want it running", p.Err())
 	case <-time.After(300 * time.Millisecond):
 	}
 }
 
-// onDoomedThread calls f on a thread that ends with it. The first thread of a program cannot: the runtime keeps it.
-func onDoomedThread(f func()) {
+// onEndingThread calls f on a thread that ends when f returns. The first thread of a program never
+// ends, so it is not used.
+func onEndingThread(f func()) {
 	go func() {
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 		if syscall.Gettid() == os.Getpid() {
-			onDoomedThread(f)
+			onEndingThread(f)
 			select {}
 		}
 		f()

@@ -18,7 +18,7 @@ func TestStartServesAndStopEnds(t *testing.T) {
 	var stdout, stderr synced
 	p := start(t, proxy.Options{Config: plain, Concurrency: 2, Stdout: &stdout, Stderr: &stderr, ComponentLogLevel: "http:debug"})
 	if left := temporary(); len(left) > 0 {
-		t.Errorf("files of a running Envoy: %q, want none that a killed program would leave", left)
+		t.Errorf("got the temporary files %q of a running Envoy, want none: a killed program would leave them", left)
 	}
 	listeners, err := p.Admin().Listeners(t.Context())
 	if err != nil {
@@ -37,33 +37,33 @@ func TestStartServesAndStopEnds(t *testing.T) {
 		t.Errorf("got %v, want one request and two workers", got)
 	}
 	if err := syscall.Kill(p.PID(), 0); err != nil {
-		t.Errorf("its PID is not that of a process: %v", err)
+		t.Errorf("signal 0 to its process id: got %v, want a process", err)
 	}
 	if err := p.Err(); err != nil {
-		t.Errorf("while it runs: %v", err)
+		t.Errorf("Err while it runs: got %v, want nil", err)
 	}
 
 	var stops sync.WaitGroup
 	for range 3 {
 		stops.Go(func() {
 			if err := p.Stop(); err != nil {
-				t.Errorf("stop: %v", err)
+				t.Errorf("Stop: got %v, want nil", err)
 			}
 		})
 	}
 	stops.Wait()
 	wait.For(t, "its end", p.Done())
 	if err := p.Err(); err != nil {
-		t.Errorf("after stop: %v", err)
+		t.Errorf("Err after Stop: got %v, want nil", err)
 	}
 	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("the process is there after stop: %v", err)
+		t.Errorf("signal 0 after Stop: got %v, want no such process", err)
 	}
 	if !strings.Contains(stdout.String(), " 204 ") {
-		t.Errorf("stdout: %q, want the access log", stdout.String())
+		t.Errorf("stdout: got %q, want the access log", stdout.String())
 	}
 	if !strings.Contains(stderr.String(), "[debug][http]") {
-		t.Errorf("stderr without the log level that was asked for: %q", stderr.String())
+		t.Errorf("stderr: got %q, want lines at the configured level", stderr.String())
 	}
 }
 
@@ -80,13 +80,13 @@ func TestAnEnvoyThatEndsByItself(t *testing.T) {
 			wait.For(t, "its end", p.Done())
 			exit := (*proxy.ExitError)(nil)
 			if !errors.As(p.Err(), &exit) || exit.Stopped {
-				t.Fatalf("got %v, want an end by itself", p.Err())
+				t.Fatalf("Err: got %v, want an end by itself", p.Err())
 			}
 			if want := "envoy ended by itself: " + reason; exit.Summary() != want {
-				t.Errorf("got %q, want %q", exit.Summary(), want)
+				t.Errorf("Summary: got %q, want %q", exit.Summary(), want)
 			}
 			if err := p.Stop(); err != p.Err() {
-				t.Errorf("stop: got %v, want %v", err, p.Err())
+				t.Errorf("Stop: got %v, want %v", err, p.Err())
 			}
 		})
 	}
@@ -97,7 +97,7 @@ func TestStartErrors(t *testing.T) {
 	taken := strings.TrimPrefix(other.Admin().URL, "http://127.0.0.1:")
 	beforeListener := strings.LastIndex(plain, "port_value: 0")
 	for name, test := range map[string]struct {
-		path    string // "": a real Envoy
+		path    string // "": that of a real Envoy
 		options proxy.Options
 		want    []string
 	}{
@@ -124,24 +124,24 @@ func TestStartErrors(t *testing.T) {
 			}
 			_, err := proxy.Start(t.Context(), proxy.Binary(test.path), test.options)
 			if err == nil {
-				t.Fatal("it started")
+				t.Fatal("got no error, want one")
 			}
 			for _, part := range test.want {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("got %q, want it to contain %q", err, part)
+					t.Errorf("got the error %q, want %q in it", err, part)
 				}
 			}
 			if strings.Contains(err.Error(), "\n") {
-				t.Errorf("got several lines: %q", err)
+				t.Errorf("got the error %q, want one line", err)
 			}
 			if left := temporary(); len(left) > 0 {
-				t.Errorf("left behind: %q", left)
+				t.Errorf("got the temporary files %q, want none", left)
 			}
 		})
 	}
 }
 
-// Paths in the configuration are relative to Options.Dir.
+// Relative paths in the configuration are relative to Options.Dir.
 func TestStartDirectory(t *testing.T) {
 	dir := t.TempDir()
 	config := strings.Replace(plain, "envoy.access_loggers.stdout", "envoy.access_loggers.file", 1)
@@ -151,11 +151,11 @@ func TestStartDirectory(t *testing.T) {
 		t.Error(err)
 	}
 	if got := entries(t, dir); len(got) != 1 || got[0] != "access.log" {
-		t.Errorf("the directory holds %q, want access.log", got)
+		t.Errorf("got %q in the directory, want access.log", got)
 	}
 }
 
-// Those of a real Envoy have that form: it times its own start.
+// A real Envoy writes histograms in the format that Stats reads. It has one for its own start.
 func TestHistogramsOfARealEnvoy(t *testing.T) {
 	p := start(t, proxy.Options{Config: plain, Concurrency: 1})
 	stats, err := p.Admin().Stats(t.Context(), `^server\.initialization_time_ms$`)
@@ -167,7 +167,7 @@ func TestHistogramsOfARealEnvoy(t *testing.T) {
 	}
 }
 
-// ENVOY is looked at as closely as any Envoy that is found.
+// The Envoy that ENVOY names is checked like one that is found elsewhere.
 func TestTheRealEnvoyIsUsable(t *testing.T) {
 	path := realEnvoy(t)
 	v, err := proxy.VersionOf(t.Context(), proxy.Binary(path))
@@ -175,10 +175,10 @@ func TestTheRealEnvoyIsUsable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v.Less(proxy.Oldest) {
-		t.Errorf("it is %v, which the filter does not run in", v)
+		t.Errorf("got Envoy %v, want %v or later", v, proxy.Oldest)
 	}
 	t.Setenv("ENVOY", path)
 	if found, err := proxy.Find(t.Context(), t.TempDir()); err != nil || found != path {
-		t.Errorf("with ENVOY=%s: %q, %v", path, found, err)
+		t.Errorf("Find with ENVOY=%s: got %q, %v", path, found, err)
 	}
 }

@@ -6,17 +6,16 @@ import (
 	"slices"
 )
 
-// handmade is a small wasm module, written down by its parts. Its functions take
-// and return i32 only, except where a type says otherwise.
-type handmade struct {
+// testModule is a small WebAssembly module, described by its parts.
+type testModule struct {
 	imports  []function
 	exports  []function
 	noMemory bool
 }
 
-// function is an import (module, name, type) or an export (name, type, body).
-// The type is written as in "ii->i". The body is instructions without the final
-// end; an empty one returns 0 if a result is wanted.
+// function is an import (module, name, type) or an export (name, type, body). The type is written
+// like "ii->i". The body is a list of instructions without the final end. An empty body returns 0
+// if the type has a result.
 type function struct {
 	module, name, typ string
 	body              []byte
@@ -29,8 +28,8 @@ const (
 	opI32Const    = 0x41
 )
 
-// minimal are the exports without which no filter starts.
-func minimal(more ...function) []function {
+// minimalExports are the exports that a filter needs to start, followed by more.
+func minimalExports(more ...function) []function {
 	return append([]function{
 		{name: "proxy_abi_version_0_2_1", typ: "->"},
 		{name: "_initialize", typ: "->"},
@@ -38,7 +37,8 @@ func minimal(more ...function) []function {
 	}, more...)
 }
 
-func (h handmade) bytes() []byte {
+// bytes encodes the module.
+func (h testModule) bytes() []byte {
 	var types, imports, functions, exports, code [][]byte
 	typeIndex := func(typ string) []byte {
 		params, results, _ := bytes.Cut([]byte(typ), []byte("->"))
