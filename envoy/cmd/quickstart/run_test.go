@@ -69,7 +69,7 @@ func TestWhatEndsFirstIsTheReason(t *testing.T) {
 	}{
 		"Ctrl-C":      {interrupted, ended{}, nil, ""},
 		"the backend": {t.Context(), ended{}, failed, "the demo backend ended by itself: accept: too many open files"},
-		"Envoy, without the words that were shown already": {t.Context(), ended{over, &proxy.ExitError{Status: errors.New("signal: killed"), LastWords: []string{"shown"}}}, nil,
+		"Envoy, without the words that were shown already": {t.Context(), ended{over, &proxy.ExitError{Status: errors.New("signal: killed"), LogLines: []string{"shown"}}}, nil,
 			"envoy ended by itself: signal: killed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -108,11 +108,11 @@ func TestAnEnvoyThatCannotBeUsed(t *testing.T) {
 	}
 	for path, why := range map[string]string{
 		"/no/such/envoy": "no such file or directory",
-		old:              "it is 1.32.1, and the filter needs 1.33.0 or newer",
+		old:              "its version is 1.32.1, and the filter needs 1.33.0 or newer",
 	} {
 		t.Setenv("ENVOY", path)
 		err := run(t.Context(), options{wasm: filter, log: filepath.Join(dir, "envoy.log")}, os.Stdout)
-		want := fmt.Sprintf("ENVOY is %q, which cannot be used: %s; set it to the path of an Envoy 1.33.0 or newer, or unset it to have one found", path, why)
+		want := fmt.Sprintf("cannot use ENVOY %q: %s; set ENVOY to the path of an Envoy 1.33.0 or newer, or unset it", path, why)
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
