@@ -1,5 +1,5 @@
-// Package container drives the container engine of this machine, docker or podman, by its command line, which is the
-// same for all that is asked of it here.
+// Package container runs the container engine of this machine, docker or podman. It uses the command
+// line, because the two programs share the commands and options that are needed here.
 package container
 
 import (
@@ -16,17 +16,18 @@ import (
 	"time"
 )
 
-// Variable is the environment variable that names the engine, if it should not be looked for.
+// Variable is the environment variable that names the engine. Without it [Find] looks for one.
 const Variable = "CONTAINER_ENGINE"
 
-// An Engine is a docker or a podman that can be used: see [Find].
+// An Engine is a docker or podman that this user can use: see [Find].
 type Engine struct {
 	path   string
-	podman bool // a docker that is podman by another name is podman
+	podman bool // also true for a program named docker that is podman
 }
 
-// Find returns the engine that CONTAINER_ENGINE names, or else the first of docker and podman that can be used: it is
-// on PATH, and answers to this user. The error is one sentence that says what to do.
+// Find returns the engine that CONTAINER_ENGINE names. If that is not set, it returns docker or else
+// podman, if the program is on PATH and this user can use it. An error is one sentence that says what
+// the user can do.
 func Find(ctx context.Context) (Engine, error) {
 	if name := os.Getenv(Variable); name != "" {
 		e, err := open(ctx, name)
@@ -58,13 +59,13 @@ func Find(ctx context.Context) (Engine, error) {
 }
 
 const (
-	// openLimit bounds the question whether an engine answers, which takes a quarter of a second.
+	// openLimit bounds the check that an engine works, which normally takes a quarter of a second.
 	openLimit = 30 * time.Second
-	// endLimit is what an engine that is told to end has for it.
+	// endLimit is the time from SIGTERM to SIGKILL for a call of the engine.
 	endLimit = 5 * time.Second
 )
 
-// versionText is how docker, podman and their kin begin to print their version.
+// versionText matches the start of what docker, podman and compatible engines print as their version.
 var versionText = regexp.MustCompile(`^\w+ version `)
 
 func open(ctx context.Context, name string) (Engine, error) {
@@ -83,14 +84,14 @@ func open(ctx context.Context, name string) (Engine, error) {
 		return Engine{}, fmt.Errorf("%.60q is not how a container engine tells its version", version)
 	}
 	e.podman = strings.Contains(version, "podman")
-	if _, err := e.Output(ctx, "ps", "--quiet"); err != nil { // the least that needs all of it, a daemon, too
+	if _, err := e.Output(ctx, "ps", "--quiet"); err != nil { // a cheap command that needs the daemon
 		return Engine{}, advise(err)
 	}
 	return e, nil
 }
 
-// Reason returns why a program was not found, out of the error of [exec.LookPath]: without its name, for a sentence that
-// has it already.
+// Reason returns the cause in an error of [exec.LookPath], without the name of the program, for a message
+// that already names it.
 func Reason(err error) error {
 	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
 		err = lookup.Err
@@ -101,7 +102,7 @@ func Reason(err error) error {
 	return err
 }
 
-// advise puts what to do into the place of an engine's complaint, where that is known.
+// advise replaces an error of the engine by one that says what to do, if that is known.
 func advise(err error) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "permission denied"):
@@ -112,16 +113,17 @@ func advise(err error) error {
 	return err
 }
 
-// String returns the name by which the engine was found.
+// String returns the path of the engine's program.
 func (e Engine) String() string { return e.path }
 
-// Command returns a call of the engine that has not begun.
+// Command returns a call of the engine, not yet started.
 func (e Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, e.path, args...)
 }
 
-// Output calls the engine and returns what it prints, without space around. If it fails, the error is its complaint;
-// if ctx ends, it is told to end, and killed if it does not.
+// Output calls the engine and returns its standard output without surrounding space. If the call fails,
+// the error is the engine's own message: see [Complaint]. If ctx ends, the engine gets SIGTERM and, five
+// seconds later, SIGKILL; the error is then the cause of ctx.
 func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	cmd := e.Command(ctx, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -129,13 +131,14 @@ func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	return answer(ctx, cmd)
 }
 
-// answer runs a call of the engine, whose Cancel and WaitDelay say what the end of ctx does to it.
+// answer is Output for a command that the caller has prepared: its Cancel and WaitDelay say what happens
+// when ctx ends.
 func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	output, err := cmd.Output()
+	stdout, err := cmd.Output()
 	if err == nil {
-		return strings.TrimSpace(string(output)), nil
+		return strings.TrimSpace(string(stdout)), nil
 	}
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
@@ -146,8 +149,8 @@ func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return "", err
 }
 
-// Complaint returns the line in which an engine, or what it has run, says why it failed: the last one that is not just
-// advice to look into the manual.
+// Complaint returns the line of stderr that says why an engine, or the program in a container, failed:
+// the last line that does not just refer to the manual.
 func Complaint(stderr string) string {
 	complaint := ""
 	for line := range strings.Lines(stderr) {
@@ -162,7 +165,7 @@ func Complaint(stderr string) string {
 	return complaint
 }
 
-// Has reports whether the engine has an image.
+// Has reports whether an image is on this machine.
 func (e Engine) Has(ctx context.Context, image string) bool {
 	_, err := e.Output(ctx, "image", "inspect", "--", image)
 	return err == nil
@@ -174,9 +177,10 @@ func (e Engine) Pull(ctx context.Context, image string) error {
 	return err
 }
 
-// Remove ends a container, if it runs, and removes it, if it is there.
+// Remove kills and removes a container. It returns nil if there is no such container.
 func (e Engine) Remove(ctx context.Context, name string) error {
-	e.Output(ctx, "kill", name) // rm would have podman ask first, and wait ten seconds; no error counts but rm's
+	// podman's rm would first send SIGTERM and wait ten seconds. An error does not matter: rm fails too.
+	e.Output(ctx, "kill", name)
 	_, err := e.Output(ctx, "rm", "--force", "--volumes", name)
 	if err != nil && strings.Contains(strings.ToLower(err.Error()), "no such container") {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The engines of these tests are scripts. What they complain of is what real ones have been seen to.
+// The engines of these tests are scripts. Their error messages were copied from real engines.
 const (
 	docker = `[ "$1" != --version ] || echo 'Docker version 28.2.2, build e6534b4'` + "\n"
 	podman = `[ "$1" != --version ] || echo 'podman version 4.3.1'` + "\n"
@@ -20,7 +20,7 @@ const (
 	broken        = `[ "$1" = --version ] || { echo 'time="2026-11-25T20:00:00Z" level=warning msg="a warning before it"' >&2; echo 'Error: the graph driver is confused' >&2; exit 125; }` + "\n"
 )
 
-// machine makes a PATH with nothing on it but these engines.
+// machine sets PATH to a directory that contains only these engines.
 func machine(t *testing.T, engines map[string]string) (path string) {
 	t.Helper()
 	path = t.TempDir()
@@ -41,13 +41,13 @@ func TestFind(t *testing.T) {
 		want     string
 		podman   bool
 	}{
-		"docker first":                         {map[string]string{"docker": docker, "podman": podman}, "", "docker", false},
-		"podman alone":                         {map[string]string{"podman": podman}, "", "podman", true},
-		"podman, if docker is a client only":   {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "", "podman", true},
-		"podman, if docker is for others only": {map[string]string{"docker": docker + forbidden, "podman": podman}, "", "podman", true},
-		"the one that is named":                {map[string]string{"docker": docker, "podman": podman}, "podman", "podman", true},
-		"one of another name":                  {map[string]string{"docker": docker, "nerdctl": docker}, "nerdctl", "nerdctl", false},
-		"a docker that is podman":              {map[string]string{"docker": podman}, "", "docker", true},
+		"docker first":                        {map[string]string{"docker": docker, "podman": podman}, "", "docker", false},
+		"podman alone":                        {map[string]string{"podman": podman}, "", "podman", true},
+		"podman, if docker has no daemon":     {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "", "podman", true},
+		"podman, if docker denies permission": {map[string]string{"docker": docker + forbidden, "podman": podman}, "", "podman", true},
+		"the one that the variable names":     {map[string]string{"docker": docker, "podman": podman}, "podman", "podman", true},
+		"a compatible engine":                 {map[string]string{"docker": docker, "nerdctl": docker}, "nerdctl", "nerdctl", false},
+		"podman under the name docker":        {map[string]string{"docker": podman}, "", "docker", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := machine(t, test.engines)
@@ -60,7 +60,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Each error is a sentence that says what to do.
+// Every error is one sentence that says what the user can do.
 func TestFindErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		engines  map[string]string
@@ -73,15 +73,15 @@ func TestFindErrors(t *testing.T) {
 			"docker cannot be used: its daemon does not answer: start it; podman is not on PATH"},
 		"docker without a daemon, and a podman that fails": {map[string]string{"docker": docker + withoutDaemon, "podman": podman + broken}, "",
 			"docker cannot be used: its daemon does not answer: start it; podman cannot be used: the graph driver is confused"},
-		"docker that this user may not use": {map[string]string{"docker": docker + forbidden}, "",
+		"docker without permission": {map[string]string{"docker": docker + forbidden}, "",
 			"docker cannot be used: this user may not talk to it: run as one who may (docker: of the group docker), or use rootless podman; podman is not on PATH"},
-		"a name of nothing": {map[string]string{"podman": podman}, "/no/such/engine",
+		"the variable names a missing file": {map[string]string{"podman": podman}, "/no/such/engine",
 			`CONTAINER_ENGINE is "/no/such/engine", which cannot be used: no such file or directory`},
-		"a name of what is not on PATH": {map[string]string{"podman": podman}, "containerd",
+		"the variable names a program that is not on PATH": {map[string]string{"podman": podman}, "containerd",
 			`CONTAINER_ENGINE is "containerd", which cannot be used: executable file not found in $PATH`},
-		"a name of another program": {map[string]string{"true": "echo 'true (GNU coreutils) 9.1'\n"}, "true",
+		"the variable names another program": {map[string]string{"true": "echo 'true (GNU coreutils) 9.1'\n"}, "true",
 			`CONTAINER_ENGINE is "true", which cannot be used: "true (GNU coreutils) 9.1" is not how a container engine tells its version`},
-		"a name of one without a daemon": {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "docker",
+		"the variable names an engine without a daemon": {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "docker",
 			`CONTAINER_ENGINE is "docker", which cannot be used: its daemon does not answer: start it`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,32 +94,32 @@ func TestFindErrors(t *testing.T) {
 	}
 }
 
-// An engine that does not answer is not waited for once the question is withdrawn, and no other is asked then.
-func TestAnEngineThatHangs(t *testing.T) {
+// When ctx ends, Find stops an engine that hangs, and does not try the next one.
+func TestEngineHangs(t *testing.T) {
 	dir := t.TempDir()
 	asked := filepath.Join(dir, "asked")
 	machine(t, map[string]string{
 		"docker": docker + `[ "$1" = --version ] || { echo >` + asked + `; exec /bin/sleep 300; }` + "\n",
 		"podman": podman,
 	})
-	withdrawn := errors.New("nobody wants to know any more")
+	canceled := errors.New("canceled by the test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	go func() {
 		for ctx.Err() == nil {
 			if _, err := os.Stat(asked); err == nil {
-				cancel(withdrawn)
+				cancel(canceled)
 			}
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	if e, err := Find(ctx); !errors.Is(err, withdrawn) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %q, %v, want %v", e, err, withdrawn)
+	if e, err := Find(ctx); !errors.Is(err, canceled) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %q, %v, want %v", e, err, canceled)
 	}
 }
 
-// One that does not even heed SIGTERM is killed.
-func TestAHeedlessEngine(t *testing.T) {
+// An engine that ignores SIGTERM is killed.
+func TestEngineIgnoresSIGTERM(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
 	path := machine(t, map[string]string{"docker": `trap '' TERM; echo >` + asked + `; while :; do /bin/sleep 0.1; done` + "\n"})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,5 +4,5 @@ package container
 
 import "syscall"
 
-// ownGroup keeps the terminal's Ctrl-C from a process: it is one of this program's and not of the user's.
+// ownGroup puts a process into its own process group, so the terminal's Ctrl-C does not reach it.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -50,8 +50,8 @@ func TestFindImageOrder(t *testing.T) {
 		"ENVOY_IMAGE, from its registry":     {variable: "my/envoy:1", has: []string{OfficialImage}, gets: []string{"my/envoy:1"}, want: "my/envoy:1"},
 		"the official one":                   {has: []string{builtImage, OfficialImage}, want: OfficialImage},
 		"the official one from its registry": {has: []string{builtImage}, gets: []string{OfficialImage}, want: OfficialImage, says: "Pulling " + OfficialImage + " (only this once)."},
-		"one that was built earlier":             {has: []string{builtImage}, want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Using " + builtImage + ", which was built earlier."},
-		"one that is built now":               {want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Building " + builtImage + " from the pinned Envoy."},
+		"one that was built earlier":         {has: []string{builtImage}, want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Using " + builtImage + ", which was built earlier."},
+		"one that is built now":              {want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Building " + builtImage + " from the pinned Envoy."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
