@@ -41,10 +41,10 @@ func render(config string, s Settings) (string, error) {
 	return replace(name, config, append(replacements, filter...))
 }
 
-// RenderECDS returns [ECDSConfig] and [ECDSFilter] with the settings in place of the shipped values.
-// The configuration makes Envoy watch path, where the caller writes the filter; "" keeps the shipped
-// envoy/ecds/streamlatch.yaml. Settings.Internal must be 0, because these files have no listener for
-// the admin path. The errors are those of [Render].
+// RenderECDS returns [ECDSConfig] and [ECDSFilter] with the settings in place of the shipped
+// values. The configuration makes Envoy watch path, where the caller writes the filter; "" keeps
+// the shipped envoy/ecds/streamlatch.yaml. Settings.Internal must be 0, because these files have no
+// listener for the admin path. The errors are those of [Render].
 func RenderECDS(s Settings, path string) (config, filter string, err error) {
 	return renderECDS(ECDSConfig, ECDSFilter, s, path)
 }
@@ -105,8 +105,8 @@ func (s Settings) filter(file string) ([]replacement, error) {
 	return replacements, nil
 }
 
-// replace applies the replacements to a file. It searches for each old text in the shipped file, not
-// in the result of earlier replacements, because a new port may equal another shipped port.
+// replace applies the replacements to a file. It searches for each old text in the shipped file,
+// not in the result of earlier replacements, because a new port may equal another shipped port.
 func replace(name, file string, replacements []replacement) (string, error) {
 	pairs := make([]string, 0, 2*len(replacements))
 	for _, r := range replacements {
@@ -131,8 +131,8 @@ func (s Settings) check() error {
 	return errors.Join(errs...)
 }
 
-// filterBlock returns the text of the filter's configuration: the line "value: |" and the lines after
-// it that are indented deeper.
+// filterBlock returns the text of the filter's configuration: the line "value: |" and the lines
+// after it that are indented deeper.
 func filterBlock(config string) (string, error) {
 	const key = "value: |\n"
 	before, after, _ := strings.Cut(config, key)

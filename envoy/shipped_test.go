@@ -58,8 +58,9 @@ func TestShippedAdminPathIsInternal(t *testing.T) {
 	}
 }
 
-// envoy-ecds.yaml and ecds/streamlatch.yaml together are envoy.yaml without the internal listener. A
-// setting that only one of the two variants has would be missing for the users of the other variant.
+// envoy-ecds.yaml and ecds/streamlatch.yaml together are envoy.yaml without the internal listener.
+// A setting that only one of the two variants has would be missing for the users of the other
+// variant.
 func TestShippedECDSIsTheSameConfiguration(t *testing.T) {
 	cut := func(file, from, to string) (part, rest string) {
 		t.Helper()
@@ -102,8 +103,8 @@ func withoutComments(yaml string) string {
 	return settings.String()
 }
 
-// The dashboard and the alerts fit every way to load the filter, because all of them name the metrics
-// alike: the rule is a label, and the last bucket is as long as streams live.
+// The dashboard and the alerts fit every way to load the filter, because all of them name the
+// metrics alike: the rule is a label, and the last bucket is as long as streams live.
 func TestShippedStatsConfig(t *testing.T) {
 	const tag = `^wasmcustom\.streamlatch\.(([a-z][a-z0-9_]*)\.)[a-z_]+$`
 	const prefix = "wasmcustom.streamlatch."

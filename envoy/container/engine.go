@@ -1,5 +1,5 @@
-// Package container runs the container engine of this machine, docker or podman. It uses the command
-// line, because the two programs share the commands and options that are needed here.
+// Package container runs the container engine of this machine, docker or podman. It uses the
+// command line, because the two programs share the commands and options that are needed here.
 package container
 
 import (
@@ -25,9 +25,9 @@ type Engine struct {
 	podman bool // also true for a program named docker that is podman
 }
 
-// Find returns the engine that CONTAINER_ENGINE names. If that is not set, it returns docker or else
-// podman, if the program is on PATH and this user can use it. An error is one sentence that says what
-// the user can do.
+// Find returns the engine that CONTAINER_ENGINE names. If that is not set, it returns docker or
+// else podman, if the program is on PATH and this user can use it. An error is one sentence that
+// says what the user can do.
 func Find(ctx context.Context) (Engine, error) {
 	if name := os.Getenv(Variable); name != "" {
 		e, err := open(ctx, name)
@@ -65,7 +65,8 @@ const (
 	endLimit = 5 * time.Second
 )
 
-// versionText matches the start of what docker, podman and compatible engines print as their version.
+// versionText matches the start of what docker, podman and compatible engines print as their
+// version.
 var versionText = regexp.MustCompile(`^\w+ version `)
 
 func open(ctx context.Context, name string) (Engine, error) {
@@ -90,8 +91,8 @@ func open(ctx context.Context, name string) (Engine, error) {
 	return e, nil
 }
 
-// Reason returns the cause in an error of [exec.LookPath], without the name of the program, for a message
-// that already names it.
+// Reason returns the cause in an error of [exec.LookPath], without the name of the program, for a
+// message that already names it.
 func Reason(err error) error {
 	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
 		err = lookup.Err
@@ -121,9 +122,9 @@ func (e Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, e.path, args...)
 }
 
-// Output calls the engine and returns its standard output without surrounding space. If the call fails,
-// the error is the engine's own message: see [Complaint]. If ctx ends, the engine gets SIGTERM and, five
-// seconds later, SIGKILL; the error is then the cause of ctx.
+// Output calls the engine and returns its standard output without surrounding space. If the call
+// fails, the error is the engine's own message: see [Complaint]. If ctx ends, the engine gets
+// SIGTERM and, five seconds later, SIGKILL; the error is then the cause of ctx.
 func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	cmd := e.Command(ctx, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -131,8 +132,8 @@ func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	return answer(ctx, cmd)
 }
 
-// answer is Output for a command that the caller has prepared: its Cancel and WaitDelay say what happens
-// when ctx ends.
+// answer is Output for a command that the caller has prepared: its Cancel and WaitDelay say what
+// happens when ctx ends.
 func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -149,8 +150,8 @@ func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return "", err
 }
 
-// Complaint returns the line of stderr that says why an engine, or the program in a container, failed:
-// the last line that does not just refer to the manual.
+// Complaint returns the line of stderr that says why an engine, or the program in a container,
+// failed: the last line that does not just refer to the manual.
 func Complaint(stderr string) string {
 	complaint := ""
 	for line := range strings.Lines(stderr) {
@@ -179,7 +180,8 @@ func (e Engine) Pull(ctx context.Context, image string) error {
 
 // Remove kills and removes a container. It returns nil if there is no such container.
 func (e Engine) Remove(ctx context.Context, name string) error {
-	// podman's rm would first send SIGTERM and wait ten seconds. An error does not matter: rm fails too.
+	// podman's rm would first send SIGTERM and wait ten seconds. An error does not matter: rm fails
+	// too.
 	e.Output(ctx, "kill", name)
 	_, err := e.Output(ctx, "rm", "--force", "--volumes", name)
 	if err != nil && strings.Contains(strings.ToLower(err.Error()), "no such container") {

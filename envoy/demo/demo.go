@@ -1,16 +1,16 @@
 // Package demo is the backend of the quick start and of the end-to-end tests. It streams events to
-// every client and counts the open streams of each client. The count shows whether the gateway works: if
-// the gateway forgets a stream, or ends it only on the client's side, the backend has two streams of one
-// client.
+// every client and counts the open streams of each client. The count shows whether the gateway
+// works: if the gateway forgets a stream, or ends it only on the client's side, the backend has two
+// streams of one client.
 //
 //	GET  /                 the demo page
 //	GET  /events?client=X  an event stream: one JSON event at once, then one per interval
 //	POST /events?client=X  the same; the request has a JSON body, as for MCP servers and LLM APIs
 //	GET  /live             the number of open streams, as JSON
 //
-// Tests choose another response with a query parameter of /events: with status=503 the response has that
-// status and no stream; with type=json it is JSON, not an event stream; with events=3 the stream ends
-// normally after three events.
+// Tests choose another response with a query parameter of /events: with status=503 the response has
+// that status and no stream; with type=json it is JSON, not an event stream; with events=3 the
+// stream ends normally after three events.
 package demo
 
 import (
@@ -120,11 +120,13 @@ func (b *Backend) events(w http.ResponseWriter, r *http.Request) {
 	b.stream(w, r, query.Get("client"), body, want.events)
 }
 
-// firstEventDelay is the time before the first event of a stream. A superseded stream ends only when
-// Envoy has seen the response headers of the new one; the delay makes Event.Live count without it.
+// firstEventDelay is the time before the first event of a stream. A superseded stream ends only
+// when Envoy has seen the response headers of the new one; the delay makes Event.Live count without
+// it.
 const firstEventDelay = 50 * time.Millisecond
 
-// stream sends events until the request is canceled, or until it has sent limit events; 0 is no limit.
+// stream sends events until the request is canceled, or until it has sent limit events; 0 is no
+// limit.
 func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, request json.RawMessage, limit int) {
 	b.open(client)
 	defer b.close(client)

@@ -18,8 +18,8 @@ type Admin struct {
 	URL string // for example "http://127.0.0.1:9901"
 }
 
-// Ready returns nil if Envoy serves: its workers run and its listeners are bound. Otherwise the error
-// says what is missing.
+// Ready returns nil if Envoy serves: its workers run and its listeners are bound. Otherwise the
+// error says what is missing.
 func (a *Admin) Ready(ctx context.Context) error {
 	state, err := a.get(ctx, "/ready")
 	if err != nil {

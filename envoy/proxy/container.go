@@ -29,7 +29,7 @@ func Label() string { return "streamlatch.program=" + strconv.Itoa(os.Getpid()) 
 func (c Container) String() string { return c.Image }
 
 func (c Container) queryCommand(args []string) command {
-	return c.command([]string{"--network", "none"}, args)
+	return c.runCommand([]string{"--network", "none"}, args)
 }
 
 func (c Container) serverCommand(dir string, args []string) command {
@@ -42,8 +42,9 @@ func (c Container) serverCommand(dir string, args []string) command {
 	}
 	options := []string{
 		"--network", "host", // Envoy binds this machine's ports, and no container network is left behind
-		// With a rootless engine, root in the container is the user of this program and can read its
-		// files. Without this option an image of the Envoy project may choose a user who cannot.
+		// With a rootless engine, root in the container is the user of this program and can read
+		// its files. Without this option an image of the Envoy project may choose a user who
+		// cannot.
 		"--user", "0:0",
 		"--security-opt", "label=disable", // otherwise SELinux denies access to the shared directories
 		"--workdir", dir,
@@ -51,7 +52,7 @@ func (c Container) serverCommand(dir string, args []string) command {
 	for _, shared := range sharedDirectories(os.TempDir(), dir) {
 		options = append(options, "--volume", shared+":"+shared)
 	}
-	return c.command(options, args)
+	return c.runCommand(options, args)
 }
 
 // runAndRemove is a shell script that runs a container, passes SIGTERM on to it, and removes it
@@ -63,15 +64,15 @@ var runAndRemove string
 // removeLimit bounds the removal of a container that was killed.
 const removeLimit = 20 * time.Second
 
-// command prepares a container. The options are for the engine, the args for Envoy.
-func (c Container) command(options, args []string) command {
+// runCommand prepares a container. The options are for the engine, the args for Envoy.
+func (c Container) runCommand(options, args []string) command {
 	name := "streamlatch-envoy-" + strings.ToLower(rand.Text())
 	call := []string{"-c", runAndRemove, "sh", c.Engine.String(), name,
 		"run", "--rm", "--pull", "never", "--name", name, "--label", Label(),
 		"--log-driver", "none", // this command writes the output, so the engine need not keep it
-		// The kernel drops a signal to the first process of a PID namespace unless the process has a
-		// handler for it. Envoy installs its handler for SIGTERM when it serves, so SIGTERM would not
-		// end an Envoy that is still compiling the filter.
+		// The kernel drops a signal to the first process of a PID namespace unless the process has
+		// a handler for it. Envoy installs its handler for SIGTERM when it serves, so SIGTERM would
+		// not end an Envoy that is still compiling the filter.
 		"--pid", "host",
 		"--entrypoint", "envoy",
 	}
@@ -86,8 +87,8 @@ func (c Container) command(options, args []string) command {
 	}}
 }
 
-// startFailure returns a short reason why a container did not start, or nil if stderr has none that is
-// known. The engine's own message is several lines long.
+// startFailure returns a short reason why a container did not start, or nil if stderr has none that
+// is known. The engine's own message is several lines long.
 func startFailure(stderr string) error {
 	switch {
 	case strings.Contains(stderr, "executable file") && strings.Contains(stderr, "not found in $PATH"):

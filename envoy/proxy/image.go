@@ -20,7 +20,8 @@ const ImageVariable = "ENVOY_IMAGE"
 // OfficialImage is the Envoy project's image of the pinned version.
 var OfficialImage = "docker.io/envoyproxy/envoy:v" + pinnedVersion.String()
 
-// builtImage is the image that FindImage builds from the pinned binary if it cannot pull OfficialImage.
+// builtImage is the image that FindImage builds from the pinned binary if it cannot pull
+// OfficialImage.
 var builtImage = "localhost/streamlatch/envoy:v" + pinnedVersion.String()
 
 // FindImage calls [Finder.FindImage] with dir as the directory and without messages to the user.
@@ -28,8 +29,8 @@ func FindImage(ctx context.Context, dir string) (Container, error) {
 	return Finder{Dir: dir}.FindImage(ctx)
 }
 
-// FindImage returns an Envoy in an image, and makes sure that the container engine of this machine has
-// the image. It takes the first of:
+// FindImage returns an Envoy in an image, and makes sure that the container engine of this machine
+// has the image. It takes the first of:
 //
 //  1. the image that the environment variable ENVOY_IMAGE names; an error if it cannot be pulled, or if
 //     the filter cannot run in it,
@@ -56,7 +57,7 @@ func (f Finder) FindImage(ctx context.Context) (Container, error) {
 	if engine.Has(ctx, OfficialImage) {
 		return official, nil
 	}
-	f.sayf("Pulling %s (only this once).", OfficialImage)
+	f.sayf("Pulling %s (only once).", OfficialImage)
 	err = engine.Pull(ctx, OfficialImage)
 	if err == nil {
 		return official, nil
@@ -112,8 +113,8 @@ func (f Finder) buildImage(ctx context.Context, c Container) error {
 	return c.Engine.Build(ctx, container.Build{Dir: root, Recipe: "FROM scratch\nCOPY . /\n", Tag: c.Image})
 }
 
-// libraries returns the paths of the dynamic libraries of a program and of their loader. The program
-// looks for them under the same paths in the image.
+// libraries returns the paths of the dynamic libraries of a program and of their loader. The
+// program looks for them under the same paths in the image.
 func libraries(ctx context.Context, program string) ([]string, error) {
 	output, err := exec.CommandContext(ctx, "ldd", program).Output()
 	if err != nil {

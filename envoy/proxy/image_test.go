@@ -49,7 +49,7 @@ func TestFindImageOrder(t *testing.T) {
 		"ENVOY_IMAGE, if the engine has it":  {variable: "my/envoy:1", has: []string{"my/envoy:1", OfficialImage}, want: "my/envoy:1"},
 		"ENVOY_IMAGE, from its registry":     {variable: "my/envoy:1", has: []string{OfficialImage}, gets: []string{"my/envoy:1"}, want: "my/envoy:1"},
 		"the official one":                   {has: []string{builtImage, OfficialImage}, want: OfficialImage},
-		"the official one from its registry": {has: []string{builtImage}, gets: []string{OfficialImage}, want: OfficialImage, says: "Pulling " + OfficialImage + " (only this once)."},
+		"the official one from its registry": {has: []string{builtImage}, gets: []string{OfficialImage}, want: OfficialImage, says: "Pulling " + OfficialImage + " (only once)."},
 		"one that was built earlier":         {has: []string{builtImage}, want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Using " + builtImage + ", which was built earlier."},
 		"one that is built now":              {want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Building " + builtImage + " from the pinned Envoy."},
 	} {

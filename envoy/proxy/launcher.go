@@ -13,13 +13,13 @@ type Launcher interface {
 	// queryCommand prepares an Envoy that prints something and exits.
 	queryCommand(args []string) command
 	// serverCommand prepares an Envoy that serves, in the directory dir ("" is the current one). It
-	// reads and writes files in dir and in the directory for temporary files under the same paths as
-	// this program, and binds the ports of this machine.
+	// reads and writes files in dir and in the directory for temporary files under the same paths
+	// as this program, and binds the ports of this machine.
 	serverCommand(dir string, args []string) command
 }
 
-// A command runs an Envoy. cmd exits when Envoy exits, with its status, and passes SIGTERM on to it.
-// On Linux Envoy ends when the program that started cmd ends.
+// A command runs an Envoy. cmd exits when Envoy exits, with its status, and passes SIGTERM on to
+// it. On Linux Envoy ends when the program that started cmd ends.
 type command struct {
 	cmd  *exec.Cmd
 	kill func() // kills cmd and Envoy, and removes what an Envoy that has ended left behind

@@ -17,12 +17,12 @@ type LogEntry struct {
 	Message string
 }
 
-// logLine matches Envoy's default log format: [time][thread][level][logger] [file:line] message. The
-// lines of a backtrace have no file.
+// logLine matches Envoy's default log format: [time][thread][level][logger] [file:line] message.
+// The lines of a backtrace have no file.
 var logLine = regexp.MustCompile(`^\[([^]]+)\]\[\d+\]\[([a-z]+)\]\[([a-z0-9_]+)\] (?:\[[^]]*:\d+\] )?(.*)$`)
 
-// ParseLogEntry parses a line of Envoy's log. It returns false if the line does not begin an entry: a
-// message may have several lines.
+// ParseLogEntry parses a line of Envoy's log. It returns false if the line does not begin an entry:
+// a message may have several lines.
 func ParseLogEntry(line string) (LogEntry, bool) {
 	m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 	if m == nil {
@@ -39,9 +39,9 @@ func (e LogEntry) Alarming() bool {
 // maxLine bounds what EachLine buffers of one line.
 const maxLine = 64 << 10
 
-// EachLine returns a writer that calls f with each line written to it, without the line end. f gets a
-// line of more than 64 KiB in pieces, and does not get the rest after the last line end. The writer is
-// safe for concurrent use; the calls of f do not overlap.
+// EachLine returns a writer that calls f with each line written to it, without the line end. f gets
+// a line of more than 64 KiB in pieces, and does not get the rest after the last line end. The
+// writer is safe for concurrent use; the calls of f do not overlap.
 func EachLine(f func(line string)) io.Writer { return &lineWriter{f: f} }
 
 type lineWriter struct {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// A machine replaces all that Find looks at: PATH and the build directory. Its programs are scripts.
+// A machine replaces all that Find looks at: PATH and the build directory. Its programs are
+// scripts.
 type machine struct {
 	t     *testing.T
 	dir   string

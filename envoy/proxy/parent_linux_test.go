@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// For the kernel, the parent of a process is the thread that started it. Envoy must survive the end of
-// the thread that called Start.
+// For the kernel, the parent of a process is the thread that started it. Envoy must survive the end
+// of the thread that called Start.
 func TestEnvoySurvivesTheThreadThatCalledStart(t *testing.T) {
 	path, ctx := realEnvoy(t), t.Context()
 	started := make(chan *Process, 1)
@@ -32,8 +32,8 @@ func TestEnvoySurvivesTheThreadThatCalledStart(t *testing.T) {
 	}
 }
 
-// onExitingThread calls f on a thread that ends when f returns. The main thread never ends, so it is not
-// used.
+// onExitingThread calls f on a thread that ends when f returns. The main thread never ends, so it
+// is not used.
 func onExitingThread(f func()) {
 	go func() {
 		runtime.LockOSThread() // without unlock: the thread ends with the goroutine

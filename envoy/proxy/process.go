@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// startLimit bounds a start, however long its context lasts. The slow part is V8's compilation of
-	// the filter: two seconds on two idle cores.
+	// startLimit bounds a start, however long its context lasts. The slow part is V8's compilation
+	// of the filter: two seconds on two idle cores.
 	startLimit = 2 * time.Minute
 	// startPoll is how often Start asks whether Envoy serves.
 	startPoll = 10 * time.Millisecond
@@ -39,8 +39,8 @@ type Options struct {
 	Args              []string      // more arguments; hot restart is off unless they include "--base-id"
 }
 
-// A Process is an Envoy that serves. It runs until Stop, until it ends by itself, or until the program
-// that started it ends (if that program is killed: on Linux only).
+// A Process is an Envoy that serves. It runs until Stop, until it ends by itself, or until the
+// program that started it ends (if that program is killed: on Linux only).
 type Process struct {
 	command
 	grace time.Duration
@@ -54,9 +54,9 @@ type Process struct {
 	err      error // set before done is closed
 }
 
-// Start starts an Envoy and returns when it serves: its workers run and its listeners are bound. ctx
-// only bounds the start. The caller must Stop the process. If Envoy ends before it serves, the error is
-// an [ExitError] with the log lines that say why.
+// Start starts an Envoy and returns when it serves: its workers run and its listeners are bound.
+// ctx only bounds the start. The caller must Stop the process. If Envoy ends before it serves, the
+// error wraps an [ExitError] with the log lines that say why.
 func Start(ctx context.Context, l Launcher, o Options) (*Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -92,8 +92,8 @@ func (p *Process) Err() error {
 	}
 }
 
-// Stop sends SIGTERM to Envoy, and SIGKILL if it still runs after Options.Grace. It waits for the end of
-// Envoy and returns the result of Err. It may be called several times and concurrently.
+// Stop sends SIGTERM to Envoy, and SIGKILL if it still runs after Options.Grace. It waits for the
+// end of Envoy and returns the result of Err. It may be called several times and concurrently.
 func (p *Process) Stop() error {
 	p.stopOnce.Do(func() { close(p.stopping) })
 	<-p.done
@@ -117,8 +117,8 @@ func launch(l Launcher, o Options) (*Process, error) {
 		os.RemoveAll(files)
 		return nil, err
 	}
-	// With hot restart, two Envoys on one machine would share memory unless each has its own base ID.
 	args := []string{"--config-path", config, "--admin-address-path", p.addressFile()}
+	// Two Envoys with hot restart on one machine share memory unless each has its own base ID.
 	if !slices.Contains(o.Args, "--base-id") {
 		args = append(args, "--disable-hot-restart")
 	}
@@ -148,8 +148,8 @@ func launch(l Launcher, o Options) (*Process, error) {
 	return p, nil
 }
 
-// run starts the process, sends the result to started, and waits for the end of the process. It does
-// both in one goroutine: see onLockedThread.
+// run starts the process, sends the result to started, and waits for the end of the process. It
+// does both in one goroutine: see onLockedThread.
 func (p *Process) run(started chan<- error) {
 	onLockedThread(func() {
 		err := p.cmd.Start()
@@ -185,8 +185,8 @@ func (p *Process) terminateOnStop() {
 	}
 }
 
-// exitError returns the error for the end of the process, or nil if Stop ended it cleanly. Envoy exits
-// with status 0 after every SIGTERM, also after one from another program.
+// exitError returns the error for the end of the process, or nil if Stop ended it cleanly. Envoy
+// exits with status 0 after every SIGTERM, also after one from another program.
 func (p *Process) exitError(status error) error {
 	stopped := false
 	select {

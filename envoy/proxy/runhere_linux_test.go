@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A python3 may be a script that starts the real one: a cancelled command must take its children along.
+// A python3 may be a script that starts the real one: a cancelled command must take its children
+// along.
 func TestRunHereEndsTheChildren(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithCancel(t.Context())

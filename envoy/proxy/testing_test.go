@@ -70,9 +70,9 @@ func neverReady(t *testing.T) (path string, pid func() string) {
 	return path, func() string { return contents(t, file) }
 }
 
-// ignoringSIGTERM returns an Envoy that ignores SIGTERM, and a function that returns its PID. It seems
-// to serve, because it writes the address of another Envoy's admin interface to the file that Start
-// reads. The name of that file is its fourth argument.
+// ignoringSIGTERM returns an Envoy that ignores SIGTERM, and a function that returns its PID. It
+// seems to serve, because it writes the address of another Envoy's admin interface to the file that
+// Start reads. The name of that file is its fourth argument.
 func ignoringSIGTERM(t *testing.T, admin *Admin) (path string, pid func() string) {
 	file := filepath.Join(t.TempDir(), "pid")
 	path = script(t, filepath.Join(t.TempDir(), "envoy"), "trap '' TERM; echo $$ >"+file+`
@@ -82,8 +82,8 @@ while :; do sleep 0.05; done
 	return path, func() string { return contents(t, file) }
 }
 
-// assertGone checks that a process has ended and that its parent has waited for it: then, on Linux, it
-// has no directory in /proc.
+// assertGone checks that a process has ended and that its parent has waited for it: then, on Linux,
+// it has no directory in /proc.
 func assertGone(t *testing.T, pid string) {
 	t.Helper()
 	if _, err := os.Stat("/proc/" + pid); err == nil {

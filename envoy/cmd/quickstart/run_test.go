@@ -96,7 +96,8 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// If ENVOY names an Envoy that the filter cannot run in, the error is one sentence, and nothing serves.
+// If ENVOY names an Envoy that the filter cannot run in, the error is one sentence, and nothing
+// serves.
 func TestUnusableEnvoy(t *testing.T) {
 	dir := t.TempDir()
 	filter, old := filepath.Join(dir, "filter.wasm"), filepath.Join(dir, "envoy")
