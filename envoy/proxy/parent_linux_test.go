@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// The kernel takes the thread that starts a process for its parent. A caller whose thread ends keeps its Envoy.
-func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
+// For the kernel, the parent of a process is the thread that started it. Envoy must survive the end
+// of the thread that called Start.
+func TestEnvoySurvivesTheThreadThatCalledStart(t *testing.T) {
 	path, ctx := realEnvoy(t), t.Context()
 	started := make(chan *Process, 1)
-	onDoomedThread(func() {
+	onExitingThread(func() {
 		p, err := Start(ctx, Binary(path), Options{Config: plain, Concurrency: 1})
 		if err != nil {
 			t.Error(err)
@@ -26,17 +27,18 @@ func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
 	defer p.Stop()
 	select {
 	case <-p.Done():
-		t.Errorf("it has ended: %v", p.Err())
+		t.Errorf("Envoy ended: %v", p.Err())
 	case <-time.After(300 * time.Millisecond):
 	}
 }
 
-// onDoomedThread calls f on a thread that ends with it. The first thread of a program cannot: the runtime keeps it.
-func onDoomedThread(f func()) {
+// onExitingThread calls f on a thread that ends when f returns. The main thread never ends, so it
+// is not used.
+func onExitingThread(f func()) {
 	go func() {
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // without unlock: the thread ends with the goroutine
 		if syscall.Gettid() == os.Getpid() {
-			onDoomedThread(f)
+			onExitingThread(f)
 			select {}
 		}
 		f()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +16,7 @@ func TestStartServesAndStopEnds(t *testing.T) {
 	var stdout, stderr synced
 	p := start(t, Options{Config: plain, Concurrency: 2, Stdout: &stdout, Stderr: &stderr, ComponentLogLevel: "http:debug"})
 	if left := temporary(); len(left) > 0 {
-		t.Errorf("files of a running Envoy: %q, want none that a killed program would leave", left)
+		t.Errorf("temporary files while Envoy runs: %q, want none, since a killed program could not remove them", left)
 	}
 	listeners, err := p.Admin().Listeners(t.Context())
 	if err != nil {
@@ -36,10 +35,10 @@ func TestStartServesAndStopEnds(t *testing.T) {
 		t.Errorf("got %v, want one request and two workers", got)
 	}
 	if err := syscall.Kill(p.PID(), 0); err != nil {
-		t.Errorf("its PID is not that of a process: %v", err)
+		t.Errorf("no process has its PID: %v", err)
 	}
 	if err := p.Err(); err != nil {
-		t.Errorf("while it runs: %v", err)
+		t.Errorf("Err while it runs: %v", err)
 	}
 
 	var stops sync.WaitGroup
@@ -53,20 +52,20 @@ func TestStartServesAndStopEnds(t *testing.T) {
 	stops.Wait()
 	within(t, "done", p.Done())
 	if err := p.Err(); err != nil {
-		t.Errorf("after stop: %v", err)
+		t.Errorf("Err after Stop: %v", err)
 	}
 	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("the process is there after stop: %v", err)
+		t.Errorf("the process still exists after Stop: %v", err)
 	}
 	if !strings.Contains(stdout.String(), " 204 ") {
 		t.Errorf("stdout: %q, want the access log", stdout.String())
 	}
 	if !strings.Contains(stderr.String(), "[debug][http]") {
-		t.Errorf("stderr without the log level that was asked for: %q", stderr.String())
+		t.Errorf("stderr %q, want debug lines of the logger http", stderr.String())
 	}
 }
 
-func TestAnEnvoyThatEndsByItself(t *testing.T) {
+func TestEnvoyEndsByItself(t *testing.T) {
 	for signal, reason := range map[syscall.Signal]string{
 		syscall.SIGKILL: "signal: killed",
 		syscall.SIGTERM: "exit status 0, as after a SIGTERM",
@@ -79,7 +78,7 @@ func TestAnEnvoyThatEndsByItself(t *testing.T) {
 			within(t, "done", p.Done())
 			exit := (*ExitError)(nil)
 			if !errors.As(p.Err(), &exit) || exit.Stopped {
-				t.Fatalf("got %v, want an end by itself", p.Err())
+				t.Fatalf("got %v, want an ExitError that is not Stopped", p.Err())
 			}
 			if want := "envoy ended by itself: " + reason; exit.Summary() != want {
 				t.Errorf("got %q, want %q", exit.Summary(), want)
@@ -93,23 +92,23 @@ func TestAnEnvoyThatEndsByItself(t *testing.T) {
 
 func TestStartErrors(t *testing.T) {
 	other := start(t, Options{Config: plain, Concurrency: 1})
-	taken := strings.TrimPrefix(other.Admin().URL, "http://127.0.0.1:")
+	inUse := strings.TrimPrefix(other.Admin().URL, "http://127.0.0.1:")
 	beforeListener := strings.LastIndex(plain, "port_value: 0")
 	for name, test := range map[string]struct {
-		path    string // "": a real Envoy
+		path    string // "" is a real Envoy
 		options Options
 		want    []string
 	}{
-		"a configuration that Envoy refuses": {
+		"a configuration that Envoy rejects": {
 			"", Options{Config: strings.Replace(plain, "stat_prefix", "stat_suffix", 1)},
 			[]string{"ended by itself: exit status 1", "stat_suffix"}},
-		"a port that is taken": {
-			"", Options{Config: plain[:beforeListener] + strings.Replace(plain[beforeListener:], "port_value: 0", "port_value: "+taken, 1)},
-			[]string{"start envoy: envoy ended by itself: exit status 1: ", "cannot bind '127.0.0.1:" + taken + "': Address already in use"}},
-		"a port that is taken, for the admin interface": {
-			"", Options{Config: strings.Replace(plain, "port_value: 0", "port_value: "+taken, 1)},
-			[]string{"start envoy: envoy ended by itself: exit status 1: cannot bind '127.0.0.1:" + taken + "': Address already in use"}},
-		"a complaint that is not in the log's format": {
+		"a port in use": {
+			"", Options{Config: plain[:beforeListener] + strings.Replace(plain[beforeListener:], "port_value: 0", "port_value: "+inUse, 1)},
+			[]string{"start envoy: envoy ended by itself: exit status 1: ", "cannot bind '127.0.0.1:" + inUse + "': Address already in use"}},
+		"a port in use, for the admin interface": {
+			"", Options{Config: strings.Replace(plain, "port_value: 0", "port_value: "+inUse, 1)},
+			[]string{"start envoy: envoy ended by itself: exit status 1: cannot bind '127.0.0.1:" + inUse + "': Address already in use"}},
+		"an error without the log format": {
 			"", Options{Config: plain, ComponentLogLevel: "nonsense:debug"},
 			[]string{"nonsense"}},
 		"no such binary": {
@@ -140,8 +139,8 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// An Envoy that never serves is stopped when the context of the start ends.
-func TestStartGivesUp(t *testing.T) {
+// Start stops an Envoy that does not serve before ctx ends.
+func TestStartTimesOut(t *testing.T) {
 	temporary := temporaryFiles(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -156,9 +155,9 @@ func TestStartGivesUp(t *testing.T) {
 	}
 }
 
-// One that does not heed SIGTERM is killed after the grace, and Stop says so.
+// Stop kills an Envoy that ignores SIGTERM after the grace, and returns an error.
 func TestStopKills(t *testing.T) {
-	path, pid := heedless(t, start(t, Options{Config: plain, Concurrency: 1}).Admin())
+	path, pid := ignoringSIGTERM(t, start(t, Options{Config: plain, Concurrency: 1}).Admin())
 	p, err := Start(t.Context(), Binary(path), Options{Config: plain, Grace: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -166,24 +165,21 @@ func TestStopKills(t *testing.T) {
 	before := time.Now()
 	err = p.Stop()
 	if took := time.Since(before); took < 200*time.Millisecond || took > 5*time.Second {
-		t.Errorf("stop took %v, want the grace and little more", took)
+		t.Errorf("Stop took %v, want little more than 200ms", took)
 	}
-	if err == nil || !strings.Contains(err.Error(), "did not end in good order: signal: killed") {
+	if err == nil || !strings.Contains(err.Error(), "did not stop cleanly: signal: killed") {
 		t.Errorf("got %v", err)
 	}
 	assertGone(t, pid())
 }
 
-// Paths in the configuration are relative to Options.Dir.
+// Relative paths in the configuration start at Options.Dir.
 func TestStartDirectory(t *testing.T) {
 	dir := t.TempDir()
 	config := strings.Replace(plain, "envoy.access_loggers.stdout", "envoy.access_loggers.file", 1)
 	config = strings.Replace(config, "stream.v3.StdoutAccessLog", `file.v3.FileAccessLog", path: "access.log`, 1)
 	start(t, Options{Config: config, Concurrency: 1, Dir: dir})
-	if _, err := filepath.Glob(filepath.Join(dir, "access.log")); err != nil {
-		t.Error(err)
-	}
 	if got := entries(t, dir); len(got) != 1 || got[0] != "access.log" {
-		t.Errorf("the directory holds %q, want access.log", got)
+		t.Errorf("the directory contains %q, want access.log", got)
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A command that starts another, as a python3 that is a script does, takes it along when it is cancelled.
+// A python3 may be a script that starts the real one: a cancelled command must take its children
+// along.
 func TestRunHereEndsTheChildren(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -36,7 +37,7 @@ func TestRunHereEndsTheChildren(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			syscall.Kill(pid, syscall.SIGKILL)
-			t.Fatalf("process %d lives on", pid)
+			t.Fatalf("process %d still runs", pid)
 		}
 	}
 }

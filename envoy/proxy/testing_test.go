@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// repository is the root of this one, where build/ is.
+// repository is the root of the repository.
 const repository = "../.."
 
-// plain is a configuration without the filter, which starts in a tenth of the time.
+// plain is a configuration without the filter: Envoy starts much faster.
 const plain = `
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 static_resources:
@@ -52,7 +52,7 @@ var findOnce = sync.OnceValues(func() (string, error) {
 	return Find(context.Background(), filepath.Join(repository, "build"))
 })
 
-// start starts a real Envoy that the test's end stops.
+// start starts a real Envoy and stops it at the end of the test.
 func start(t *testing.T, o Options) *Process {
 	t.Helper()
 	p, err := Start(t.Context(), Binary(realEnvoy(t)), o)
@@ -63,16 +63,17 @@ func start(t *testing.T, o Options) *Process {
 	return p
 }
 
-// neverReady is an Envoy that starts and does nothing. The second result reads its PID.
+// neverReady returns an Envoy that starts and does nothing, and a function that returns its PID.
 func neverReady(t *testing.T) (path string, pid func() string) {
 	file := filepath.Join(t.TempDir(), "pid")
 	path = script(t, filepath.Join(t.TempDir(), "envoy"), "echo $$ >"+file+"; exec sleep 60\n")
 	return path, func() string { return contents(t, file) }
 }
 
-// heedless is an Envoy that ignores SIGTERM. It serves by claiming another one's admin interface as its own: its fourth
-// argument is the file that the address goes to.
-func heedless(t *testing.T, admin *Admin) (path string, pid func() string) {
+// ignoringSIGTERM returns an Envoy that ignores SIGTERM, and a function that returns its PID. It
+// seems to serve, because it writes the address of another Envoy's admin interface to the file that
+// Start reads. The name of that file is its fourth argument.
+func ignoringSIGTERM(t *testing.T, admin *Admin) (path string, pid func() string) {
 	file := filepath.Join(t.TempDir(), "pid")
 	path = script(t, filepath.Join(t.TempDir(), "envoy"), "trap '' TERM; echo $$ >"+file+`
 printf %s `+strings.TrimPrefix(admin.URL, "http://")+` >"$4"
@@ -81,7 +82,8 @@ while :; do sleep 0.05; done
 	return path, func() string { return contents(t, file) }
 }
 
-// assertGone checks that a process has ended and been waited for: on Linux it has no folder in /proc then.
+// assertGone checks that a process has ended and that its parent has waited for it: then, on Linux,
+// it has no directory in /proc.
 func assertGone(t *testing.T, pid string) {
 	t.Helper()
 	if _, err := os.Stat("/proc/" + pid); err == nil {
@@ -89,24 +91,25 @@ func assertGone(t *testing.T, pid string) {
 	}
 }
 
-// within waits for a channel, as long as is patient.
+// within waits for a channel, at most 20 seconds.
 func within[T any](t *testing.T, what string, c <-chan T) {
 	t.Helper()
 	select {
 	case <-c:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: waited in vain", what)
+		t.Fatalf("%s: nothing after 20 seconds", what)
 	}
 }
 
-// temporaryFiles gives the test a folder of its own for them; the result lists it.
+// temporaryFiles gives the test an empty directory for temporary files, and returns a function that
+// lists it.
 func temporaryFiles(t *testing.T) func() []string {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	return func() []string { return entries(t, dir) }
 }
 
-// script writes a program for the shell.
+// script writes a shell script and returns its path.
 func script(t *testing.T, path, text string) string {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -127,7 +130,7 @@ func contents(t *testing.T, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// entries returns the names in a folder.
+// entries returns the names in a directory.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -141,7 +144,7 @@ func entries(t *testing.T, dir string) []string {
 	return names
 }
 
-// synced is a buffer that is written and read at the same time.
+// synced is a buffer that is safe for concurrent use.
 type synced struct {
 	mu sync.Mutex
 	b  bytes.Buffer

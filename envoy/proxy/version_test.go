@@ -35,7 +35,7 @@ func TestVersionsAreOrdered(t *testing.T) {
 	}
 }
 
-func TestThePinnedVersionIsThatOfTheRequirements(t *testing.T) {
+func TestPinnedVersionIsInRequirements(t *testing.T) {
 	if want := fmt.Sprintf("\nenvoy-server==%s ", pinnedVersion); !strings.Contains(requirements, want) {
 		t.Errorf("requirements.txt has no %q", want)
 	}
@@ -44,16 +44,16 @@ func TestThePinnedVersionIsThatOfTheRequirements(t *testing.T) {
 	}
 }
 
-func TestTheRealEnvoyIsUsable(t *testing.T) {
+func TestRealEnvoyIsUsable(t *testing.T) {
 	envoy := Binary(realEnvoy(t))
 	v, err := VersionOf(t.Context(), envoy)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v.Less(Oldest) {
-		t.Errorf("it is %v, which the filter does not run in", v)
+		t.Errorf("its version is %v, and the filter needs %v or newer", v, Oldest)
 	}
-	if err := usable(t.Context(), envoy); err != nil {
+	if err := checkUsable(t.Context(), envoy); err != nil {
 		t.Error(err)
 	}
 }
