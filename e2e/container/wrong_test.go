@@ -48,11 +48,11 @@ func TestWrongImages(t *testing.T) {
 func main() { os.Stdout.WriteString("\nenvoy  version: 0abc/1.32.1/Clean/RELEASE/BoringSSL\n\n") }`)
 	for name, test := range map[string]struct{ image, want string }{
 		// What the engine says of a name is its own business.
-		"nothing that can be had": {"localhost:1/nonsense:v0", `ENVOY_IMAGE is "localhost:1/nonsense:v0", which .+ cannot get: .+; give the whole name, with the registry, of an image that has an envoy`},
-		"no name of an image":     {"Not:a:Name", `ENVOY_IMAGE is "Not:a:Name", which .+ cannot get: .*invalid reference format.*; give the whole name, with the registry, of an image that has an envoy`},
-		"a flag":                  {"--help", `ENVOY_IMAGE is "--help", which .+ cannot get: .*invalid reference format.*; give the whole name, with the registry, of an image that has an envoy`},
-		"the plugin's image":      {plugin, `ENVOY_IMAGE is ".+", which cannot be used: it has no envoy; give one with an Envoy 1\.33\.0 or newer`},
-		"an Envoy too old":        {old, `ENVOY_IMAGE is ".+", which cannot be used: it is 1\.32\.1, and the filter needs 1\.33\.0 or newer; give one with an Envoy 1\.33\.0 or newer`},
+		"nothing that can be had": {"localhost:1/nonsense:v0", `.+ cannot pull ENVOY_IMAGE "localhost:1/nonsense:v0": .+; set it to the full name, with the registry, of an image of Envoy`},
+		"no name of an image":     {"Not:a:Name", `.+ cannot pull ENVOY_IMAGE "Not:a:Name": .*invalid reference format.*; set it to the full name, with the registry, of an image of Envoy`},
+		"a flag":                  {"--help", `.+ cannot pull ENVOY_IMAGE "--help": .*invalid reference format.*; set it to the full name, with the registry, of an image of Envoy`},
+		"the plugin's image":      {plugin, `cannot use ENVOY_IMAGE ".+": the image has no envoy; set it to an image of Envoy 1\.33\.0 or newer`},
+		"an Envoy too old":        {old, `cannot use ENVOY_IMAGE ".+": its version is 1\.32\.1, and the filter needs 1\.33\.0 or newer; set it to an image of Envoy 1\.33\.0 or newer`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(proxy.ImageVariable, test.image)

@@ -106,7 +106,11 @@ func launch(t *testing.T, environment ...string) *program {
 	return p
 }
 
-var serves = regexp.MustCompile(`^Envoy 1\.\d+\.\d+ \(pid (\d+)\) serves on (http://127\.0\.0\.1:\d+), admin on (http://127\.0\.0\.1:\d+), log in `)
+var serves = regexp.MustCompile(`(?m)^Envoy 1\.\d+\.\d+ runs \(pid (\d+)\)\.
+
+  demo page     (http://127\.0\.0\.1:\d+)/
+  Envoy admin   (http://127\.0\.0\.1:\d+)
+  Envoy log     `)
 
 var statusCommand = regexp.MustCompile(`(?m)^  curl (http://127\.0\.0\.1:\d+)/streamlatch$`)
 
@@ -241,7 +245,7 @@ func TestQuickStart(t *testing.T) {
 		t.Fatalf("the first stream: got the end %v, want a reset", err)
 	}
 	line := p.read("takeover")
-	want := regexp.MustCompile(`^\d\d:\d\d:\d\d  takeover  rule events, client [0-9a-f]{8}: a newer stream opened, the previous one \(\d+\.\d s old\) was reset\n$`)
+	want := regexp.MustCompile(`^\d\d:\d\d:\d\d  takeover  rule events, client [0-9a-f]{8}: a new stream opened, so the previous one \(\d+\.\d s old\) was reset\n$`)
 	if !want.MatchString(line) {
 		t.Errorf("output: got %q, want %s", line, want)
 	}
@@ -260,6 +264,11 @@ func TestQuickStart(t *testing.T) {
 	}
 	if _, err := io.ReadAll(second.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the dismissed stream: got the end %v, want a reset", err)
+	}
+	line = p.read("deleted")
+	want = regexp.MustCompile(`^\d\d:\d\d:\d\d  deleted   rule events, client [0-9a-f]{8}: the admin path ended its streams \(1\)\n$`)
+	if !want.MatchString(line) {
+		t.Errorf("got %q, want %s", line, want)
 	}
 
 	p.signal(os.Interrupt)

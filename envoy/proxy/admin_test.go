@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// answering is an admin interface that answers every request in the same way.
-func answering(t *testing.T, status int, body string) *Admin {
+// adminWith returns an admin interface that gives every request the same response.
+func adminWith(t *testing.T, status int, body string) *Admin {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		w.Write([]byte(body))
@@ -32,7 +32,7 @@ func ready(t *testing.T, started string) *Admin {
 
 // An answer of Envoy 1.40, shortened.
 func TestStats(t *testing.T) {
-	admin := answering(t, 200, `{"stats":[
+	admin := adminWith(t, 200, `{"stats":[
 		{"name":"wasmcustom.streamlatch.events.superseded","value":18446744073709551615},
 		{"name":"a.text","value":"12"},
 		{"histograms":{"supported_percentiles":[0,100],"details":[
@@ -72,9 +72,9 @@ func TestReady(t *testing.T) {
 		admin *Admin
 		want  string
 	}{
-		"not yet":      {answering(t, 503, "PRE_INITIALIZING\n"), "PRE_INITIALIZING"},
-		"other text":   {answering(t, 200, "DRAINING\n"), "DRAINING"},
-		"nobody there": {&Admin{URL: "http://127.0.0.1:1"}, "connection refused"},
+		"not yet":       {adminWith(t, 503, "PRE_INITIALIZING\n"), "PRE_INITIALIZING"},
+		"another state": {adminWith(t, 200, "DRAINING\n"), "DRAINING"},
+		"no Envoy":      {&Admin{URL: "http://127.0.0.1:1"}, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := test.admin.Ready(t.Context())
@@ -85,8 +85,8 @@ func TestReady(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNotJSON(t *testing.T) {
-	_, err := answering(t, 200, "<html>").Listeners(t.Context())
+func TestResponseThatIsNotJSON(t *testing.T) {
+	_, err := adminWith(t, 200, "<html>").Listeners(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "/listeners?format=json") {
 		t.Errorf("got %v, want one that names the path", err)
 	}

@@ -47,30 +47,30 @@ func TestFindImageOrder(t *testing.T) {
 		variable  string
 		has, gets []string
 		want      string
-		said      string
+		says      string
 	}{
 		"ENVOY_IMAGE, if the engine has it":  {variable: "my/envoy:1", has: []string{"my/envoy:1", OfficialImage}, want: "my/envoy:1"},
 		"ENVOY_IMAGE, from its registry":     {variable: "my/envoy:1", has: []string{OfficialImage}, gets: []string{"my/envoy:1"}, want: "my/envoy:1"},
-		"the official one":                   {has: []string{ownImage, OfficialImage}, want: OfficialImage},
-		"the official one from its registry": {has: []string{ownImage}, gets: []string{OfficialImage}, want: OfficialImage, said: "Getting " + OfficialImage + " (once)."},
-		"one that was made here":             {has: []string{ownImage}, want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): taking the one made here before."},
-		"one that is made now":               {want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): making an image of the pinned binary."},
+		"the official one":                   {has: []string{builtImage, OfficialImage}, want: OfficialImage},
+		"the official one from its registry": {has: []string{builtImage}, gets: []string{OfficialImage}, want: OfficialImage, says: "Pulling " + OfficialImage + " (only once)."},
+		"one that was built earlier":         {has: []string{builtImage}, want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Using " + builtImage + ", which was built earlier."},
+		"one that is built now":              {want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Building " + builtImage + " from the pinned Envoy."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			t.Setenv(ImageVariable, test.variable)
 			m.engine(test.has, test.gets, newEnvoy)
-			m.fetched()
+			m.downloaded()
 			library := script.Write(t, filepath.Join(m.dir, "lib", "libc.so.6"), "")
 			script.Write(t, filepath.Join(m.path, "ldd"), "echo '	libc.so.6 => "+library+" (0x00007f)'\n")
 			got, err := m.findImage(t.Context())
 			if err != nil || got.Image != test.want {
 				t.Fatalf("got %q, %v, want %q", got, err, test.want)
 			}
-			if said := strings.Join(m.said, "\n"); !strings.Contains(said, test.said) || (test.said == "" && said != "") {
-				t.Errorf("said %q, want %q", said, test.said)
+			if got := strings.Join(m.said, "\n"); !strings.Contains(got, test.says) || (test.says == "" && got != "") {
+				t.Errorf("it says %q, want %q", got, test.says)
 			}
-			if test.want != ownImage || test.has != nil {
+			if test.want != builtImage || test.has != nil {
 				return
 			}
 			built := strings.Fields(contents(t, filepath.Join(m.dir, "built")))
@@ -82,7 +82,7 @@ func TestFindImageOrder(t *testing.T) {
 	}
 }
 
-// Each error is a sentence that says what to do.
+// Every error is one sentence that says what the user can do.
 func TestFindImageErrors(t *testing.T) {
 	const image = "my/envoy:1"
 	for name, test := range map[string]struct {
@@ -90,25 +90,25 @@ func TestFindImageErrors(t *testing.T) {
 		run  string
 		want string
 	}{
-		"an image that cannot be had": {nil, newEnvoy,
-			`ENVOY_IMAGE is "my/envoy:1", which ENGINE cannot get: my/envoy:1: no such host; give the whole name, with the registry, of an image that has an envoy`},
+		"an image that cannot be pulled": {nil, newEnvoy,
+			`ENGINE cannot pull ENVOY_IMAGE "my/envoy:1": my/envoy:1: no such host; set it to the full name, with the registry, of an image of Envoy`},
 		"an image without an Envoy": {[]string{image}, `
 echo 'Error: runc: runc create failed: unable to start container process: exec: "envoy": executable file not found in $PATH: OCI runtime attempted to invoke a command that was not found' >&2; exit 127`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it has no envoy; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": the image has no envoy; set it to an image of Envoy 1.33.0 or newer`},
 		"an image without an Envoy, in docker's words": {[]string{image}, `
 echo 'docker: Error response from daemon: failed to create task for container: OCI runtime create failed: exec: "envoy": executable file not found in $PATH: unknown' >&2
 echo >&2; echo "Run 'docker run --help' for more information" >&2; exit 127`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it has no envoy; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": the image has no envoy; set it to an image of Envoy 1.33.0 or newer`},
 		"an Envoy that is too old": {[]string{image}, `echo 'envoy  version: 0abc/1.32.0/Clean/RELEASE/BoringSSL'`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it is 1.32.0, and the filter needs 1.33.0 or newer; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": its version is 1.32.0, and the filter needs 1.33.0 or newer; set it to an image of Envoy 1.33.0 or newer`},
 		"an Envoy without V8": {[]string{image}, `case $* in *--version) echo 'envoy  version: 0abc/1.38.3/Clean/RELEASE/BoringSSL';; *) echo 'Envoy was compiled without support for it' >&2; exit 1;; esac`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it was built without V8, which runs the filter; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": it was built without V8, which runs the filter; set it to an image of Envoy 1.33.0 or newer`},
 		"limits that this machine does not allow": {[]string{image}, `
 echo 'Error: runc: runc create failed: unable to start container process: error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation not permitted: OCI permission denied' >&2; exit 126`,
-			"ENVOY_IMAGE is \"my/envoy:1\", which cannot be used: its engine wants higher limits for it than there may be: set lower default_ulimits, nofile and nproc, in containers.conf; give one with an Envoy 1.33.0 or newer"},
+			`cannot use ENVOY_IMAGE "my/envoy:1": the container engine sets limits that are above this user's: set lower default_ulimits, nofile and nproc, in containers.conf; set it to an image of Envoy 1.33.0 or newer`},
 		"an engine that cannot run anything": {[]string{image}, `
 echo 'time="now" level=warning msg="look out"' >&2; echo 'Error: crun: writing file: permission denied' >&2; exit 126`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: my/envoy:1 --version: exit status 126: crun: writing file: permission denied; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": my/envoy:1 --version: exit status 126: crun: writing file: permission denied; set it to an image of Envoy 1.33.0 or newer`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)

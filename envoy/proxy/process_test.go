@@ -24,7 +24,7 @@ func TestStartGivesUp(t *testing.T) {
 	}
 }
 
-// One that does not heed SIGTERM is killed after the grace, and Stop says so.
+// Stop kills an Envoy that ignores SIGTERM after the grace, and returns an error.
 func TestStopKills(t *testing.T) {
 	path, pid := heedless(t, ready(t, "1"))
 	const grace = 200 * time.Millisecond
@@ -37,7 +37,7 @@ func TestStopKills(t *testing.T) {
 	if took := time.Since(before); took < grace {
 		t.Errorf("stop took %v, want the grace at least", took)
 	}
-	if err == nil || !strings.Contains(err.Error(), "did not end in good order: signal: killed") {
+	if err == nil || !strings.Contains(err.Error(), "did not stop cleanly: signal: killed") {
 		t.Errorf("got %v", err)
 	}
 	assertGone(t, pid())

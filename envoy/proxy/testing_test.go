@@ -18,7 +18,7 @@ func withTools(t *testing.T) {
 	t.Setenv("PATH", dir)
 }
 
-// neverReady is an Envoy that starts and does nothing. The second result reads its PID.
+// neverReady returns an Envoy that starts and does nothing, and a function that returns its PID.
 func neverReady(t *testing.T) (path string, pid func() string) {
 	withTools(t)
 	file := filepath.Join(t.TempDir(), "pid")
@@ -38,7 +38,8 @@ while :; do sleep 0.05; done
 	return path, func() string { return contents(t, file) }
 }
 
-// assertGone checks that a process has ended and been waited for: on Linux it has no folder in /proc then.
+// assertGone checks that a process has ended and that its parent has waited for it: then, on Linux,
+// it has no directory in /proc.
 func assertGone(t *testing.T, pid string) {
 	t.Helper()
 	if _, err := os.Stat("/proc/" + pid); err == nil {
@@ -55,7 +56,7 @@ func contents(t *testing.T, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// entries returns the names in a folder.
+// entries returns the names in a directory.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
