@@ -273,7 +273,7 @@ func wantMetric(t *testing.T, ctx context.Context, r *rig.Rig, line string) {
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		if err == nil && !slices.Contains(strings.Split(string(body), "\n"), line) {
-			err = fmt.Errorf("Prometheus: want the line %q, got %s", line, body)
+			err = fmt.Errorf("metrics for Prometheus: want the line %q, got %s", line, body)
 		}
 		return err
 	})
