@@ -7,7 +7,7 @@ NESTED      := e2e/mesh e2e/operators e2e/compose
 # The Envoys of README's support matrix that PyPI has.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-WASIP1      := ./filter ./filter/admin ./filter/config ./filter/deadline ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/proxywasm ./filter/registry ./filter/reply ./e2e/guests/...
+WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
 .PHONY: help run build image test check e2e e2e-container matrix mesh browser bench clean
@@ -21,7 +21,7 @@ run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C e
 build: ## build the filter: build/streamlatch.wasm
 	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/streamlatch.wasm ./filter
 
-image: build ## build the plugin's OCI image with docker or podman: streamlatch:VERSION, or IMAGE=name
+image: build ## load the image of the filter into docker or podman: streamlatch:VERSION, or IMAGE=name
 	@$(GO) run ./envoy/cmd/image plugin -version $(VERSION) -tag '$(IMAGE)'
 
 # -count=1: many tests build the filter, which Go's test cache does not see change.
@@ -71,3 +71,24 @@ bench: build ## measure what the filter costs, against bare Envoy and an empty f
 
 clean: ## remove all that was built or downloaded
 	rm -rf build
+
+.PHONY: release
+release: ## make what a release carries, in build/release: make release VERSION=v1.2.3
+	@$(GO) run ./envoy/cmd/release -check -version '$(if $(filter command%,$(origin VERSION)),$(VERSION))'
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./envoy/cmd/release -version '$(VERSION)'
+
+.PHONY: picture
+picture: ## make the README's picture of a takeover from the demo page; needs Chromium
+	@$(GO) run ./e2e/browser/picture
+
+ACTIONLINT := build/bin/actionlint-1.7.12
+.PHONY: workflows
+check: workflows
+workflows: $(ACTIONLINT)
+	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+
+$(ACTIONLINT):
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@mv build/bin/actionlint $@

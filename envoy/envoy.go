@@ -11,11 +11,6 @@ import _ "embed"
 //go:embed envoy.yaml
 var Config string
 
-// Containerfile is the recipe of the plugin's image, as shipped.
-//
-//go:embed Containerfile
-var Containerfile string
-
 // ECDSConfig is envoy-ecds.yaml, as shipped: [Config] with the filter in a file that Envoy follows.
 //
 //go:embed envoy-ecds.yaml

@@ -124,7 +124,7 @@ func readmeMetrics(t *testing.T) map[string]readmeMetric {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	readme, err := os.ReadFile(filepath.Join(root, "filter", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

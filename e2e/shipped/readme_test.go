@@ -23,7 +23,7 @@ func TestReadmeEnvoyParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	readme, err := os.ReadFile(filepath.Join(root, "envoy", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
