@@ -17,7 +17,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// imageOf makes an image whose envoy is a program of Go, without its package clause.
+// imageOf makes an image whose envoy is this Go program, given without its package clause.
 func imageOf(t *testing.T, name, main string) string {
 	t.Helper()
 	source, dir := t.TempDir(), t.TempDir()
@@ -39,7 +39,7 @@ func imageOf(t *testing.T, name, main string) string {
 	return tag
 }
 
-// What is wrong with ENVOY_IMAGE is said in one sentence, with what is wanted.
+// A wrong ENVOY_IMAGE gives an error of one line that says what is wrong and what is wanted.
 func TestWrongImages(t *testing.T) {
 	plugin := newTag(t, "plugin")
 	makeImage(t, plugin)
@@ -62,13 +62,13 @@ func main() { os.Stdout.WriteString("\nenvoy  version: 0abc/1.32.1/Clean/RELEASE
 			}
 			t.Log(err)
 			if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-				t.Errorf("left behind: %q, %v", list, err)
+				t.Errorf("left behind: got %q (%v), want nothing", list, err)
 			}
 		})
 	}
 }
 
-// A container that does not answer, and that no SIGTERM ends, goes with the question.
+// The container neither answers nor ends at SIGTERM. It ends when the question is cancelled.
 func TestAnImageThatHangs(t *testing.T) {
 	t.Setenv(proxy.ImageVariable, imageOf(t, "hanging-envoy", `import ("os/signal"; "syscall"; "time")
 
@@ -83,15 +83,15 @@ func main() { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) }`))
 	wait.Until(t, func() error {
 		list, err := left(os.Getpid())
 		if err == nil && !strings.Contains(strings.Join(list, "\n"), ": Up") {
-			err = errors.New("no container runs")
+			err = errors.New("want a running container")
 		}
 		return err
 	})
 	cancel()
 	if err := wait.For(t, "the answer", found); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %v, want %v", err, context.Canceled)
+		t.Errorf("FindImage: got the error %v, want %v", err, context.Canceled)
 	}
 	if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-		t.Errorf("left behind: %q, %v", list, err)
+		t.Errorf("left behind: got %q (%v), want nothing", list, err)
 	}
 }
