@@ -17,10 +17,8 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
-
-// patience is how long something that must happen is waited for.
-const patience = 60 * time.Second
 
 // world is an Envoy, the site behind it, and browsers.
 type world struct {
@@ -80,11 +78,12 @@ func (w *world) order(name, what string) { w.tab(name).orders <- what }
 // until waits for something to hold.
 func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("%s: not yet, after %v; the tabs saw %v, the backend has %d streams", what, patience, w.all(), w.site.open())
+	wait.Until(w.t, func() error {
+		if !holds() {
+			return fmt.Errorf("not %s; the tabs saw %v, the backend has %d streams", what, w.all(), w.site.open())
 		}
-	}
+		return nil
+	})
 }
 
 // sees waits until a tab has told so n times.

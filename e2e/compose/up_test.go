@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
@@ -84,7 +85,7 @@ func TestUpAndDown(t *testing.T) {
 	}
 
 	edge, internal, prometheus := "http://"+address["EDGE_PORT"], "http://"+address["INTERNAL_PORT"], "http://"+address["PROMETHEUS_PORT"]
-	s.eventually(func() error { return s.shows(edge+"/", "<title>Streamlatch demo</title>") })
+	s.until(func() error { return s.shows(edge+"/", "<title>Streamlatch demo</title>") })
 	first, second := s.open(edge+"/events?client=ann"), s.open(edge+"/events?client=ann")
 	if _, err := io.Copy(io.Discard, first); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("the first stream: %v, want a reset", err)
@@ -92,15 +93,15 @@ func TestUpAndDown(t *testing.T) {
 	if _, err := second.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the second stream: %v", err)
 	}
-	s.eventually(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
-	s.eventually(func() error {
+	s.until(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
+	s.until(func() error {
 		return s.shows(internal+"/streamlatch", `"version":"`+variables["STREAMLATCH_VERSION"]+`"`)
 	})
-	s.eventually(func() error {
+	s.until(func() error {
 		query := url.Values{"query": {`streamlatch_superseded{job="streamlatch",streamlatch_rule="events"} == 1 and on(instance) up == 1`}}
 		return s.shows(prometheus+"/api/v1/query?"+query.Encode(), `"streamlatch_rule":"events"`)
 	})
-	s.eventually(func() error { return s.shows(prometheus+"/api/v1/rules", `"name":"StreamlatchTakeoverStorm"`) })
+	s.until(func() error { return s.shows(prometheus+"/api/v1/rules", `"name":"StreamlatchTakeoverStorm"`) })
 }
 
 // freeAddresses returns one for each name, that nothing serves on now.
@@ -136,14 +137,14 @@ func serve(t *testing.T, podman container.Engine) string {
 			t.Logf("podman: %s", output.String())
 		}
 	})
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			conn.Close()
-			return socket
-		} else if time.Now().After(end) {
-			t.Fatalf("podman serves no docker: %v", err)
+	wait.Until(t, func() error {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			return fmt.Errorf("podman serves no docker: %w", err)
 		}
-	}
+		return conn.Close()
+	})
+	return socket
 }
 
 // build builds the images that the file describes, and makes the files that docker-compose reads: the shipped one, and one
@@ -241,20 +242,15 @@ func (s *stack) inspect(service, format string) string {
 	return output
 }
 
-// eventually waits until check has no objection.
-func (s *stack) eventually(check func() error) {
+// until is [wait.Until] with more patience, and ends at Ctrl-C.
+func (s *stack) until(check func() error) {
 	s.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		err := check()
-		switch {
-		case err == nil:
-			return
-		case s.ctx.Err() != nil:
-			s.t.Fatalf("interrupted: %v", err)
-		case time.Now().After(end):
-			s.t.Fatalf("after %v still: %v", patience, err)
+	wait.UntilWithin(s.t, patience, func() error {
+		if s.ctx.Err() != nil {
+			s.t.Fatal("interrupted")
 		}
-	}
+		return check()
+	})
 }
 
 // shows gets a page, which should have this text.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/container"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
@@ -119,7 +120,7 @@ func (s *started) end(signal syscall.Signal) {
 	if state := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != signal {
 		s.t.Errorf("the program: %v, want %v; stderr: %s", s.cmd.ProcessState, signal, s.stderr.String())
 	}
-	eventually(s.t, func() error {
+	wait.Until(s.t, func() error {
 		if list, err := left(s.cmd.Process.Pid); err != nil || len(list) > 0 {
 			return fmt.Errorf("left behind: %q, %v", list, err)
 		}
@@ -130,7 +131,7 @@ func (s *started) end(signal syscall.Signal) {
 // containerRuns waits until a container of a program does: Envoy begins.
 func containerRuns(t *testing.T, pid int) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, func() error {
 		list, err := left(pid)
 		if err != nil || !strings.Contains(strings.Join(list, "\n"), ": Up") {
 			return fmt.Errorf("no container runs: %q, %v", list, err)
@@ -210,13 +211,9 @@ func TestAStartIsGivenUp(t *testing.T) {
 			}()
 			await(t)
 			cancel()
-			select {
-			case err := <-ended:
-				if err != nil && !errors.Is(err, context.Canceled) { // nil: it was quick, and was stopped
-					t.Errorf("got %v, want %v", err, context.Canceled)
-				}
-			case <-time.After(patience):
-				t.Fatal("it goes on")
+			// nil: it was quick, and was stopped
+			if err := wait.For(t, "the start's end", ended); err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want %v", err, context.Canceled)
 			}
 			if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
 				t.Errorf("left behind: %q, %v", list, err)
@@ -285,11 +282,7 @@ func TestEnvoyIsKilled(t *testing.T) {
 	}
 	defer p.Stop()
 	call(t, "kill", "--signal", "KILL", call(t, "ps", "--quiet", "--filter", "label="+proxy.Label()))
-	select {
-	case <-p.Done():
-	case <-time.After(patience):
-		t.Fatal("it goes on")
-	}
+	wait.For(t, "Envoy's end", p.Done())
 	if want := "envoy ended by itself: signal: killed"; p.Err() == nil || p.Err().Error() != want {
 		t.Errorf("got %v, want %s", p.Err(), want)
 	}

@@ -14,15 +14,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/envoy/container"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
-
-// patience is how long something that must happen is waited for.
-const patience = 60 * time.Second
 
 var (
 	engine container.Engine
@@ -77,20 +73,6 @@ func newTag(t *testing.T, name string) string {
 		}
 	})
 	return tag
-}
-
-// eventually waits until check has no objection.
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still: %v", patience, err)
-		}
-	}
 }
 
 // takenPort returns a port on which somebody listens until the test ends.

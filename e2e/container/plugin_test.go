@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/container"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
@@ -208,7 +209,7 @@ func wantVersion(t *testing.T, r *rig.Rig, version string) {
 // wantTakeover opens two streams of a client.
 func wantTakeover(t *testing.T, r *rig.Rig) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
 	defer cancel()
 	streams := make([]*rig.Stream, 2)
 	for i := range streams {

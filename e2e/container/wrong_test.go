@@ -11,8 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/container"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
@@ -80,7 +80,7 @@ func main() { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) }`))
 		_, err := proxy.FindImage(ctx, t.TempDir())
 		found <- err
 	}()
-	eventually(t, func() error {
+	wait.Until(t, func() error {
 		list, err := left(os.Getpid())
 		if err == nil && !strings.Contains(strings.Join(list, "\n"), ": Up") {
 			err = errors.New("no container runs")
@@ -88,13 +88,8 @@ func main() { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) }`))
 		return err
 	})
 	cancel()
-	select {
-	case err := <-found:
-		if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("got %v, want %v", err, context.Canceled)
-		}
-	case <-time.After(patience):
-		t.Fatal("it goes on")
+	if err := wait.For(t, "the answer", found); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
 		t.Errorf("left behind: %q, %v", list, err)

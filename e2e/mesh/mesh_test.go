@@ -13,14 +13,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy"
 	"sigs.k8s.io/yaml"
 )
-
-const patience = 30 * time.Second
 
 // The rig builds the filter and finds Envoy from the root of the repository.
 func TestMain(m *testing.M) {
@@ -191,7 +189,7 @@ func TestTakeover(t *testing.T) {
 			if name == "istio" {
 				x.Stats = bootstrapOverride(t)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
 			defer cancel()
 			r, err := rig.Start(ctx, rig.Options{Concurrency: 2, Edits: []rig.Edit{x.into(t, t.TempDir())}})
 			if err != nil {
@@ -261,27 +259,22 @@ func open(t *testing.T, ctx context.Context, r *rig.Rig, p rig.Protocol, worker 
 // wantMetric waits until Prometheus would read this line.
 func wantMetric(t *testing.T, ctx context.Context, r *rig.Rig, line string) {
 	t.Helper()
-	var lines []string
-	for !slices.Contains(lines, line) {
-		if ctx.Err() != nil {
-			t.Fatalf("no %q in %q", line, lines)
-		}
+	wait.Until(t, func() error {
 		request, err := http.NewRequestWithContext(ctx, "GET", r.Envoy().Admin().URL+"/stats/prometheus?filter=streamlatch", nil)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			t.Fatalf("waiting for %q in %q: %v", line, lines, err)
+			return err
 		}
+		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil {
-			t.Fatal(err)
+		if err == nil && !slices.Contains(strings.Split(string(body), "\n"), line) {
+			err = fmt.Errorf("no %q in %s", line, body)
 		}
-		lines = strings.Split(string(body), "\n")
-		time.Sleep(5 * time.Millisecond)
-	}
+		return err
+	})
 }
 
 // Settings without which a stream passes for a while, so that no takeover would miss them.

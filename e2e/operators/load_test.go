@@ -1,3 +1,5 @@
+//go:build prometheus
+
 package operators
 
 import (
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 // load has clients do what the situations are made of, until the test ends.
@@ -90,7 +93,7 @@ func steadily(t *testing.T, r *rig.Rig, every time.Duration, do func(ctx context
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		for i := range 10 * int(patience/every) {
+		for i := range 10 * int(wait.Patience/every) {
 			if err := do(ctx, c, i); err != nil {
 				ended <- err
 				return

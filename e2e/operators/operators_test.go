@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,19 +40,6 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// program returns the path of one of Debian's package prometheus, which has both.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Fatalf("%s is not on PATH: apt-get install prometheus", name)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // alerts returns the shipped alerts.
@@ -98,7 +84,7 @@ type metric struct {
 	ofRule     bool
 }
 
-// metricsTable returns the README's table of metrics. e2e/prometheus_test.go holds it to a real Envoy.
+// metricsTable returns the README's table of metrics. e2e/admin/metrics_test.go holds it to a real Envoy.
 func metricsTable(t *testing.T) []metric {
 	t.Helper()
 	var table []metric
@@ -125,20 +111,6 @@ func readmeMetrics(t *testing.T) []string {
 		}
 	}
 	return names
-}
-
-// Prometheus's own checks, and its unit tests of the alerts.
-func TestPromtool(t *testing.T) {
-	for _, arguments := range []string{
-		"check config --lint-fatal " + configFile,
-		"check rules --lint-fatal " + alertsFile,
-		"test rules " + alertsTest,
-	} {
-		output, err := exec.CommandContext(t.Context(), program(t, "promtool"), strings.Fields(arguments)...).CombinedOutput()
-		if err != nil {
-			t.Errorf("promtool %s: %v\n%s", arguments, err, output)
-		}
-	}
 }
 
 // Whoever is woken by an alert is told what is the matter and what to do, and each alert has been seen to fire.

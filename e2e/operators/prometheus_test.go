@@ -1,3 +1,5 @@
+//go:build prometheus
+
 package operators
 
 import (
@@ -17,12 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 	"sigs.k8s.io/yaml"
 )
-
-// patience is how long something that must happen is waited for. It is there to end a test that hangs.
-const patience = 60 * time.Second
 
 // A server is a running Prometheus.
 type server struct {
@@ -72,7 +72,7 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 		}
 	})
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = wait.Patience
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 	case err := <-ended:
 		ended <- err
 		t.Fatal("prometheus has ended before it listened")
-	case <-time.After(patience):
+	case <-time.After(wait.Patience):
 		t.Fatal("prometheus does not listen")
 	}
 	return nil
@@ -177,20 +177,4 @@ func (s *server) query(t *testing.T, expr string) ([]point, error) {
 		}
 	}
 	return points, nil
-}
-
-// eventually waits until check has no objection.
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still: %v", patience, err)
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
 }

@@ -1,3 +1,5 @@
+//go:build prometheus
+
 package operators
 
 import (
@@ -13,6 +15,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy"
 )
 
@@ -88,7 +91,7 @@ func TestSituations(t *testing.T) {
 		targets[name] = strings.TrimPrefix(r.Envoy().Admin().URL, "http://")
 	}
 	p := startPrometheus(t, targets)
-	eventually(t, func() error { // before there is anything to count
+	wait.Until(t, func() error { // before there is anything to count
 		up, err := p.query(t, "count_over_time(up[1m]) > 2")
 		if err == nil && len(up) != len(envoys) {
 			err = fmt.Errorf("prometheus has read %v", up)
@@ -97,7 +100,7 @@ func TestSituations(t *testing.T) {
 	})
 
 	load(t, envoys)
-	eventually(t, func() error { return p.fired(t, expected) })
+	wait.Until(t, func() error { return p.fired(t, expected) })
 	for title, exprs := range expressions(t) {
 		for _, expr := range exprs {
 			wantData(t, p, title, variables.Replace(expr))
@@ -172,7 +175,7 @@ func compared(expr parser.Expr) []string {
 
 func wantData(t *testing.T, p *server, of, expr string) {
 	t.Helper()
-	eventually(t, func() error {
+	wait.Until(t, func() error {
 		points, err := p.query(t, expr)
 		if err == nil && len(points) == 0 {
 			err = fmt.Errorf("%s: %s has no data", of, expr)

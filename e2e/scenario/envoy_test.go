@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 const (
@@ -153,26 +154,17 @@ func (p *inEnvoy) patient() bool { return true }
 
 // leave closes what is still open and waits until it has gone: the file after this one may count.
 func (p *inEnvoy) leave(t *testing.T) {
-	deadline := time.Now().Add(patience)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
-	for {
+	wait.Until(t, func() error {
 		m, err := p.Metrics(ctx)
-		var active uint64
 		for name, value := range m {
-			if strings.HasPrefix(name, p.file.rulePrefix()) && strings.HasSuffix(name, ".active") {
-				active += value
+			if strings.HasPrefix(name, p.file.rulePrefix()) && strings.HasSuffix(name, ".active") && value != 0 {
+				err = fmt.Errorf("all clients have gone, and %s is %d", name, value)
 			}
 		}
-		if err == nil && active == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("all clients have gone, and still: active %d, %v", active, err)
-			return
-		}
-		time.Sleep(poll)
-	}
+		return err
+	})
 }
 
 // id is the name of a stream in the whole Envoy.
@@ -182,7 +174,7 @@ func (p *inEnvoy) dial(worker int) (*rig.Conn, error) {
 	// Clients of one scenario speak HTTP/1.1 and HTTP/2 in turn.
 	protocol := p.protocol
 	p.protocol = rig.HTTP1 + rig.HTTP2 - protocol
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, wait.Patience)
 	defer cancel()
 	if worker == anyWorker || p.workers == 1 {
 		return p.Dial(ctx, protocol)
@@ -247,7 +239,7 @@ func (p *inEnvoy) dismiss(worker int, rule string, parts []string) (int, error) 
 		return 0, err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, wait.Patience)
 	defer cancel()
 	answer, err := c.Do(ctx, rig.Request{Method: http.MethodDelete, Path: dismissPath(adminPath, p.file.rulePrefix()+rule, parts)})
 	if err != nil {
@@ -259,7 +251,7 @@ func (p *inEnvoy) dismiss(worker int, rule string, parts []string) (int, error) 
 func (p *inEnvoy) atBackend(name string) (bool, error) { return p.backend.has(p.id(name)), nil }
 
 func (p *inEnvoy) metrics() (map[string]int64, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, wait.Patience)
 	defer cancel()
 	m, err := p.Metrics(ctx)
 	own := map[string]int64{}
@@ -418,7 +410,7 @@ func (b *backend) has(id string) bool {
 
 // do does something with an exchange, when it is there.
 func (b *backend) do(id string, do func(e *exchange)) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(poll) {
+	for deadline := time.Now().Add(wait.Patience); ; time.Sleep(poll) {
 		b.mu.Lock()
 		e := b.held[id]
 		b.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
@@ -44,9 +45,7 @@ type system interface {
 }
 
 const (
-	// patience is how long something that must happen is waited for.
-	patience = 30 * time.Second
-	poll     = 10 * time.Millisecond
+	poll = 10 * time.Millisecond
 	// settling is what something that must not happen is given, after all that must has happened. What comes later
 	// still shows, at the next command.
 	settling = 40 * time.Millisecond
@@ -186,7 +185,7 @@ func (p *play) end(t *testing.T) {
 
 // await returns what tell says and has the told changes behind it: when it is what is expected, or patience ends.
 func (p *play) await(expected string, tell func() (string, error)) (said string, err error) {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(wait.Patience)
 	for settled := false; ; {
 		if said, err = tell(); err != nil {
 			return "", err

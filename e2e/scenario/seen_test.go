@@ -32,30 +32,30 @@ type seen struct {
 // event is something that has become of a stream.
 type event struct {
 	text  string
-	retry wait
+	retry retry
 }
 
-// wait is what a client is told to wait.
-type wait struct {
+// retry is how long a client is told to stay away.
+type retry struct {
 	told bool // it could be told; else nothing is said of it
 	set  bool
 	time time.Duration
 }
 
 // within tells whether the time is in a range, "1s..2s", or "none" as it should be.
-func (w wait) within(wanted string) string {
-	if !w.told || wanted == "" {
+func (r retry) within(wanted string) string {
+	if !r.told || wanted == "" {
 		return ""
 	}
 	found := "none"
-	if w.set {
-		found = w.time.String()
+	if r.set {
+		found = r.time.String()
 	}
 	from, to, ok := strings.Cut(wanted, "..")
-	if ok && w.set {
+	if ok && r.set {
 		least, err := time.ParseDuration(from)
 		most, err2 := time.ParseDuration(to)
-		if err == nil && err2 == nil && least <= w.time && w.time <= most {
+		if err == nil && err2 == nil && least <= r.time && r.time <= most {
 			found = wanted
 		}
 	}
@@ -96,7 +96,7 @@ func (s seen) story(told []event) []event {
 		var refusal struct{ Reason string }
 		if json.Unmarshal([]byte(s.body), &refusal) == nil && refusal.Reason != "" {
 			seconds, err := strconv.Atoi(s.retryAfter)
-			retry := wait{told: true, set: err == nil, time: time.Duration(seconds) * time.Second}
+			retry := retry{told: true, set: err == nil, time: time.Duration(seconds) * time.Second}
 			return append(story, event{fmt.Sprintf("refused %d %s%s", s.status, refusal.Reason, s.refusalLogged(refusal.Reason)), retry})
 		}
 		return append(story, event{text: strings.TrimSuffix(fmt.Sprintf("answered %d %s", s.status, s.reason), " ")})
@@ -127,7 +127,7 @@ const filterEvent = "streamlatch"
 // serverEvent is an event of an event stream.
 type serverEvent struct {
 	name, data string // data of a filterEvent: its reason
-	retry      wait
+	retry      retry
 }
 
 // parse returns the events of a stream, and what of the last is not complete.

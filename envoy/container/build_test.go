@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 // What an image is made of depends on neither who makes it nor when. Each engine has its own word for that.
@@ -80,7 +83,7 @@ func TestBuildGoesOnToItsEnd(t *testing.T) {
 	machine(t, map[string]string{"podman": podman + `[ "$1" = build ] || exit 0
 trap 'exit 1' TERM INT
 echo >` + seen + `/begun
-while [ ! -e ` + seen + `/goOn ]; do /bin/sleep 0.01; done
+while [ ! -e ` + seen + `/goOn ]; do sleep 0.01; done
 echo >` + seen + "/ended\n"})
 	engine, err := Find(t.Context())
 	if err != nil {
@@ -88,17 +91,15 @@ echo >` + seen + "/ended\n"})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(filepath.Join(seen, "begun")); err == nil {
-				cancel()
-			}
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(100 * time.Millisecond) // an interrupted one has ended by then
-		os.WriteFile(filepath.Join(seen, "goOn"), nil, 0o644)
-	}()
-	if err := engine.Build(ctx, Build{Dir: t.TempDir(), Tag: "x:1"}); !errors.Is(err, context.Canceled) {
+	ended := make(chan error, 1)
+	go func() { ended <- engine.Build(ctx, Build{Dir: t.TempDir(), Tag: "x:1"}) }()
+	wait.Until(t, func() error { return script.Written(filepath.Join(seen, "begun")) })
+	cancel()
+	time.Sleep(100 * time.Millisecond) // an interrupted one has ended by then
+	if err := os.WriteFile(filepath.Join(seen, "goOn"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait.For(t, "its end", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	if _, err := os.Stat(filepath.Join(seen, "ended")); err != nil {

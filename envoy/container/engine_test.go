@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 // The engines of these tests are scripts. Their error messages were copied from real engines.
@@ -20,15 +22,16 @@ const (
 	broken        = `[ "$1" = --version ] || { echo 'time="2026-11-25T20:00:00Z" level=warning msg="a warning before it"' >&2; echo 'Error: the graph driver is confused' >&2; exit 125; }` + "\n"
 )
 
-// machine sets PATH to a directory that contains only these engines.
+func TestMain(m *testing.M) { os.Exit(script.Main(m)) }
+
+// machine sets PATH to a directory that contains only these engines and the tools that they need.
 func machine(t *testing.T, engines map[string]string) (path string) {
 	t.Helper()
 	path = t.TempDir()
 	for name, text := range engines {
-		if err := os.WriteFile(filepath.Join(path, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		script.Write(t, filepath.Join(path, name), text)
 	}
+	script.Tools(t, path)
 	t.Setenv("PATH", path)
 	t.Setenv(Variable, "")
 	return path
@@ -99,40 +102,38 @@ func TestEngineHangs(t *testing.T) {
 	dir := t.TempDir()
 	asked := filepath.Join(dir, "asked")
 	machine(t, map[string]string{
-		"docker": docker + `[ "$1" = --version ] || { echo >` + asked + `; exec /bin/sleep 300; }` + "\n",
+		"docker": docker + `[ "$1" = --version ] || { echo >` + asked + `; exec sleep 300; }` + "\n",
 		"podman": podman,
 	})
 	canceled := errors.New("canceled by the test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
+	found := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(asked); err == nil {
-				cancel(canceled)
-			}
-			time.Sleep(time.Millisecond)
-		}
+		_, err := Find(ctx)
+		found <- err
 	}()
-	if e, err := Find(ctx); !errors.Is(err, canceled) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %q, %v, want %v", e, err, canceled)
+	wait.Until(t, func() error { return script.Written(asked) })
+	cancel(canceled)
+	if err := wait.For(t, "the answer", found); !errors.Is(err, canceled) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %v", err, canceled)
 	}
 }
 
 // An engine that ignores SIGTERM is killed.
 func TestEngineIgnoresSIGTERM(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	path := machine(t, map[string]string{"docker": `trap '' TERM; echo >` + asked + `; while :; do /bin/sleep 0.1; done` + "\n"})
+	path := machine(t, map[string]string{"docker": `trap '' TERM; echo >` + asked + `; while :; do sleep 0.1; done` + "\n"})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	ended := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(asked); err == nil {
-				cancel()
-			}
-			time.Sleep(time.Millisecond)
-		}
+		_, err := Engine{path: filepath.Join(path, "docker")}.Output(ctx, "build")
+		ended <- err
 	}()
-	if _, err := (Engine{path: filepath.Join(path, "docker")}).Output(ctx, "build"); !errors.Is(err, context.Canceled) {
+	wait.Until(t, func() error { return script.Written(asked) })
+	cancel()
+	if err := wait.For(t, "its end", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }

@@ -18,6 +18,18 @@ func adminWith(t *testing.T, status int, body string) *Admin {
 	return &Admin{URL: server.URL}
 }
 
+// liveAdmin returns an admin interface that reports LIVE. The workers have started if started is "1".
+func liveAdmin(t *testing.T, started string) *Admin {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("LIVE\n")) })
+	mux.HandleFunc("/stats", func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"stats":[{"name":"listener_manager.workers_started","value":` + started + `}]}`))
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return &Admin{URL: server.URL}
+}
+
 // The response is a shortened one of Envoy 1.40.
 func TestStats(t *testing.T) {
 	admin := adminWith(t, 200, `{"stats":[
@@ -42,30 +54,11 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// A real Envoy has a histogram without any traffic: the duration of its start.
-func TestHistogramsOfARealEnvoy(t *testing.T) {
-	p := start(t, Options{Config: plain, Concurrency: 1})
-	stats, err := p.Admin().Stats(t.Context(), `^server\.initialization_time_ms$`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := stats.Histograms["server.initialization_time_ms"]; !ok {
-		t.Errorf("got %+v, want server.initialization_time_ms", stats)
-	}
-}
-
 // Envoy reports LIVE a moment before its workers accept connections.
 func TestNotReadyBeforeTheWorkersStart(t *testing.T) {
 	for started, want := range map[string]string{"0": "workers have not started", "1": ""} {
-		mux := http.NewServeMux()
-		mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("LIVE\n")) })
-		mux.HandleFunc("/stats", func(w http.ResponseWriter, _ *http.Request) {
-			w.Write([]byte(`{"stats":[{"name":"listener_manager.workers_started","value":` + started + `}]}`))
-		})
-		server := httptest.NewServer(mux)
-		defer server.Close()
 		got := ""
-		if err := (&Admin{URL: server.URL}).Ready(t.Context()); err != nil {
+		if err := liveAdmin(t, started).Ready(t.Context()); err != nil {
 			got = err.Error()
 		}
 		if !strings.Contains(got, want) || (want == "" && got != "") {

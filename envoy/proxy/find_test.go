@@ -8,7 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 func TestFindOrder(t *testing.T) {
@@ -35,7 +37,7 @@ func TestFindOrder(t *testing.T) {
 			return m.downloaded()
 		}},
 		"a downloaded one, if the one on PATH is not Envoy": {says: `unexpected output "Laravel Envoy 2.0\n", want the version of an Envoy`, set: func(m *machine) string {
-			script(m.t, filepath.Join(m.path, "envoy"), "echo Laravel Envoy 2.0\n")
+			script.Write(m.t, filepath.Join(m.path, "envoy"), "echo Laravel Envoy 2.0\n")
 			return m.downloaded()
 		}},
 		"a downloaded one, if the one on PATH has no V8": {says: "it was built without V8", set: func(m *machine) string {
@@ -88,7 +90,7 @@ func TestFindErrors(t *testing.T) {
 			[]string{`cannot use ENVOY "envoy": it was built without V8`}},
 		"ENVOY is another program": {
 			func(m *machine) {
-				m.t.Setenv("ENVOY", script(m.t, filepath.Join(m.dir, "x"), "echo a bad flag >&2; exit 3\n"))
+				m.t.Setenv("ENVOY", script.Write(m.t, filepath.Join(m.dir, "x"), "echo a bad flag >&2; exit 3\n"))
 			},
 			[]string{"cannot use ENVOY ", "exit status 3: a bad flag; "}},
 		"no Python": {
@@ -144,7 +146,7 @@ func TestFindErrors(t *testing.T) {
 func TestFindKeepsAnotherDirectory(t *testing.T) {
 	m := newMachine(t)
 	m.python(pipInstalls)
-	notes := script(t, filepath.Join(m.build, "envoy-1.40.0", "notes"), "")
+	notes := script.Write(t, filepath.Join(m.build, "envoy-1.40.0", "notes"), "")
 	_, err := m.find()
 	if err == nil || !strings.Contains(err.Error(), "exists but contains no Envoy: remove it and try again") {
 		t.Errorf("got %v", err)
@@ -190,19 +192,18 @@ func TestFindConcurrently(t *testing.T) {
 func TestFindInterrupted(t *testing.T) {
 	m := newMachine(t)
 	reached := filepath.Join(m.dir, "reached")
-	m.python(pipInstalls + "echo >" + reached + "; exec sleep 60")
+	m.python(pipInstalls + "echo >" + reached + "; exec sleep 300")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	found := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(reached); err == nil {
-				cancel()
-			}
-			time.Sleep(time.Millisecond)
-		}
+		_, err := Find(ctx, m.build)
+		found <- err
 	}()
-	if path, err := Find(ctx, m.build); err == nil {
-		t.Errorf("got %q, want an error", path)
+	wait.Until(t, func() error { return script.Written(reached) })
+	cancel()
+	if err := wait.For(t, "the answer", found); err == nil {
+		t.Error("an Envoy was found")
 	}
 	m.wantNoPartialDownload()
 }

@@ -6,17 +6,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// engine puts a podman on PATH that has and can get these images. What a container of one does is what the script run
-// says; $image is the image's name.
+// engine puts a podman on PATH that has some images and can pull others. To run a container it runs
+// the script run, in which $image is the name of the image.
 func (m *machine) engine(has, gets []string, run string) {
-	script(m.t, filepath.Join(m.path, "podman"), `
+	script.Write(m.t, filepath.Join(m.path, "podman"), `
 for image; do case $image in *:*) break;; esac; done
 is() { case " $1 " in *" $image "*) ;; *) echo "Error: $image: $2" >&2; exit 125;; esac; }
 case $1 in
@@ -26,7 +29,7 @@ pull) is '`+strings.Join(gets, " ")+`' 'no such host';;
 run) echo "$*" >>'`+m.dir+`/run'
 `+run+`
 ;;
-build) for dir; do :; done; cd "$dir" && /usr/bin/find . -type f >'`+m.dir+`/built';;
+build) for dir; do :; done; cd "$dir" && list . >'`+m.dir+`/built';;
 rm) echo "$*" >>'`+m.dir+`/removed';;
 esac
 `)
@@ -58,8 +61,8 @@ func TestFindImageOrder(t *testing.T) {
 			t.Setenv(ImageVariable, test.variable)
 			m.engine(test.has, test.gets, newEnvoy)
 			m.downloaded()
-			library := script(t, filepath.Join(m.dir, "lib", "libc.so.6"), "")
-			script(t, filepath.Join(m.path, "ldd"), "echo '	libc.so.6 => "+library+" (0x00007f)'\n")
+			library := script.Write(t, filepath.Join(m.dir, "lib", "libc.so.6"), "")
+			script.Write(t, filepath.Join(m.path, "ldd"), "echo '	libc.so.6 => "+library+" (0x00007f)'\n")
 			got, err := m.findImage(t.Context())
 			if err != nil || got.Image != test.want {
 				t.Fatalf("got %q, %v, want %q", got, err, test.want)
@@ -72,7 +75,7 @@ func TestFindImageOrder(t *testing.T) {
 			}
 			built := strings.Fields(contents(t, filepath.Join(m.dir, "built")))
 			slices.Sort(built)
-			if want := []string{"." + library, "./usr/local/bin/envoy"}; !slices.Equal(built, want) {
+			if want := []string{library[1:], "usr/local/bin/envoy"}; !slices.Equal(built, want) {
 				t.Errorf("the image has %q, want %q", built, want)
 			}
 		})
@@ -123,23 +126,26 @@ echo 'time="now" level=warning msg="look out"' >&2; echo 'Error: crun: writing f
 func TestAnImageThatHangs(t *testing.T) {
 	m := newMachine(t)
 	t.Setenv(ImageVariable, "my/envoy:1")
-	m.engine([]string{"my/envoy:1"}, nil, `echo $$ >'`+m.dir+`/pid.new'; /bin/mv '`+m.dir+`/pid.new' '`+m.dir+`/pid'; exec /bin/sleep 300`)
+	m.engine([]string{"my/envoy:1"}, nil, `echo $$ >'`+m.dir+`/pid'; exec sleep 300`)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	found := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(filepath.Join(m.dir, "pid")); err == nil {
-				cancel()
-			}
-			time.Sleep(time.Millisecond)
-		}
+		_, err := m.findImage(ctx)
+		found <- err
 	}()
-	_, err := m.findImage(ctx)
+	wait.Until(t, func() error { return script.Written(filepath.Join(m.dir, "pid")) })
+	cancel()
+	err := wait.For(t, "the answer", found)
 	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	m.removedWhatRan()
-	ended(t, contents(t, filepath.Join(m.dir, "pid")))
+	pid, err := strconv.Atoi(contents(t, filepath.Join(m.dir, "pid")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait.Gone(t, pid)
 }
 
 // The container is removed whatever becomes of it: the engine's status tells nothing.
@@ -148,7 +154,7 @@ func TestAContainerIsRemoved(t *testing.T) {
 		"one that has ended":  "exit 0",
 		"one that has failed": "exit 3",
 		// What podman does when it is told to end while it makes the container.
-		"one that was never begun": `trap 'exit 0' TERM; kill -TERM $PPID; while :; do /bin/sleep 0.01; done`,
+		"one that was never begun": `trap 'exit 0' TERM; kill -TERM $PPID; while :; do sleep 0.01; done`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -157,7 +163,7 @@ func TestAContainerIsRemoved(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Start(t.Context(), Container{engine, "my/envoy:1"}, Options{Config: plain}); err == nil {
+			if _, err := Start(t.Context(), Container{engine, "my/envoy:1"}, Options{}); err == nil {
 				t.Fatal("it started")
 			}
 			m.removedWhatRan()
@@ -178,7 +184,7 @@ func TestAContainerIsAskedFor(t *testing.T) {
 	if _, err := VersionOf(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Start(t.Context(), c, Options{Config: plain}); err == nil {
+	if _, err := Start(t.Context(), c, Options{}); err == nil {
 		t.Fatal("it started")
 	}
 	calls := strings.Split(strings.TrimSpace(contents(t, filepath.Join(m.dir, "run"))), "\n")
@@ -206,13 +212,12 @@ func TestAContainerIsAskedFor(t *testing.T) {
 // One that has heard it is left alone, however long it takes: told again, when it listens no more, it would be killed.
 func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
 	m := newMachine(t)
-	script(t, filepath.Join(m.path, "sleep"), "exec /bin/sleep \"$1\"\n")
-	m.engine(nil, nil, `trap 'trap - TERM; /bin/sleep 1; exit 7' TERM; kill -TERM $PPID; while :; do /bin/sleep 0.01; done`)
+	m.engine(nil, nil, `trap 'trap - TERM; sleep 1; exit 7' TERM; kill -TERM $PPID; while :; do sleep 0.01; done`)
 	engine, err := container.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Start(t.Context(), Container{engine, "my/envoy:1"}, Options{Config: plain})
+	_, err = Start(t.Context(), Container{engine, "my/envoy:1"}, Options{})
 	if err == nil || !strings.Contains(err.Error(), "exit status 7") {
 		t.Errorf("got %v, want its own exit status, 7", err)
 	}
@@ -221,9 +226,8 @@ func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
 // What podman does not hear, because it has just made the container, it is told again.
 func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
 	m := newMachine(t)
-	script(t, filepath.Join(m.path, "sleep"), "exec /bin/sleep \"$1\"\n")
 	begun := filepath.Join(m.dir, "begun")
-	m.engine(nil, nil, "deaf=yes; trap '[ $deaf = no ] && exit 0; deaf=no' TERM; echo >"+begun+"; while :; do /bin/sleep 0.01; done")
+	m.engine(nil, nil, "deaf=yes; trap '[ $deaf = no ] && exit 0; deaf=no' TERM; echo >"+begun+"; while :; do sleep 0.01; done")
 	engine, err := container.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -232,16 +236,12 @@ func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := Start(ctx, Container{engine, "my/envoy:1"}, Options{Config: plain, Grace: time.Hour})
+		_, err := Start(ctx, Container{engine, "my/envoy:1"}, Options{Grace: time.Hour})
 		ended <- err
 	}()
-	for ctx.Err() == nil {
-		if _, err := os.Stat(begun); err == nil {
-			cancel()
-		}
-		time.Sleep(time.Millisecond)
-	}
-	within(t, "the end", ended)
+	wait.Until(t, func() error { return script.Written(begun) })
+	cancel()
+	wait.For(t, "the end", ended)
 	m.removedWhatRan()
 }
 
@@ -254,20 +254,6 @@ func (m *machine) removedWhatRan() {
 		name, _, _ := strings.Cut(rest, " ")
 		if !strings.Contains(removed, "rm --force --volumes "+name) || name == "" {
 			m.t.Errorf("container %q was not removed, only: %s", name, removed)
-		}
-	}
-}
-
-// ended waits for the end of a process that was killed.
-func ended(t *testing.T, pid string) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("process %s lives on", pid)
 		}
 	}
 }

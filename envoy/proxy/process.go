@@ -17,8 +17,8 @@ import (
 
 const (
 	// startLimit bounds a start, however long its context lasts. The slow part is V8's compilation
-	// of the filter: two seconds on two idle cores.
-	startLimit = 2 * time.Minute
+	// of the filter: two seconds on two idle cores, but minutes on a busy core.
+	startLimit = 5 * time.Minute
 	// startPoll is how often Start asks whether Envoy serves.
 	startPoll = 10 * time.Millisecond
 	// defaultGrace is the default of Options.Grace. Envoy normally needs a tenth of a second.

@@ -43,17 +43,3 @@ func TestPinnedVersionIsInRequirements(t *testing.T) {
 		t.Errorf("requirements.txt has %d hashes for %d platforms", hashes, len(pinnedFor))
 	}
 }
-
-func TestRealEnvoyIsUsable(t *testing.T) {
-	envoy := Binary(realEnvoy(t))
-	v, err := VersionOf(t.Context(), envoy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v.Less(Oldest) {
-		t.Errorf("its version is %v, and the filter needs %v or newer", v, Oldest)
-	}
-	if err := checkUsable(t.Context(), envoy); err != nil {
-		t.Error(err)
-	}
-}

@@ -1,0 +1,75 @@
+package shipped
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
+)
+
+// The settings reach Envoy and the filter: a rule of another name has metrics of that name.
+func TestRenderedConfigurationRuns(t *testing.T) {
+	config, err := envoy.Render(envoy.Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[{"name":"other","client":[{"header":"x"}]}]}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := proxy.Start(t.Context(), launcher(t), proxy.Options{Config: config, Concurrency: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	listeners, err := p.Admin().Listeners(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"edge", "internal"} {
+		if address := listeners[name]; !strings.HasPrefix(address, "127.0.0.1:") || strings.HasSuffix(address, ":0") {
+			t.Errorf("the listener %s is bound to %q, want a port of 127.0.0.1", name, address)
+		}
+	}
+	stats, err := p.Admin().Stats(t.Context(), `^wasmcustom\.streamlatch\.other\.`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stats.Values) == 0 {
+		t.Error("no metric of the rule that was put in")
+	}
+}
+
+func TestStartTellsWhatTheFilterHasAgainstItsConfiguration(t *testing.T) {
+	config, err := envoy.Render(envoy.Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[],"mood":"good"}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = proxy.Start(t.Context(), launcher(t), proxy.Options{Config: config, Concurrency: 1})
+	if err == nil || !strings.Contains(err.Error(), "mood") {
+		t.Errorf("got %v, want one that names the field", err)
+	}
+}
+
+func launcher(t *testing.T) proxy.Launcher {
+	t.Helper()
+	l, err := rig.Launcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// realFilter returns the path of the filter, built from the sources as they are.
+func realFilter(t *testing.T) string {
+	t.Helper()
+	wasm, err := rig.Filter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "filter.wasm")
+	if err := os.WriteFile(path, wasm, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
