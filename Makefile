@@ -21,7 +21,7 @@ run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C e
 build: ## build the filter: build/streamlatch.wasm
 	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/streamlatch.wasm ./filter
 
-image: build ## build the plugin's OCI image with docker or podman: streamlatch:VERSION, or IMAGE=name
+image: build ## load the image of the filter into docker or podman: streamlatch:VERSION, or IMAGE=name
 	@$(GO) run ./envoy/cmd/image plugin -version $(VERSION) -tag '$(IMAGE)'
 
 # -count=1: many tests build the filter, which Go's test cache does not see change.
@@ -71,3 +71,13 @@ bench: build ## measure what the filter costs, against bare Envoy and an empty f
 
 clean: ## remove all that was built or downloaded
 	rm -rf build
+
+.PHONY: release
+release: ## make what a release carries, in build/release: make release VERSION=v1.2.3
+	@$(GO) run ./envoy/cmd/release -check -version '$(if $(filter command%,$(origin VERSION)),$(VERSION))'
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./envoy/cmd/release -version '$(VERSION)'
+
+.PHONY: picture
+picture: ## make the README's picture of a takeover from the demo page; needs Chromium
+	@$(GO) run ./e2e/browser/picture

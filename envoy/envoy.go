@@ -13,11 +13,6 @@ import _ "embed"
 //go:embed envoy.yaml
 var Config string
 
-// Containerfile is the shipped recipe of the plugin's image.
-//
-//go:embed Containerfile
-var Containerfile string
-
 // ECDSConfig is the shipped envoy-ecds.yaml: [Config] with the filter in a file of its own, which
 // Envoy reads again whenever it is replaced.
 //

@@ -4,5 +4,5 @@ package container
 
 import "syscall"
 
-// ownGroup puts a process into its own process group, so the terminal's Ctrl-C does not reach it.
+// ownGroup keeps the terminal's Ctrl-C from a process.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
