@@ -7,7 +7,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A quick start that is killed can stop nothing; the kernel does.
+// A quick start that is killed cannot stop Envoy, so the kernel must do it.
 func TestKilled(t *testing.T) {
 	p, _ := start(t)
 	p.signal(os.Kill)

@@ -1,4 +1,5 @@
-// Package quickstart runs `make run` as its user does: it reads what is printed, pastes the commands and presses Ctrl-C.
+// Package quickstart tests `make run` as a user runs it: it reads the output, runs the commands in
+// it and sends the signal of Ctrl-C.
 package quickstart
 
 import (
@@ -25,10 +26,10 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// patience is for what may include that Envoy is fetched.
+// patience bounds each wait. It must be long enough to download Envoy.
 const patience = 5 * time.Minute
 
-var folder string // of the program
+var folder string // for the program
 
 func TestMain(m *testing.M) {
 	var err error
@@ -51,7 +52,7 @@ var quickstart = sync.OnceValues(func() (path string, err error) {
 	return path, err
 })
 
-// A program is a quick start that runs.
+// A program is a running quick start.
 type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -64,7 +65,8 @@ type program struct {
 	url, admin, internal string
 }
 
-// launch starts a quick start in the root of the repository, on free ports, with more in its environment.
+// launch starts a quick start in the root of the repository, on free ports, with additional
+// environment variables.
 func launch(t *testing.T, environment ...string) *program {
 	p := &program{t: t, log: filepath.Join(t.TempDir(), "envoy.log"), exit: make(chan error, 1)}
 	wasm, err := rig.Filter()
@@ -112,7 +114,7 @@ var serves = regexp.MustCompile(`(?m)^Envoy 1\.\d+\.\d+ runs \(pid (\d+)\)\.
 
 var statusCommand = regexp.MustCompile(`(?m)^  curl (http://127\.0\.0\.1:\d+)/streamlatch$`)
 
-// start launches one and waits until it serves. The result has what it printed up to there.
+// start launches a quick start, waits until it serves, and returns what it has printed.
 func start(t *testing.T) (*program, string) {
 	p := launch(t)
 	printed := p.read("Press Ctrl-C to stop everything.")
@@ -125,7 +127,7 @@ func start(t *testing.T) (*program, string) {
 	return p, printed
 }
 
-// read reads what the program prints, to the first line that contains the text.
+// read returns the program's output up to the first line that contains the text.
 func (p *program) read(text string) string {
 	p.t.Helper()
 	watchdog := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
@@ -142,7 +144,8 @@ func (p *program) read(text string) string {
 	return ""
 }
 
-// end waits for its end, and checks that all it had started has ended, too, and that nothing more was printed.
+// end waits for the end of the program, and checks that Envoy has ended too and that nothing more
+// was printed.
 func (p *program) end(code int) {
 	p.t.Helper()
 	rest := make(chan string, 1)
@@ -195,7 +198,7 @@ func (p *program) get(path string) *http.Response {
 	return response
 }
 
-// ask sends a request to the listener for operators, and returns the answer's body.
+// ask sends a request to the internal listener, and returns the body of the response.
 func (p *program) ask(method, path string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), wait.Patience)
@@ -216,7 +219,7 @@ func (p *program) ask(method, path string) string {
 	return string(body)
 }
 
-// A user pastes the commands that are printed, and presses Ctrl-C.
+// A user runs the commands that are printed, and presses Ctrl-C.
 func TestQuickStart(t *testing.T) {
 	p, printed := start(t)
 	command := fmt.Sprintf("  curl -N '%s/events?client=demo' -H 'accept: text/event-stream'\n", p.url)
@@ -309,7 +312,7 @@ func TestInterruptedAtStart(t *testing.T) {
 	wait.Until(t, func() error {
 		text, err := os.ReadFile(pid)
 		if err != nil {
-			return fmt.Errorf("it starts no Envoy: %w", err)
+			return fmt.Errorf("it did not start Envoy: %w", err)
 		}
 		p.envoy, err = strconv.Atoi(strings.TrimSpace(string(text)))
 		return err

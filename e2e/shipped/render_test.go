@@ -11,7 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// The settings reach Envoy and the filter: a rule of another name has metrics of that name.
+// The settings reach Envoy and the filter: a rule with another name has metrics with that name.
 func TestRenderedConfigurationRuns(t *testing.T) {
 	config, err := envoy.Render(envoy.Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[{"name":"other","client":[{"header":"x"}]}]}`})
 	if err != nil {
@@ -40,7 +40,7 @@ func TestRenderedConfigurationRuns(t *testing.T) {
 	}
 }
 
-func TestStartTellsWhatTheFilterHasAgainstItsConfiguration(t *testing.T) {
+func TestStartReportsAFaultInTheFilterConfiguration(t *testing.T) {
 	config, err := envoy.Render(envoy.Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[],"mood":"good"}`})
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,8 @@ func adminWith(t *testing.T, status int, body string) *Admin {
 	return &Admin{URL: server.URL}
 }
 
-// liveAdmin returns an admin interface that reports LIVE. The workers have started if started is "1".
+// liveAdmin returns an admin interface that reports LIVE. The workers have started if started is
+// "1".
 func liveAdmin(t *testing.T, started string) *Admin {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("LIVE\n")) })
