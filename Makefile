@@ -7,7 +7,7 @@ NESTED      := e2e/mesh e2e/operators e2e/compose
 # The Envoys of README's support matrix that PyPI has.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-WASIP1      := ./filter ./filter/admin ./filter/config ./filter/deadline ./filter/identity ./filter/match ./filter/plugin ./filter/policy ./filter/proxywasm ./filter/registry ./filter/reply ./e2e/guests/...
+WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
 .PHONY: help run build image test check e2e e2e-container matrix mesh browser bench clean
@@ -81,3 +81,14 @@ release: ## make what a release carries, in build/release: make release VERSION=
 .PHONY: picture
 picture: ## make the README's picture of a takeover from the demo page; needs Chromium
 	@$(GO) run ./e2e/browser/picture
+
+ACTIONLINT := build/bin/actionlint-1.7.12
+.PHONY: workflows
+check: workflows
+workflows: $(ACTIONLINT)
+	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+
+$(ACTIONLINT):
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@mv build/bin/actionlint $@

@@ -1,16 +1,24 @@
-// Command filter is Streamlatch: a proxy-wasm filter for Envoy that keeps one live event stream per client. It is
-// built as a WebAssembly module by `make build`.
+// Command filter is Streamlatch: a proxy-wasm filter for Envoy that keeps one live event stream per
+// client. `make build` makes a WebAssembly module of it.
 package main
 
 import (
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
 	"github.com/streamlatch/streamlatch/filter/plugin"
-	"github.com/streamlatch/streamlatch/filter/proxywasm"
 )
 
 // version is set by the linker.
 var version = "dev"
 
-// main is not called in a WebAssembly reactor: the host calls init and then the callbacks.
+// main is not called: the host calls init, and then the callbacks.
 func main() {}
 
-func init() { proxywasm.Register(plugin.New(version)) }
+func init() { proxywasm.SetVMContext(plugin.New(version)) }
+
+// abiVersion says which version of the ABI the module is made for. The SDK says 0.2.0, in which
+// Envoy does not offer the log level. Of several versions Envoy takes the one that is exported first
+// (proxy-wasm-cpp-host, src/v8/v8.cc, getAbiVersion), and Go's linker begins with package main.
+//
+//go:wasmexport proxy_abi_version_0_2_1
+func abiVersion() {}

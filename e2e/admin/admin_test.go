@@ -18,9 +18,11 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// Operators, and backends at a logout, see and end streams through a listener of their own. These tests run the shipped
-// file whole, with that listener in it.
+// Operators, and backends at a logout, see and end streams through a listener of their own. These
+// tests run the shipped file whole, with that listener in it.
 
+// Operators see and end streams through their own listener, and so do backends at a logout. These
+// tests run the whole shipped file, which has this listener.
 const adminRules = `{"rules": [
 	{"name": "one",    "match": {"path": {"prefix": "/one/"}},    "client": [{"query": "client"}]},
 	{"name": "four",   "match": {"path": {"prefix": "/four/"}},   "client": [{"query": "client"}], "max_streams": 4},
@@ -29,7 +31,7 @@ const adminRules = `{"rules": [
 	{"name": "unused", "match": {"path": {"prefix": "/unused/"}}, "client": [{"query": "client"}]}
 ]}`
 
-// status is what GET on the admin path answers.
+// status is the response to GET on the admin path.
 type status struct {
 	Version string `json:"version"`
 	Rules   []struct {
@@ -52,13 +54,13 @@ func readStatus(t *testing.T, c *rig.Conn) status {
 	t.Helper()
 	response := rigtest.Do(t, c, rig.Request{Path: "/streamlatch"})
 	if response.Status != 200 || response.Header.Get("content-type") != "application/json" || response.Header.Get("cache-control") != "no-store" {
-		t.Fatalf("status: %d, %v", response.Status, response.Header)
+		t.Fatalf("GET /streamlatch: got status %d with the headers %v, want 200, JSON, no-store", response.Status, response.Header)
 	}
 	var s status
 	decoder := json.NewDecoder(strings.NewReader(response.Body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&s); err != nil {
-		t.Fatalf("%v in %s", err, response.Body)
+		t.Fatalf("GET /streamlatch: %v in %s", err, response.Body)
 	}
 	return s
 }
@@ -79,14 +81,14 @@ func TestAdmin(t *testing.T) {
 	t.Run("status with nothing open", func(t *testing.T) {
 		s := readStatus(t, asked)
 		if s.Version != rig.Version || s.Totals.Active != 0 || s.Totals.Workers != len(s.Workers) {
-			t.Errorf("status %+v", s)
+			t.Errorf("got the status %+v, want version %q and no active stream", s, rig.Version)
 		}
 		var config struct {
 			Rules []json.RawMessage `json:"rules"`
 			Path  string            `json:"admin_path"`
 		}
 		if err := json.Unmarshal(s.Config, &config); err != nil || len(config.Rules) != 0 || config.Path != "/streamlatch" {
-			t.Errorf("config %s, %v; want that of the listener that was asked", s.Config, err)
+			t.Errorf("got the config %s (%v), want that of the listener for operators", s.Config, err)
 		}
 	})
 
@@ -98,7 +100,7 @@ func TestAdmin(t *testing.T) {
 		}
 		streams = append(streams, rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("one", client)))
 		want := map[string]uint64{"one": 1, "four": 4}
-		// What a worker has is in its slot with its next heartbeat.
+		// A worker writes its number of streams with its next heartbeat.
 		wait.Until(t, func() error {
 			s := readStatus(t, asked)
 			active := s.active()
@@ -107,11 +109,11 @@ func TestAdmin(t *testing.T) {
 			for _, w := range s.Workers {
 				held += w.Streams
 				if w.Age == nil || *w.Age < 0 || *w.Age > 3*wait.Patience.Milliseconds() {
-					return fmt.Errorf("status: worker %d has no heartbeat, or not of late: %+v", w.Slot, s)
+					return fmt.Errorf("worker %d: want a recent heartbeat, got %+v", w.Slot, s)
 				}
 			}
 			if !maps.Equal(active, want) || held != 5 || s.Totals.Active != 5 || len(s.Workers) < 4 || s.Totals.Workers != len(s.Workers) {
-				return fmt.Errorf("status %+v; want %v active, and as many with the workers", s, want)
+				return fmt.Errorf("got the status %+v, want %v active, and as many in the workers", s, want)
 			}
 			return nil
 		})
@@ -121,7 +123,7 @@ func TestAdmin(t *testing.T) {
 		rigtest.WantCounts(t, r, "four", rigtest.Counts{Opened: 4, Released: 4})
 		rigtest.WantCounts(t, r, "one", rigtest.Counts{Opened: 1, Released: 1})
 		if s := readStatus(t, asked); s.Totals.Active != 0 {
-			t.Errorf("status %+v; want nothing active", s)
+			t.Errorf("got the status %+v, want no active stream", s)
 		}
 	})
 
@@ -146,13 +148,13 @@ func TestAdmin(t *testing.T) {
 			rigtest.WantCountsSince(t, r, "four", before, rigtest.Counts{Opened: 5, Active: 1})
 			wait.Until(t, func() error {
 				if got := dismissed("four") - had; got != 4 {
-					return fmt.Errorf("dismissed is %d, want 4", got)
+					return fmt.Errorf("dismissed: got %d, want 4", got)
 				}
 				return nil
 			})
 			rigtest.WantDelete(t, asked, "/streamlatch/streams/four/"+client, 404, "")
 
-			again := rigtest.Open(t, rigtest.Dial(t, r, p, 1), rigtest.Get("four", client)) // nobody is banned
+			again := rigtest.Open(t, rigtest.Dial(t, r, p, 1), rigtest.Get("four", client)) // a dismissed client may come back
 			rigtest.WantFlow(t, r, again)
 			again.Close()
 			bystander.Close()
@@ -173,37 +175,37 @@ func TestAdmin(t *testing.T) {
 
 	t.Run("percent-encoding", func(t *testing.T) {
 		for about, encoded := range map[string]string{
-			"a slash":                     "a%2Fb",
-			"a slash, in lower case":      "a%2fb",
-			"a space":                     "a%20b",
-			"a percent sign":              "a%25b",
-			"what looks encoded":          "a%252Fb",
-			"a question mark and a hash":  "a%3Fb%23c",
-			"a plus":                      "a%2Bb",
-			"UTF-8":                       "J%C3%BCrgen%E2%9C%93",
-			"no UTF-8":                    "%FF%FE%C3",
-			"a NUL":                       "a%00b",
-			"a line end":                  "a%0D%0Ab",
-			"one dot":                     "%2E",
-			"two dots":                    "%2E%2E",
-			"all that need not be spelt ": "%41%7A%2D%5F%7E",
+			"a slash":                          "a%2Fb",
+			"a slash, in lower case":           "a%2fb",
+			"a space":                          "a%20b",
+			"a percent sign":                   "a%25b",
+			"text that looks encoded":          "a%252Fb",
+			"a question mark and a hash":       "a%3Fb%23c",
+			"a plus":                           "a%2Bb",
+			"UTF-8":                            "J%C3%BCrgen%E2%9C%93",
+			"not UTF-8":                        "%FF%FE%C3",
+			"a NUL":                            "a%00b",
+			"a line end":                       "a%0D%0Ab",
+			"one dot":                          "%2E",
+			"two dots":                         "%2E%2E",
+			"characters that need no encoding": "%41%7A%2D%5F%7E",
 		} {
 			s := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rig.Request{Path: "/one/?client=" + rigtest.RawID + encoded})
 			rigtest.WantFlow(t, r, s)
 			path := "/streamlatch/streams/one/" + rigtest.RawID + encoded
 			got := rigtest.Do(t, asked, rig.Request{Method: "DELETE", Path: path})
 			if got.Status != 200 {
-				t.Errorf("%s: DELETE %s: status %d, %q; want 200", about, path, got.Status, got.Body)
+				t.Errorf("%s: DELETE %s: got status %d, %q; want 200", about, path, got.Status, got.Body)
 				s.Close()
 				continue
 			}
 			rigtest.WantEnd(t, s, rig.Reset)
 		}
-		// A part that is nothing but what path normalization would take away.
+		// A key that path normalization would remove.
 		for _, encoded := range []string{"%2E", "%2E%2E", ".", ".."} {
 			s := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rig.Request{Path: "/one/?client=" + encoded})
 			if got := exchangeAt(t, r, rig.Internal, "DELETE /streamlatch/streams/one/"+encoded+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got != 200 {
-				t.Errorf("DELETE of the client %q: status %d, want 200", encoded, got)
+				t.Errorf("DELETE of the client %q: got status %d, want 200", encoded, got)
 				s.Close()
 				continue
 			}
@@ -211,7 +213,7 @@ func TestAdmin(t *testing.T) {
 		}
 	})
 
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("other methods and paths", func(t *testing.T) {
 		for _, c := range []struct {
 			method, path string
 			status       int
@@ -247,7 +249,7 @@ func TestAdmin(t *testing.T) {
 		} {
 			got, header := exchangeAll(t, r, rig.Internal, c.method+" "+c.path+" HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			if got != c.status || header.Get("allow") != c.allow {
-				t.Errorf("%s %s: status %d, allow %q; want %d, %q", c.method, c.path, got, header.Get("allow"), c.status, c.allow)
+				t.Errorf("%s %s: got status %d, allow %q; want %d, %q", c.method, c.path, got, header.Get("allow"), c.status, c.allow)
 			}
 		}
 	})
@@ -256,7 +258,7 @@ func TestAdmin(t *testing.T) {
 		client := rigtest.NewClient()
 		s := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("watch", client))
 		rigtest.WantDelete(t, asked, "/streamlatch/streams/watch/"+client, 200, "{\"streams\":1}\n")
-		rigtest.WantEnd(t, s, rig.Reset) // an operator's word is no rule's
+		rigtest.WantEnd(t, s, rig.Reset) // observe mode does not apply to what an operator asks for
 	})
 
 	t.Run("logs", func(t *testing.T) {
@@ -270,15 +272,15 @@ func TestAdmin(t *testing.T) {
 			}
 		}
 		if total := 4*2 + 1 + 14 + 4 + 1; reasons != total {
-			t.Errorf("the access log has %d streams that were dismissed, want %d", reasons, total)
+			t.Errorf("access log: got %d dismissed streams, want %d", reasons, total)
 		}
 		if found := rigtest.Leaks(r); len(found) > 0 {
-			t.Errorf("the logs name clients:\n%s", strings.Join(found, "\n"))
+			t.Errorf("logs: want no client id, got\n%s", strings.Join(found, "\n"))
 		}
 	})
 }
 
-// An Envoy with two configurations under one vm_id says of each once what it is.
+// An Envoy with two configurations under one vm_id logs each of them once at info.
 func TestEachConfigurationIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{LogLevel: "wasm:debug", Internal: true})
@@ -297,12 +299,13 @@ func TestEachConfigurationIsAnnouncedOnce(t *testing.T) {
 	})
 	for message, n := range said {
 		if n != 1 {
-			t.Errorf("%d times at info, want once: %s", n, message)
+			t.Errorf("got %d times at info, want once: %s", n, message)
 		}
 	}
 }
 
-// exchangeAt sends a request, which asks for the connection to be closed, to a listener, and returns the answer's status.
+// exchangeAt sends the text of a request to a listener, and returns the status of the response. The
+// request must ask for the connection to be closed.
 func exchangeAt(t *testing.T, r *rig.Rig, listener, request string) int {
 	t.Helper()
 	got, _ := exchangeAll(t, r, listener, request)
@@ -334,10 +337,11 @@ func exchangeAll(t *testing.T, r *rig.Rig, listener, request string) (int, http.
 	return response.StatusCode, response.Header
 }
 
-// To the public the admin path is a path like any other, however it is spelt: it goes to the backend.
+// On the listener for clients the admin path is an ordinary path, in every spelling: the request
+// goes to the backend.
 func TestAdminPathIsNotPublic(t *testing.T) {
 	t.Parallel()
-	// The rule matches everything, and the filter is on for every route: no chance is missed.
+	// The rule matches everything, and the filter is enabled on every route.
 	const rule = `{"rules": [{"name": "all", "client": [{"query": "client"}]}]}`
 	r := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: rule, Internal: true, Edits: []rig.Edit{rig.Replace("            disabled: true\n", "")}})
 	client := rigtest.NewClient()
@@ -358,7 +362,7 @@ func TestAdminPathIsNotPublic(t *testing.T) {
 			} {
 				got := rigtest.Exchange(t, r, method+" "+target+" HTTP/1.1\r\n"+header+"\r\nX-Rig-Answer: echo\r\nX-Rig-Client: "+client+"\r\nConnection: close\r\n\r\n")
 				if !strings.HasPrefix(got, "HTTP/1.1 200 ") || !strings.Contains(got, "\r\nx-backend-twice: one\r\n") || strings.Contains(got, `"heartbeat_age_ms"`) {
-					t.Errorf("%s %s with %q has not come to the backend:\n%s", method, target, header, got)
+					t.Errorf("%s %s with %q: want the backend's response, got\n%s", method, target, header, got)
 				}
 			}
 		}
@@ -366,12 +370,12 @@ func TestAdminPathIsNotPublic(t *testing.T) {
 	h2 := rigtest.Dial(t, r, rig.HTTP2, 0)
 	for _, path := range []string{"/streamlatch", "//streamlatch", "/x/../streamlatch"} {
 		if got := rigtest.Do(t, h2, rig.Request{Path: path, Answer: rig.Echo, Header: map[string]string{"accept": "*/*"}}); got.Header.Get("x-backend-twice") == "" {
-			t.Errorf("HTTP/2: %s has not come to the backend: %v", path, got)
+			t.Errorf("HTTP/2: %s: want the backend's response, got %v", path, got)
 		}
 	}
 	rigtest.WantFlow(t, r, held)
 	if got := rigtest.Metrics(t, r)["all.dismissed"]; got != 0 {
-		t.Errorf("dismissed is %d, want 0", got)
+		t.Errorf("dismissed: got %d, want 0", got)
 	}
 }
 
@@ -382,7 +386,7 @@ func readListener(t *testing.T, r *rig.Rig, name string) string {
 		t.Fatal(err)
 	}
 	if listeners[name] == "" {
-		t.Fatalf("no listener %s, but %v", name, slices.Collect(maps.Keys(listeners)))
+		t.Fatalf("no listener %q, envoy has %v", name, slices.Collect(maps.Keys(listeners)))
 	}
 	return listeners[name]
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// Envoy's log says once which filter it runs with which configuration, although every thread starts it.
+// Every thread starts the filter, but Envoy's log says only once at info which version runs with
+// which configuration.
 func TestStartIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -19,7 +20,7 @@ func TestStartIsAnnouncedOnce(t *testing.T) {
 		entry, ok := proxy.ParseLogEntry(line)
 		switch {
 		case !ok || !strings.Contains(line, started):
-			t.Errorf("log: %s; want %s", line, started)
+			t.Errorf("log: got %s, want %s", line, started)
 		case entry.Level == "info":
 			loud++
 		case entry.Level == "debug":
@@ -27,15 +28,15 @@ func TestStartIsAnnouncedOnce(t *testing.T) {
 		}
 	}
 	if loud != 1 {
-		t.Errorf("the start is logged %d times at info, want once", loud)
+		t.Errorf("got the start %d times at info, want once", loud)
 	}
 	if quiet == 0 {
-		t.Error("nothing is logged at debug: what follows from that log would prove nothing")
+		t.Error("got no start at debug, want one: otherwise other tests of this log prove nothing")
 	}
 }
 
-// A client id may be a session cookie or an address: whatever happens to its streams, no log of Envoy's has it, not
-// even at wasm:debug. The log can be followed by the client's hash all the same.
+// A client id may be a session cookie or an address. No log of Envoy contains it, whatever happens
+// to the client's streams, even at wasm:debug. The log has a hash of it instead.
 func TestLogsNameNoClient(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -47,10 +48,10 @@ func TestLogsNameNoClient(t *testing.T) {
 	rigtest.WantCounts(t, r, "secret", rigtest.Counts{Opened: 2, Superseded: 1, Released: 1})
 	for _, want := range []string{"takeover rule=secret client=", "reset rule=secret client=", "ended rule=secret client="} {
 		if len(r.Log.Containing(want)) == 0 {
-			t.Errorf("the log has no line with %q", want)
+			t.Errorf("log: want a line with %q", want)
 		}
 	}
 	if found := rigtest.Leaks(r); len(found) > 0 {
-		t.Errorf("logs name clients:\n%s", strings.Join(found, "\n"))
+		t.Errorf("logs: want no client id, got\n%s", strings.Join(found, "\n"))
 	}
 }

@@ -1,4 +1,5 @@
-// Package admin tests what operators see and do, through a real Envoy: the admin path, the metrics and the logs.
+// Package admin tests what operators see and do through a real Envoy: the admin path, the metrics
+// and the logs.
 package admin
 
 import (

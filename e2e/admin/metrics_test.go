@@ -17,12 +17,13 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// What Prometheus reads of an Envoy that has the shipped stats_tags.
+// What Prometheus reads from an Envoy with the shipped stats_tags.
 
-// ruleLabel is the label that the shipped stats_tags make of the rule.
+// ruleLabel is the label that the shipped stats_tags make from the name of the rule.
 const ruleLabel = "streamlatch_rule"
 
-// Between them these rules count all that clients and operators can bring about.
+// With these rules clients and operators can cause everything that is counted, except what is in
+// rare.
 const countingRules = `{"max_total_streams": 3, "rules": [
 	{"name": "tabs",   "match": {"path": {"prefix": "/tabs/"}},   "client": [{"query": "client"}], "instance": [{"query": "tab"}], "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}},
 	{"name": "first2", "match": {"path": {"prefix": "/first2/"}}, "client": [{"query": "client"}], "on_duplicate": "reject_new"},
@@ -30,11 +31,12 @@ const countingRules = `{"max_total_streams": 3, "rules": [
 	{"name": "silent", "match": {"path": {"prefix": "/silent/"}}, "client": [{"query": "client"}], "idle_timeout": "1s"}
 ]}`
 
-// rare are the metrics that no client can move at will: for them it is enough that they can be read.
+// rare are the metrics that no client can change at will. The test checks only that Prometheus can
+// read them.
 var rare = []string{"streamlatch_refused_contended", "streamlatch_contended", "streamlatch_malformed", "streamlatch_swept", "streamlatch_lost_wakeups"}
 
-// The metrics that Prometheus reads are those of the README's table: these names and types, the rule as the only label
-// of its metrics, and no others.
+// Prometheus reads exactly the metrics of the README's table, with these names and types. The rule
+// is the only label of a rule's metrics.
 func TestPrometheusReadsTheMetricsOfTheReadme(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: countingRules, Internal: true})
@@ -45,14 +47,14 @@ func TestPrometheusReadsTheMetricsOfTheReadme(t *testing.T) {
 	wait.Until(t, func() error { // Envoy adds up a histogram once in five seconds
 		families := parseExposition(t, rigtest.Ask(t, r, http.MethodGet, "/stats/prometheus"))
 		if got, want := slices.Sorted(maps.Keys(families)), slices.Sorted(maps.Keys(table)); !slices.Equal(got, want) {
-			return fmt.Errorf("Prometheus reads the metrics %q, README.md has %q", got, want)
+			return fmt.Errorf("got the metrics %q, want those of README.md: %q", got, want)
 		}
 		for name, want := range table {
 			if err := want.holds(families[name], rules); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			if !families[name].moved() && !slices.Contains(rare, name) {
-				return fmt.Errorf("%s has not been counted", name)
+				return fmt.Errorf("%s: got 0, want more", name)
 			}
 		}
 		return nil
@@ -65,7 +67,7 @@ func TestPrometheusReadsTheMetricsOfTheReadme(t *testing.T) {
 	)
 }
 
-// countEverything has clients do all that is counted, and leaves one stream open.
+// countEverything makes clients do everything that is counted. It leaves one stream open.
 func countEverything(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	tab := func(client, name string) rig.Request {
@@ -75,9 +77,9 @@ func countEverything(t *testing.T, r *rig.Rig) {
 	}
 	refused := func(q rig.Request, status int) {
 		t.Helper()
-		q.Header = map[string]string{"accept": "application/json, text/event-stream"} // no EventSource, which would get 200
+		q.Header = map[string]string{"accept": "application/json, text/event-stream"} // not an EventSource, which would get 200
 		if got := rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP1, 0), q); got.Status != status {
-			t.Fatalf("%s: status %d, want %d", q.Path, got.Status, status)
+			t.Fatalf("%s: got status %d, want %d", q.Path, got.Status, status)
 		}
 	}
 	client := rigtest.NewClient()
@@ -88,7 +90,7 @@ func countEverything(t *testing.T, r *rig.Rig) {
 	refused(tab(client, "3"), 429)
 	rigtest.WantDelete(t, rigtest.Operator(t, r, rig.HTTP1), "/streamlatch/streams/tabs/"+client, 200, "{\"streams\":1}\n")
 	rigtest.WantEnd(t, held, rig.Reset)
-	rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP1, 0), rig.Request{Path: "/tabs/", Answer: rig.JSON}) // it names no client
+	rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP1, 0), rig.Request{Path: "/tabs/", Answer: rig.JSON}) // it has no client key
 
 	client = rigtest.NewClient()
 	held = rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("first2", client))
@@ -115,14 +117,14 @@ type readmeMetric struct {
 	ofRule bool
 }
 
-// readmeMetrics returns the README's table of metrics, by their names in Prometheus.
+// readmeMetrics returns the README's table of metrics, by the name of the metric in Prometheus.
 func readmeMetrics(t *testing.T) map[string]readmeMetric {
 	t.Helper()
 	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	readme, err := os.ReadFile(filepath.Join(root, "filter", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,15 +134,16 @@ func readmeMetrics(t *testing.T) map[string]readmeMetric {
 		table["streamlatch_"+m[2]] = readmeMetric{kind: m[3], ofRule: m[1] != ""}
 	}
 	if len(table) < 20 {
-		t.Fatalf("README.md's table of metrics has %d rows that can be read, want 20 at least", len(table))
+		t.Fatalf("README.md: got %d rows of the table of metrics, want at least 20", len(table))
 	}
 	return table
 }
 
-// holds returns an error unless what was read is of the row's type, and has the labels of its rules and no others.
+// holds returns an error unless f has the type of the row, and the labels of these rules and no
+// others.
 func (m readmeMetric) holds(f *family, rules []string) error {
 	if f.kind != m.kind {
-		return fmt.Errorf("type %s, want %s", f.kind, m.kind)
+		return fmt.Errorf("got type %s, want %s", f.kind, m.kind)
 	}
 	labels := []string{}
 	if m.ofRule {
@@ -149,20 +152,20 @@ func (m readmeMetric) holds(f *family, rules []string) error {
 	for _, s := range f.samples {
 		have := slices.DeleteFunc(slices.Sorted(maps.Keys(s.labels)), func(l string) bool { return l == "le" && m.kind == "histogram" })
 		if !slices.Equal(have, labels) {
-			return fmt.Errorf("labels %q, want %q", have, labels)
+			return fmt.Errorf("got the labels %q, want %q", have, labels)
 		}
 	}
 	if !m.ofRule {
 		return nil
 	}
-	// Envoy writes no histogram that has recorded nothing.
+	// Envoy does not show a histogram without samples.
 	if got := f.rules(); !slices.Equal(got, rules) && (m.kind != "histogram" || len(got) == 0) {
-		return fmt.Errorf("rules %q, want %q", got, rules)
+		return fmt.Errorf("got the rules %q, want %q", got, rules)
 	}
 	return nil
 }
 
-// A family is what Prometheus reads of one metric.
+// A family is all samples of one metric.
 type family struct {
 	kind    string
 	samples []sample
@@ -173,7 +176,7 @@ type sample struct {
 	value  float64
 }
 
-// moved reports whether anything has been counted.
+// moved reports whether any sample is above 0.
 func (f *family) moved() bool {
 	return slices.ContainsFunc(f.samples, func(s sample) bool { return s.value > 0 })
 }
@@ -186,7 +189,7 @@ func (f *family) rules() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// envoysOwn is how Envoy's metrics of a Wasm plugin begin, which have the plugin's name in them.
+// envoysOwn is the beginning of those metrics of Envoy itself that contain the name of a plugin.
 const envoysOwn = "envoy_wasm_"
 
 var (
@@ -195,8 +198,8 @@ var (
 	labelPair  = regexp.MustCompile(`([a-z_]+)="([^"]*)"`)
 )
 
-// parseExposition reads the text format, as far as the filter's metrics need it. A sample belongs to the type line
-// before it, as the format has it, and a line of the filter's that is neither fails the test.
+// parseExposition reads Prometheus's text format, as far as the filter's metrics need it. A sample
+// belongs to the type line before it. Any other line that contains "streamlatch" fails the test.
 func parseExposition(t *testing.T, text string) map[string]*family {
 	t.Helper()
 	families := make(map[string]*family)
@@ -208,14 +211,14 @@ func parseExposition(t *testing.T, text string) map[string]*family {
 		}
 		if m := typeLine.FindStringSubmatch(line); m != nil {
 			if name = m[1]; families[name] != nil {
-				t.Fatalf("the metric %s has two types", name)
+				t.Fatalf("metric %s: got two type lines, want one", name)
 			}
 			families[name] = &family{kind: m[2]}
 			continue
 		}
 		m := sampleLine.FindStringSubmatch(line)
 		if m == nil || families[name] == nil {
-			t.Fatalf("Prometheus would read %q, which is no metric of the filter's", line)
+			t.Fatalf("got the line %q, want only metrics of the filter", line)
 		}
 		value, err := strconv.ParseFloat(m[3], 64)
 		suffix, of := strings.CutPrefix(m[1], name)
@@ -224,7 +227,7 @@ func parseExposition(t *testing.T, text string) map[string]*family {
 			suffixes = []string{"_bucket", "_sum", "_count"}
 		}
 		if err != nil || !of || !slices.Contains(suffixes, suffix) {
-			t.Fatalf("Prometheus would read %q as a sample of %s", line, name)
+			t.Fatalf("got the line %q after the type line of %s, want a sample of it", line, name)
 		}
 		s := sample{labels: make(map[string]string), value: value}
 		for _, pair := range labelPair.FindAllStringSubmatch(m[2], -1) {

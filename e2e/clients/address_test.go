@@ -12,8 +12,8 @@ const addressRules = `{"rules": [
 	{"name": "agent",   "match": {"path": {"prefix": "/agent/"}},   "client": [{"source_address": true}, {"header": "x-agent"}]}
 ]}`
 
-// Behind one trusted proxy the client is whom that proxy has seen: the last address in x-forwarded-for. What stands
-// before it the client may have written itself.
+// Behind one trusted proxy the client's address is the last one in x-forwarded-for, which this
+// proxy has written. The client can forge the addresses before it.
 func TestSourceAddressBehindProxy(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Filter: addressRules, LogLevel: "wasm:debug", Edits: []rig.Edit{
@@ -35,14 +35,14 @@ func TestSourceAddressBehindProxy(t *testing.T) {
 			{"the same address", from("address", "203.0.113.7"), true},
 			{"with a forged entry", from("address", "198.51.100.1, 203.0.113.7"), true},
 			{"with forged entries", from("address", "rubbish, 198.51.100.1,203.0.113.7"), true},
-			{"mapped to IPv6", from("address", "::ffff:203.0.113.7"), true},
+			{"the same address mapped to IPv6", from("address", "::ffff:203.0.113.7"), true},
 			{"another address", from("address", "203.0.113.70"), false},
 			{"another address that forges this one", from("address", "203.0.113.7, 203.0.113.8"), false},
 			{"an address of IPv6", from("address", "2001:db8::203.0.113.7"), false},
 		}},
 		{"IPv6", "address", from("address", "2001:db8::1"), []newcomer{
 			{"the same address", from("address", "2001:db8::1"), true},
-			{"spelled in another way", from("address", "2001:0DB8:0:0:0:0:0:1"), true},
+			{"the same address, spelled differently", from("address", "2001:0DB8:0:0:0:0:0:1"), true},
 			{"with a forged entry", from("address", "2001:db8::2, 2001:db8::1"), true},
 			{"another address", from("address", "2001:db8::11"), false},
 			{"another address that forges this one", from("address", "2001:db8::1, 2001:db8::2"), false},
@@ -61,7 +61,8 @@ func TestSourceAddressBehindProxy(t *testing.T) {
 	}
 }
 
-// A client that connects to Envoy itself is its address, from whatever port, and its headers change nothing.
+// The key of a client that connects directly to Envoy is its address without the port. Its headers
+// change nothing.
 func TestSourceAddressOfPeer(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Filter: addressRules, LogLevel: "wasm:debug"})
@@ -71,14 +72,14 @@ func TestSourceAddressOfPeer(t *testing.T) {
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		wantNewcomers(t, r, p, "address", rig.Request{Path: "/address/"}, []newcomer{
 			{"the same peer", rig.Request{Path: "/address/"}, true},
-			{"that says to be another", from("x-forwarded-for", "203.0.113.7"), true},
-			{"that says to be another to Envoy", from("x-envoy-external-address", "203.0.113.7"), true},
-			{"that says to be another in new words", from("forwarded", "for=203.0.113.7"), true},
+			{"a forged x-forwarded-for", from("x-forwarded-for", "203.0.113.7"), true},
+			{"a forged x-envoy-external-address", from("x-envoy-external-address", "203.0.113.7"), true},
+			{"a forged forwarded", from("forwarded", "for=203.0.113.7"), true},
 		})
 	})
 }
 
-// hcm sets a field of the listener's HTTP connection manager.
+// hcm adds a field to the listener's HTTP connection manager.
 func hcm(field string) rig.Edit {
 	const place = "          stat_prefix: edge\n"
 	return rig.Replace(place, place+"          "+field+"\n")

@@ -27,7 +27,7 @@ const certificateRules = `{"rules": [
 	{"name": "both",    "match": {"path": {"prefix": "/both/"}},    "client": [{"property": ["connection", "uri_san_peer_certificate"]}, {"query": "tab"}]}
 ]}`
 
-// edgeName is the name in the certificate of Envoy.
+// edgeName is the name in Envoy's own certificate.
 const edgeName = "edge.example"
 
 func TestClientCertificate(t *testing.T) {
@@ -47,22 +47,22 @@ func TestClientCertificate(t *testing.T) {
 		same        bool
 	}{
 		{"the same certificate", "uri", held, "", true},
-		{"a renewed one", "uri", renewed, "", true},
-		{"another's", "uri", another, "", false},
-		{"another's that asks for the victim", "uri", another, "?client=spiffe://mesh.example/" + a, false},
-		{"another's with the same subject", "uri", namesake, "", false},
-		{"a renewed one", "subject", renewed, "", true},
-		{"another's", "subject", another, "", false},
+		{"a renewed certificate", "uri", renewed, "", true},
+		{"another client's", "uri", another, "", false},
+		{"another client's, with the victim's key in the query", "uri", another, "?client=spiffe://mesh.example/" + a, false},
+		{"another client's, with the same subject", "uri", namesake, "", false},
+		{"a renewed certificate", "subject", renewed, "", true},
+		{"another client's", "subject", another, "", false},
 		{"the same certificate", "digest", held, "", true},
-		{"a renewed one", "digest", renewed, "", false},
+		{"a renewed certificate", "digest", renewed, "", false},
 		{"the same certificate and tab", "both", held, "?tab=1", true},
 		{"another tab", "both", held, "?tab=2", false},
-		{"another's, the same tab", "both", another, "?tab=1", false},
+		{"another client's, the same tab", "both", another, "?tab=1", false},
 	} {
 		t.Run(test.rule+"/"+test.about, func(t *testing.T) {
 			rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 				request := rig.Request{Path: "/" + test.rule + "/" + test.query, Header: map[string]string{
-					"x-forwarded-client-cert": "URI=spiffe://mesh.example/" + a, // what a proxy says, and anybody can
+					"x-forwarded-client-cert": "URI=spiffe://mesh.example/" + a, // a header that anyone can send
 				}}
 				wantNewcomer(t, r, test.rule,
 					dialTLS(t, r, p, 0, trusted.config(held)), rig.Request{Path: "/" + test.rule + "/?tab=1"},
@@ -76,7 +76,7 @@ func TestClientCertificate(t *testing.T) {
 		noKey := rigtest.Metrics(t, r)["uri.no_key"]
 		rigtest.WantFlow(t, r, rigtest.Open(t, conn, rig.Request{Path: "/uri/"}))
 		if got := rigtest.Metrics(t, r)["uri.no_key"]; got != noKey+1 {
-			t.Errorf("no_key went from %d to %d, want 1 more", noKey, got)
+			t.Errorf("no_key: got %d, want %d", got, noKey+1)
 		}
 	})
 
@@ -85,8 +85,8 @@ func TestClientCertificate(t *testing.T) {
 			victim := rigtest.Open(t, dialTLS(t, r, p, 0, trusted.config(held)), rig.Request{Path: "/uri/"})
 			stranger := newAuthority(t, "stranger").issue(t, a, "spiffe://mesh.example/"+a)
 			for about, config := range map[string]*tls.Config{
-				"of another authority": trusted.config(stranger),
-				"without certificate":  trusted.config(),
+				"a certificate of another authority": trusted.config(stranger),
+				"no certificate":                     trusted.config(),
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
 				defer cancel()
@@ -95,7 +95,7 @@ func TestClientCertificate(t *testing.T) {
 					_, err = conn.Open(ctx, rig.Request{Path: "/uri/"})
 				}
 				if err == nil || ctx.Err() != nil {
-					t.Errorf("%s: error %v, want to be turned away", about, err)
+					t.Errorf("%s: got the error %v, want a refused connection", about, err)
 				}
 			}
 			rigtest.WantFlow(t, r, victim)
@@ -104,7 +104,7 @@ func TestClientCertificate(t *testing.T) {
 	rigtest.WantNoLeaks(t, r)
 }
 
-// dialTLS opens a connection to one of Envoy's workers as the holder of a certificate.
+// dialTLS opens a TLS connection to one worker.
 func dialTLS(t *testing.T, r *rig.Rig, p rig.Protocol, worker int, config *tls.Config) *rig.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
@@ -179,14 +179,15 @@ func newTemplate(name string) *x509.Certificate {
 	}
 }
 
-// config is how a client with these certificates connects.
+// config returns the TLS configuration of a client with these certificates.
 func (a authority) config(certificates ...tls.Certificate) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
 	return &tls.Config{RootCAs: roots, ServerName: edgeName, Certificates: certificates}
 }
 
-// requireCertificates makes Envoy's listener one for TLS, to clients with a certificate of this authority.
+// requireCertificates makes Envoy's listener use TLS and require a client certificate of this
+// authority.
 func (a authority) requireCertificates(t *testing.T) rig.Edit {
 	t.Helper()
 	edge := a.issue(t, edgeName, "")

@@ -7,7 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// Who a client is, is for the rule to say. Requests that name one client share one stream, and no others do.
+// The rule decides which requests belong to the same client. Requests of the same client share one
+// stream, and others do not.
 func TestClientKeys(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -48,7 +49,7 @@ func TestClientKeys(t *testing.T) {
 			others: []rig.Request{
 				{Path: "/pair/", Header: map[string]string{"x-tenant": a, "x-user": b}},
 				{Path: "/pair/", Header: map[string]string{"x-tenant": b, "x-user": "1" + b}},
-				{Path: "/pair/", Header: map[string]string{"x-tenant": a + "1", "x-user": b}}, // the same text in a row
+				{Path: "/pair/", Header: map[string]string{"x-tenant": a + "1", "x-user": b}}, // the same text when the parts are joined
 			},
 		},
 	} {
@@ -74,14 +75,14 @@ func TestClientKeys(t *testing.T) {
 				}
 				rigtest.WantCountsSince(t, r, source.rule, before, rigtest.Counts{Opened: 2 + n, Superseded: 1, Released: 1 + n})
 				if got := rigtest.Metrics(t, r)[source.rule+".no_key"]; got != noKey {
-					t.Errorf("no_key went from %d to %d, want no change", noKey, got)
+					t.Errorf("no_key: got %d, want %d as before", got, noKey)
 				}
 			})
 		})
 	}
 }
 
-// A request that does not say who its client is passes, is not tracked, and is counted.
+// A request without a client key passes. It is not tracked, but counted.
 func TestRequestWithoutKey(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -97,7 +98,7 @@ func TestRequestWithoutKey(t *testing.T) {
 		rigtest.WantFlow(t, r, second)
 		rigtest.WantCounts(t, r, "unkeyed", rigtest.Counts{})
 		if got, want := rigtest.Metrics(t, r)["unkeyed.no_key"], uint64(2*(i+1)); got != want {
-			t.Errorf("after %s: no_key is %d, want %d", request.Path, got, want)
+			t.Errorf("no_key after %s: got %d, want %d", request.Path, got, want)
 		}
 	}
 }

@@ -1,5 +1,6 @@
-// Package clients tests who is a client: the sources of a rule's key, through a real Envoy. A key may be what the client
-// says of itself, or what Envoy has verified: a token's claim, a certificate, an address.
+// Package clients tests the sources of a client's key through a real Envoy. A key is either what
+// the client says about itself, or what Envoy has verified: a claim of a token, a certificate or an
+// address.
 package clients
 
 import (

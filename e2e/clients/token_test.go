@@ -10,18 +10,19 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A client may be who Envoy has verified that it is: the subject of a token, the holder of a certificate, an address
-// behind a trusted proxy. Then to know whose stream it is that one would like to end is of no use.
+// The tests of verified keys: the subject of a token, the holder of a certificate, an address
+// behind a trusted proxy. Knowing the key of another client does not help an attacker to end its
+// stream.
 
-// A newcomer asks for an event stream while another client, or the same one, has one.
+// A newcomer asks for an event stream while a client has one.
 type newcomer struct {
 	about   string
 	request rig.Request
-	same    bool // it is the same client, and takes over
+	same    bool // it is the same client, so it takes over
 }
 
-// wantNewcomers opens a stream as the first client for each newcomer, and then one as the newcomer, through another
-// worker.
+// wantNewcomers opens a stream with first for each newcomer, and then the newcomer's stream on
+// another worker.
 func wantNewcomers(t *testing.T, r *rig.Rig, p rig.Protocol, rule string, first rig.Request, newcomers []newcomer) {
 	t.Helper()
 	for _, n := range newcomers {

@@ -19,13 +19,14 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// Envoy's compressor, nearer to the backend than the filter is or nearer to the client.
+// Envoy's compressor, on either side of Streamlatch.
 
-// eventStreamsToo has the compressor take event streams, which are not among its default content types.
+// eventStreamsToo makes the compressor compress event streams, which are not among its default
+// content types.
 const eventStreamsToo = `              response_direction_config: {common_config: {content_type: [text/event-stream, application/json]}}
 `
 
-// A packed stream is a compressed one as its client reads it.
+// packed is an event stream that may be compressed, at its client.
 type packed struct {
 	id     int
 	header http.Header
@@ -36,7 +37,7 @@ type packed struct {
 	err    error
 }
 
-// openPacked opens an event stream as a client that takes what is compressed. It is the client's newest at the backend.
+// openPacked opens an event stream as a client that accepts compressed responses.
 func openPacked(t *testing.T, r *rig.Rig, c *rig.Conn, q rig.Request) *packed {
 	t.Helper()
 	had := r.Backend.Live(q.Client)
@@ -55,7 +56,7 @@ func openPacked(t *testing.T, r *rig.Rig, c *rig.Conn, q rig.Request) *packed {
 				return nil
 			}
 		}
-		return errors.New("no new stream at the backend")
+		return errors.New("want a new stream at the backend")
 	})
 	go func() {
 		defer close(s.done)
@@ -75,7 +76,7 @@ func openPacked(t *testing.T, r *rig.Rig, c *rig.Conn, q rig.Request) *packed {
 	return s
 }
 
-// text is what the client has read, as far as it can be unpacked by now.
+// text returns what the client has received so far, decompressed as far as possible.
 func (s *packed) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,39 +91,40 @@ func (s *packed) text() string {
 	return string(text)
 }
 
-// wantText waits until what the client has read is that.
+// wantText waits until the text of the stream matches want.
 func (s *packed) wantText(t *testing.T, want *regexp.Regexp) {
 	t.Helper()
 	wait.Until(t, func() error {
 		if got := s.text(); !want.MatchString(got) {
-			return fmt.Errorf("stream %d: the client has got %q, want %v", s.id, got, want)
+			return fmt.Errorf("stream %d: got the text %q, want %v", s.id, got, want)
 		}
 		return nil
 	})
 }
 
-// wantReset waits for the end of the stream.
+// wantReset waits until the stream has ended, and checks that it was reset.
 func (s *packed) wantReset(t *testing.T) {
 	t.Helper()
 	select {
 	case <-s.done:
 		if s.how != rig.Reset {
-			t.Fatalf("stream %d: %v (%v), want a reset", s.id, s.how, s.err)
+			t.Fatalf("stream %d: got the end %v (%v), want a reset", s.id, s.how, s.err)
 		}
 	case <-time.After(wait.Patience):
-		t.Fatalf("stream %d has not ended; the client has got %q", s.id, s.text())
+		t.Fatalf("stream %d: want a reset, got no end, and the text %q", s.id, s.text())
 	}
 }
 
-// The grace is longer than the tests wait.
+// The goodbye_grace is longer than the tests wait.
 var compressRules = `{"rules": [` + strings.Join([]string{
 	rigtest.OneRule("plain", ""),
 	rigtest.OneRule("polite", `, "goodbye_grace": "60s", "retry": "2s"`),
 	rigtest.OneRule("limited", `, "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}`),
 }, ", ") + `]}`
 
-// Wherever the compressor is, events come as they are sent and a takeover resets. What the filter has to say itself, the
-// goodbye, it can add only to what is not compressed yet: the compressor must be nearer to the client.
+// On either side of the compressor, events arrive as they are sent, and a takeover resets the old
+// stream. A goodbye is added only to what is not compressed yet, so the compressor must stand
+// between Streamlatch and the client.
 func TestCompressor(t *testing.T) {
 	t.Parallel()
 	for _, place := range []struct {
@@ -131,9 +133,9 @@ func TestCompressor(t *testing.T) {
 		stream, refusal string // their content-encoding
 		goodbye         bool
 	}{
-		{"nearer to the client", rigtest.Before(compressor(eventStreamsToo)), "gzip", "gzip", true},
-		{"nearer to the backend", rigtest.After(compressor(eventStreamsToo)), "gzip", "", false},
-		{"for its default types only", rigtest.After(compressor("")), "", "", true},
+		{"between Streamlatch and the client", rigtest.Before(compressor(eventStreamsToo)), "gzip", "gzip", true},
+		{"between Streamlatch and the backend", rigtest.After(compressor(eventStreamsToo)), "gzip", "", false},
+		{"with its default content types", rigtest.After(compressor("")), "", "", true},
 	} {
 		t.Run(place.name, func(t *testing.T) {
 			t.Parallel()
@@ -143,7 +145,7 @@ func TestCompressor(t *testing.T) {
 					had, client := rigtest.CountsOf(rigtest.Metrics(t, r), "plain"), rigtest.NewClient()
 					old := openPacked(t, r, rigtest.Dial(t, r, p, 0), rigtest.Get("plain", client))
 					if got := old.header.Get("content-encoding"); got != place.stream {
-						t.Fatalf("content-encoding %q, want %q", got, place.stream)
+						t.Fatalf("got content-encoding %q, want %q", got, place.stream)
 					}
 					wantEachEvent(t, r, old)
 					newer := openPacked(t, r, rigtest.Dial(t, r, p, 1), rigtest.Get("plain", client))
@@ -160,14 +162,14 @@ func TestCompressor(t *testing.T) {
 					last := ""
 					if place.goodbye {
 						last = `data: last\n\nretry: 2\d\d\d\nevent: streamlatch\ndata: {"reason":"superseded"}\n\n`
-						// The first that comes when the stream has been told, and no other after it.
+						// The goodbye comes after the first event that follows the takeover.
 						wait.Until(t, func() error {
 							r.Backend.Send(old.id, "last")
 							select {
 							case <-old.done:
 								return nil
 							default:
-								return errors.New("the stream goes on")
+								return errors.New("want the end of the stream")
 							}
 						})
 					}
@@ -185,7 +187,7 @@ func TestCompressor(t *testing.T) {
 					q.Header = map[string]string{"accept-encoding": "gzip, zstd"}
 					got := rigtest.Do(t, rigtest.Dial(t, r, p, 0), q)
 					if encoding := got.Header.Get("content-encoding"); got.Status != 200 || encoding != place.refusal {
-						t.Fatalf("%+v, want status 200 and content-encoding %q", got, place.refusal)
+						t.Fatalf("got %+v, want status 200 and content-encoding %q", got, place.refusal)
 					}
 					answer := packed{header: got.Header, got: []byte(got.Body)}
 					answer.wantText(t, rigtest.SoftRefusal)
@@ -196,7 +198,7 @@ func TestCompressor(t *testing.T) {
 	}
 }
 
-// wantEachEvent sends events and sees each before it sends the next.
+// wantEachEvent sends events, and waits for each before it sends the next.
 func wantEachEvent(t *testing.T, r *rig.Rig, s *packed) {
 	t.Helper()
 	for i := range 3 {
@@ -205,8 +207,8 @@ func wantEachEvent(t *testing.T, r *rig.Rig, s *packed) {
 	}
 }
 
-// Envoy's zstd, other than its gzip, keeps what it has until the stream ends in good order: with event streams among its
-// types a client reads none of them, with this filter or without.
+// Envoy's zstd compressor, unlike gzip, holds all data until the stream ends in an orderly way. If
+// it compresses event streams, their clients get no events, with or without Streamlatch.
 func TestZstdKeepsEvents(t *testing.T) {
 	t.Parallel()
 	zstd := strings.NewReplacer("gzip.compressor.v3.Gzip", "zstd.compressor.v3.Zstd").Replace(compressor(eventStreamsToo))
@@ -214,7 +216,7 @@ func TestZstdKeepsEvents(t *testing.T) {
 	client := rigtest.NewClient()
 	s := openPacked(t, r, rigtest.Dial(t, r, rig.HTTP2, 0), rigtest.Get("plain", client))
 	if got := s.header.Get("content-encoding"); got != "zstd" {
-		t.Fatalf("content-encoding %q, want zstd", got)
+		t.Fatalf("got content-encoding %q, want zstd", got)
 	}
 	r.Backend.Send(s.id, "event")
 	const sent = len("data: \n\ndata: event\n\n")
@@ -224,12 +226,12 @@ func TestZstdKeepsEvents(t *testing.T) {
 				return nil
 			}
 		}
-		return fmt.Errorf("the compressor has not got %d bytes: %v", sent, rigtest.StatsUnder(t, r, "http.edge.compressor."))
+		return fmt.Errorf("want %d bytes in the compressor, got %v", sent, rigtest.StatsUnder(t, r, "http.edge.compressor."))
 	})
 	newer := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("plain", client))
 	s.wantReset(t)
 	if s.text() != "" {
-		t.Errorf("the client has got %q: zstd has been mended, so tell README", s.text())
+		t.Errorf("got the text %q, want none: if Envoy has fixed zstd, correct the documentation", s.text())
 	}
 	rigtest.WantFlow(t, r, newer)
 }

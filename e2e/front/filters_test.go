@@ -14,7 +14,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A front is Envoy's own filters around this one.
+// front configures Envoy's own filters around Streamlatch.
 type front struct {
 	issued rigtest.Tokens
 	authz  *authorization
@@ -29,7 +29,7 @@ func newFront(t *testing.T) front {
 	return f
 }
 
-// as is the request of a user for an event stream, from a page of another origin.
+// as returns a user's request for an event stream, sent by a page of another origin.
 func (f front) as(t *testing.T, user, path string) rig.Request {
 	t.Helper()
 	return rig.Request{Client: user, Path: path, Header: map[string]string{
@@ -38,7 +38,7 @@ func (f front) as(t *testing.T, user, path string) rig.Request {
 	}}
 }
 
-// forged is a request of a user who claims to be another.
+// forged returns a request of user that claims in a header to come from other.
 func (f front) forged(t *testing.T, user, other string) rig.Request {
 	t.Helper()
 	q := f.as(t, user, "/set/")
@@ -46,14 +46,14 @@ func (f front) forged(t *testing.T, user, other string) rig.Request {
 	return q
 }
 
-// page is the origin that cors lets in.
+// page is the origin that the policy of cors allows.
 const page = "https://app.example"
 
-// order puts the named filters before this one, and those that are named after "streamlatch" behind it.
+// order configures the named filters in this order. "streamlatch" stands for this filter.
 func (f front) order(names ...string) []rig.Edit {
 	known := map[string]string{
 		"cors":       rigtest.CORSFilter,
-		"jwt_authn":  f.issued.JWTAuthnFilter("                  forward: true\n"), // or ext_authz sees no token
+		"jwt_authn":  f.issued.JWTAuthnFilter("                  forward: true\n"), // otherwise ext_authz does not get the token
 		"ext_authz":  extAuthz,
 		"rate_limit": localRateLimit,
 		"compressor": compressor(""),
@@ -70,11 +70,11 @@ func (f front) order(names ...string) []rig.Edit {
 	return []rig.Edit{rigtest.Before(outer.String()), rigtest.After(inner.String()), f.authz.cluster(), rigtest.CORSPolicy, rateLimits}
 }
 
-// authorization is the service that ext_authz asks. It bans whoever asks for a path that says so, and tells the backend
-// the user in a header, whatever the client has put there.
+// authorization is the service that ext_authz asks. It rejects requests whose path contains
+// "banned". For others it sets the header x-user to the user, whatever the client sent in it.
 type authorization struct {
 	address string
-	asked   atomic.Int64
+	asked   atomic.Int64 // number of requests
 }
 
 func (a *authorization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +86,7 @@ func (a *authorization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-User", subject(r.Header.Get("Authorization")))
 }
 
-// subject is the subject of a token, which jwt_authn has verified.
+// subject returns the subject of a token that jwt_authn has verified.
 func subject(authorization string) string {
 	_, payload, _ := strings.Cut(authorization, ".")
 	payload, _, _ = strings.Cut(payload, ".")
@@ -115,7 +115,7 @@ func (a *authorization) cluster() rig.Edit {
 	return anotherCluster("authz", a.address)
 }
 
-// anotherCluster adds a cluster of one endpoint.
+// anotherCluster adds a cluster with one endpoint.
 func anotherCluster(name, address string) rig.Edit {
 	host, port, _ := strings.Cut(address, ":")
 	const place = "  clusters:\n"
@@ -132,7 +132,8 @@ func anotherCluster(name, address string) rig.Edit {
 `, name, host, port))
 }
 
-// localRateLimit lets one request pass of each hurry, for an hour, and all that are in none.
+// localRateLimit allows one request in an hour for each value of the header x-hurry, and does not
+// limit requests without this header.
 const localRateLimit = `          - name: envoy.filters.http.local_ratelimit
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
@@ -147,7 +148,7 @@ const localRateLimit = `          - name: envoy.filters.http.local_ratelimit
                 token_bucket: {max_tokens: 1, tokens_per_fill: 1, fill_interval: 3600s}
 `
 
-// hurry makes a request one of the hurry that this protocol has.
+// hurry returns a change that puts a request under the rate limit of this protocol.
 func hurry(p rig.Protocol) func(*rig.Request) {
 	return func(q *rig.Request) {
 		if q.Header == nil {
@@ -157,13 +158,13 @@ func hurry(p rig.Protocol) func(*rig.Request) {
 	}
 }
 
-// spend takes the one token of a hurry, for a document.
+// spend uses the only token of this protocol's rate limit, for a request that is not a stream.
 func spend(t *testing.T, r *rig.Rig, p rig.Protocol, q rig.Request) {
 	t.Helper()
 	hurry(p)(&q)
 	q.Answer = rig.JSON
 	if got := rigtest.Do(t, rigtest.Dial(t, r, p, 0), q); got.Status != http.StatusOK {
-		t.Fatalf("status %d for the first of a hurry, want 200", got.Status)
+		t.Fatalf("the first request under the rate limit: got status %d, want 200", got.Status)
 	}
 }
 
@@ -172,13 +173,14 @@ var rateLimits = onRoute(`                  rate_limits:
                     - request_headers: {header_name: x-hurry, descriptor_key: hurry}
 `)
 
-// onRoute gives the route for event streams more to do.
+// onRoute adds to the route for event streams.
 func onRoute(more string) rig.Edit {
 	const place = "                  timeout: 0s       #"
 	return rig.Replace(place, more+place)
 }
 
-// compressor compresses what clients say that they take, of its default content types and of more.
+// compressor returns Envoy's gzip compressor. It compresses its default content types, and those in
+// more.
 func compressor(more string) string {
 	return `          - name: envoy.filters.http.compressor
             typed_config:

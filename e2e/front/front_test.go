@@ -1,5 +1,5 @@
-// Package front puts the filter among Envoy's own: cors, jwt_authn, ext_authz, rate limits, compression, retries, hedging
-// and mirroring.
+// Package front tests the filter together with Envoy's own filters and features: cors, jwt_authn,
+// ext_authz, rate limits, compression, retries, hedging and mirroring.
 package front
 
 import (
@@ -13,6 +13,7 @@ import (
 
 // The filter among those that stand in front of real services, and what the order of them is for.
 
+// The rules for tests with other filters, and with their order.
 const frontRules = `{"rules": [
 	{"name": "user",   "match": {"path": {"prefix": "/user/"}},   "client": [{"jwt_claim": {"claim": "sub", "metadata_key": "payload"}}]},
 	{"name": "early",  "match": {"path": {"prefix": "/early/"}},  "client": [{"jwt_claim": {"claim": "sub", "metadata_key": "payload"}}], "claim_at": "request"},
@@ -23,7 +24,8 @@ const frontRules = `{"rules": [
 	{"name": "late",   "match": {"path": {"prefix": "/late/"}},   "client": [{"query": "client"}]}
 ]}`
 
-// The usual order. The filter's place is behind whatever may turn a client away or says who it is.
+// The usual order: Streamlatch stands behind every filter that may reject a client or that
+// establishes who it is.
 func TestFront(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
@@ -42,17 +44,17 @@ func TestFront(t *testing.T) {
 				rigtest.WantFlow(t, r, newer)
 				rigtest.WantLive(t, r, user, newer)
 				if got := newer.Header.Get("access-control-allow-origin"); got != page {
-					t.Errorf("access-control-allow-origin %q on a stream, want %q", got, page)
+					t.Errorf("access-control-allow-origin of a stream: got %q, want %q", got, page)
 				}
 				if n := f.authz.asked.Load() - asked; n != 3 {
-					t.Errorf("ext_authz has asked %d times for 3 streams", n)
+					t.Errorf("got %d requests of ext_authz for 3 streams, want 3", n)
 				}
 				other.Close()
 				newer.Close()
 				rigtest.WantCountsSince(t, r, rule, had, rigtest.Counts{Opened: 3, Superseded: 1, Released: 2})
 			})
 		}
-		t.Run("a header that ext_authz sets is not the client's", func(t *testing.T) {
+		t.Run("a client cannot forge a header that ext_authz sets", func(t *testing.T) {
 			had, victim := rigtest.CountsOf(rigtest.Metrics(t, r), "set"), rigtest.NewClient()
 			held := rigtest.Open(t, rigtest.Dial(t, r, p, 0), f.as(t, victim, "/set/"))
 			stranger := rigtest.Open(t, rigtest.Dial(t, r, p, 1), f.forged(t, rigtest.NewClient(), victim))
@@ -63,49 +65,49 @@ func TestFront(t *testing.T) {
 			stranger.Close()
 			rigtest.WantCountsSince(t, r, "set", had, rigtest.Counts{Opened: 2, Released: 2})
 		})
-		t.Run("a refusal is for the page to read", func(t *testing.T) {
+		t.Run("a page can read its refusal", func(t *testing.T) {
 			user, had := rigtest.NewClient(), rigtest.CountsOf(rigtest.Metrics(t, r), "single")
 			held := rigtest.Open(t, rigtest.Dial(t, r, p, 0), f.as(t, user, "/single/"))
 			q := f.as(t, user, "/single/")
 			q.Header["accept-encoding"] = "gzip"
 			got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q)
 			if got.Status != http.StatusConflict || got.Header.Get("access-control-allow-origin") != page || got.Body != "{\"reason\":\"duplicate\"}\n" {
-				t.Errorf("got %+v, want status 409 that %s can read", got, page)
+				t.Errorf("got %+v, want status 409 with access-control-allow-origin %s", got, page)
 			}
 			rigtest.WantFlow(t, r, held)
 			held.Close()
 			rigtest.WantCountsSince(t, r, "single", had, rigtest.Counts{Opened: 1, Released: 1})
 		})
-		t.Run("who is turned away before has claimed nothing", func(t *testing.T) {
-			wantTurnedAway(t, r, f, p)
+		t.Run("a request that another filter rejects claims nothing", func(t *testing.T) {
+			wantRejected(t, r, f, p)
 		})
-		t.Run("a preflight is for cors", func(t *testing.T) {
+		t.Run("cors answers a preflight", func(t *testing.T) {
 			user := rigtest.NewClient()
 			had, asked := rigtest.Metrics(t, r), f.authz.asked.Load()
 			q := rig.Request{Client: user, Method: "OPTIONS", Path: "/early/", Header: map[string]string{
 				"origin": page, "access-control-request-method": "GET"}}
 			got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q)
 			if got.Status != http.StatusOK || got.Header.Get("access-control-allow-methods") != "GET, POST" {
-				t.Errorf("got %+v, want what cors answers", got)
+				t.Errorf("got %+v, want the answer of cors", got)
 			}
 			if r.Backend.Asked(user) != 0 || f.authz.asked.Load() != asked || !maps.Equal(rigtest.Metrics(t, r), had) {
-				t.Error("the preflight has come further than to cors")
+				t.Error("the preflight: want it to reach no other filter and no backend")
 			}
 		})
-		t.Run("what is no stream is compressed as ever", func(t *testing.T) {
+		t.Run("a response that is not a stream is compressed", func(t *testing.T) {
 			q := f.as(t, rigtest.NewClient(), "/user/")
 			q.Answer, q.Header["accept-encoding"] = rig.Echo, "gzip"
 			if got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q); got.Header.Get("content-encoding") != "gzip" {
-				t.Errorf("content-encoding %q, want gzip", got.Header.Get("content-encoding"))
+				t.Errorf("got content-encoding %q, want gzip", got.Header.Get("content-encoding"))
 			}
 		})
 	})
 	rigtest.WantNoLeaks(t, r)
 }
 
-// wantTurnedAway has each filter in front turn away attempts of a user who has a stream, under a rule that claims at the
-// request.
-func wantTurnedAway(t *testing.T, r *rig.Rig, f front, p rig.Protocol) {
+// wantRejected makes each filter in front of Streamlatch reject a request of a user who has a
+// stream. The rule claims at the request.
+func wantRejected(t *testing.T, r *rig.Rig, f front, p rig.Protocol) {
 	user := rigtest.NewClient()
 	had := rigtest.CountsOf(rigtest.Metrics(t, r), "early")
 	held := rigtest.Open(t, rigtest.Dial(t, r, p, 0), f.as(t, user, "/early/"))
@@ -124,12 +126,12 @@ func wantTurnedAway(t *testing.T, r *rig.Rig, f front, p rig.Protocol) {
 		q := f.as(t, user, "/early/")
 		attempt.change(&q)
 		if got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q); got.Status != attempt.status || got.Header.Get("access-control-allow-origin") != page {
-			t.Errorf("%s: %+v, want status %d that %s can read", attempt.by, got, attempt.status, page)
+			t.Errorf("%s: got %+v, want status %d with access-control-allow-origin %s", attempt.by, got, attempt.status, page)
 		}
 		rigtest.WantFlow(t, r, held)
 	}
 	if n, m := r.Backend.Asked(user), rigtest.Metrics(t, r); n != asked || !maps.Equal(m, quiet) {
-		t.Errorf("the backend was asked %d times, want %d; metrics %v, want %v", n, asked, m, quiet)
+		t.Errorf("got %d requests at the backend, want %d; got the metrics %v, want %v", n, asked, m, quiet)
 	}
 	held.Close()
 	rigtest.WantCountsSince(t, r, "early", had, rigtest.Counts{Opened: 1, Released: 1})

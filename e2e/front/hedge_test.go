@@ -12,8 +12,9 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// hedged is a route of its own for requests that name a winner: Envoy asks a second time if the first answer is late,
-// and takes the one that comes first. Whatever else is late on a busy machine is no such request.
+// hedged adds a route for requests that name a winner. On it Envoy sends the request a second time
+// if the first response is late, and uses the response that comes first. Other requests are not
+// hedged, even if a busy machine makes them late.
 var hedged = rig.Replace("              - name: event-streams\n", `              - name: hedged
                 match:
                   prefix: /
@@ -31,18 +32,18 @@ var hedged = rig.Replace("              - name: event-streams\n", `             
               - name: event-streams
 `)
 
-// A rival backend has both attempts of a hedged request before it answers either.
+// rival is a backend that waits for both attempts of a hedged request before it answers.
 type rival struct {
 	mu   sync.Mutex
-	came map[string]*race // by what Envoy calls the request
-	live int              // event streams
+	came map[string]*race // by request id
+	live int              // open event streams
 	next http.Handler
 }
 
-// race is the attempts of one request.
+// race is the two attempts of one request.
 type race struct {
 	attempts int
-	both     chan struct{} // closed when there are two
+	both     chan struct{} // closed when both attempts have arrived
 }
 
 func (b *rival) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +70,7 @@ func (b *rival) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// come returns which attempt it is, and what tells when both are there.
+// come returns the number of the attempt, and a channel that is closed when both have arrived.
 func (b *rival) come(request string) (attempt string, both <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -97,8 +98,8 @@ func (b *rival) Live() int {
 	return b.live
 }
 
-// Two attempts are on their way at the same time, and the client has one stream, whichever wins. It outlives the time
-// that an attempt has for its answer.
+// Envoy has two attempts of a request at the same time. The client has one stream, whichever
+// attempt wins, and it lives longer than an attempt may take for its response.
 func TestHedgingClaimsOnce(t *testing.T) {
 	t.Parallel()
 	backend := &rival{came: make(map[string]*race)}
@@ -116,11 +117,11 @@ func TestHedgingClaimsOnce(t *testing.T) {
 					rigtest.WantEnd(t, old, rig.Reset)
 					rigtest.WantLive(t, r, client)
 					if got := <-newer.Events(); winner != "both" && got != winner {
-						t.Errorf("the stream is of attempt %s, want %s", got, winner)
+						t.Errorf("got the stream of attempt %s, want %s", got, winner)
 					}
 					wait.Until(t, func() error {
 						if n := backend.Live(); n != 1 {
-							return fmt.Errorf("the backend has %d streams of the client, want 1", n)
+							return fmt.Errorf("got %d streams of hedged requests at the backend, want 1", n)
 						}
 						return nil
 					})
@@ -130,7 +131,7 @@ func TestHedgingClaimsOnce(t *testing.T) {
 					rigtest.WantEnd(t, newer, rig.Reset)
 					wait.Until(t, func() error {
 						if n := backend.Live(); n != 0 {
-							return fmt.Errorf("the backend has %d streams of the client, want that of the last alone", n)
+							return fmt.Errorf("got %d streams of hedged requests at the backend, want 0", n)
 						}
 						return nil
 					})

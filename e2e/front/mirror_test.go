@@ -18,19 +18,20 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A mirrored request is Envoy's own. Nobody reads what is answered, so it must not cost anybody a stream.
+// Envoy sends mirrored requests itself, and nobody reads their responses. So they must not end a
+// client's stream.
 
-// mirrored sends a copy of every request for an event stream to the cluster shadow.
+// mirrored sends a copy of each request for an event stream to the cluster shadow.
 const mirrored = `                  request_mirror_policies:
                   - cluster: shadow
 `
 
-// A shadow is a backend that gets copies, and answers each with an event stream.
+// shadow is a backend that gets copies, and answers each with an event stream.
 type shadow struct {
-	next http.Handler // nil: it answers itself
+	next http.Handler // answers instead; nil: the shadow answers itself
 	mu   sync.Mutex
-	came map[string]int // by host without port
-	live int
+	came map[string]int // number of copies, by host without port
+	live int            // copies that are open
 }
 
 // newShadow starts a shadow and returns its address.
@@ -62,27 +63,27 @@ func (s *shadow) count(change func()) {
 	change()
 }
 
-// wantCame waits until so many copies have come, whatever has become of them.
+// wantCame waits until n copies have arrived, whether or not they are still open.
 func (s *shadow) wantCame(t *testing.T, n int) {
 	t.Helper()
 	wait.Until(t, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.came[suffixed] != n {
-			return fmt.Errorf("the shadow has got %v, want %d", s.came, n)
+			return fmt.Errorf("got the copies %v, want %d", s.came, n)
 		}
 		return nil
 	})
 }
 
-// want waits until so many copies have come under these hosts, and so many are being answered.
+// want waits until this many copies have arrived for each host, and live of them are open.
 func (s *shadow) want(t *testing.T, live int, came map[string]int) {
 	t.Helper()
 	wait.Until(t, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.live != live || !maps.Equal(s.came, came) {
-			return fmt.Errorf("the shadow has got %v, of which %d are open; want %v and %d", s.came, s.live, came, live)
+			return fmt.Errorf("got the copies %v, %d of them open; want %v, %d", s.came, s.live, came, live)
 		}
 		return nil
 	})
@@ -93,8 +94,9 @@ const suffixed = "127.0.0.1-shadow"
 
 var mirrorRules = `{"rules": [` + rigtest.OneRule("response", "") + `, ` + rigtest.OneRule("request", `, "claim_at": "request"`) + `]}`
 
-// Copies do not pass the filters: they claim nothing and supersede nothing. Nor are they ended by anything: with the
-// timeouts that event streams need off, Envoy reads each copy's stream for as long as the shadow sends it.
+// Copies do not pass the filters, so they claim nothing and supersede nothing. Nothing ends them
+// either: event streams need timeouts that are off, so Envoy reads each copy's response for as long
+// as the shadow sends it.
 func TestMirroringClaimsNothing(t *testing.T) {
 	t.Parallel()
 	copies, address := newShadow(t, nil)
@@ -103,11 +105,11 @@ func TestMirroringClaimsNothing(t *testing.T) {
 	came := wantMirrored(t, r, copies, func(t *testing.T, p rig.Protocol, worker int) *rig.Conn { return rigtest.Dial(t, r, p, worker) })
 	copies.want(t, came, map[string]int{suffixed: came})
 	if n := rigtest.StatsUnder(t, r, "cluster.shadow.")["upstream_rq_active"]; n != uint64(came) {
-		t.Errorf("envoy has %d copies open after their streams, want all %d", n, came)
+		t.Errorf("got %d copies open after their originals have ended, want all %d", n, came)
 	}
 }
 
-// What ends a copy is a limit of its cluster's; its original goes on.
+// A limit of their cluster ends copies. The original goes on.
 func TestCopiesEndAtTheirClustersLimit(t *testing.T) {
 	t.Parallel()
 	copies, address := newShadow(t, nil)
@@ -125,7 +127,7 @@ func TestCopiesEndAtTheirClustersLimit(t *testing.T) {
 	rigtest.WantCounts(t, r, "response", rigtest.Counts{Opened: 1, Active: 1})
 }
 
-// wantMirrored has streams that are copied and taken over, and returns how many there were.
+// wantMirrored opens streams that are copied and taken over. It returns how many it opened.
 func wantMirrored(t *testing.T, r *rig.Rig, copies *shadow, dial func(t *testing.T, p rig.Protocol, worker int) *rig.Conn) (came int) {
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		for _, rule := range []string{"response", "request"} {
@@ -150,8 +152,9 @@ func wantMirrored(t *testing.T, r *rig.Rig, copies *shadow, dial func(t *testing
 	return came
 }
 
-// Copies may come in by the front door, if the shadow is this Envoy itself. Their host tells them from what they are
-// copies of, and so does the virtual host that they need anyway, for they must not be copied again.
+// The shadow may be the same Envoy. Copies then arrive at the listener for clients, where their
+// host distinguishes them from the originals. They need a virtual host of their own anyway, so that
+// they are not copied again.
 func TestMirroringToTheSameListener(t *testing.T) {
 	t.Parallel()
 	t.Run("off for copies", func(t *testing.T) {
@@ -159,7 +162,7 @@ func TestMirroringToTheSameListener(t *testing.T) {
 		r, copies := mirrorToItself(t, "")
 		wantMirrored(t, r, copies, func(t *testing.T, p rig.Protocol, _ int) *rig.Conn { return dialAny(t, r, p) })
 	})
-	// Else it is one client twice. Which of the two has the last claim is a matter of luck.
+	// With the filter on, the original and its copy are the same client, and either may claim last.
 	t.Run("on for copies", func(t *testing.T) {
 		t.Parallel()
 		r, copies := mirrorToItself(t, `                typed_per_filter_config:
@@ -173,8 +176,8 @@ func TestMirroringToTheSameListener(t *testing.T) {
 	})
 }
 
-// dialAny opens a connection; the system chooses the worker. Copies come in on connections of their own, so that a
-// worker cannot be told by who has taken one.
+// dialAny opens a connection to any worker. It cannot choose one, because the connections of copies
+// change the counters by which the rig finds the worker.
 func dialAny(t *testing.T, r *rig.Rig, p rig.Protocol) *rig.Conn {
 	t.Helper()
 	c, err := r.Dial(t.Context(), p)
@@ -185,8 +188,8 @@ func dialAny(t *testing.T, r *rig.Rig, p rig.Protocol) *rig.Conn {
 	return c
 }
 
-// mirrorToItself starts an Envoy whose shadow hands the copies back to it. They have a virtual host with more in its
-// route, and a backend of their own.
+// mirrorToItself starts an Envoy whose shadow sends the copies back to it. Copies have their own
+// virtual host, with more in its route, and their own backend.
 func mirrorToItself(t *testing.T, more string) (r *rig.Rig, copies *shadow) {
 	t.Helper()
 	back := &httputil.ReverseProxy{ErrorLog: log.New(io.Discard, "", 0)}

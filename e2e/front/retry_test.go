@@ -11,9 +11,9 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// Envoy's router may ask the backend more than once for one request. The client has asked once, and claims once.
+// Envoy's router may send one request to the backend several times. The client claims once.
 
-// again is what has Envoy ask again: retries, hedging, redirects.
+// again makes Envoy repeat requests: after failures and after redirects.
 const again = `                  retry_policy:
                     retry_on: 5xx,reset,retriable-status-codes
                     retriable_status_codes: [409, 429]
@@ -29,12 +29,12 @@ var againRules = fmt.Sprintf(`{"max_total_streams": 4, "rules": [%s, %s, %s, %s,
 	rigtest.OneRule("lenient", `, "on_duplicate": "reject_new"`),
 	rigtest.OneRule("pair", `, "claim_at": "request", "max_streams": 2, "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}`))
 
-// A fickle backend fails the first attempts of a request, as many as that asks for in x-fail, and redirects it to where
-// it asks for in x-moved-to.
+// fickle is a backend that fails as many attempts of a request as its header x-fail says, and that
+// redirects it to the path in x-moved-to.
 type fickle struct {
 	next http.Handler
 	mu   sync.Mutex
-	came map[string]int // attempts, by what Envoy calls the request
+	came map[string]int // number of attempts, by request id
 }
 
 func newFickle(next http.Handler) http.Handler {
@@ -54,14 +54,14 @@ func (f *fickle) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if to := r.Header.Get("X-Moved-To"); to != "" && r.RequestURI != to {
-		w.Header().Set("Location", "http://"+r.Host+to) // Envoy follows absolute ones only
+		w.Header().Set("Location", "http://"+r.Host+to) // Envoy follows only absolute redirects
 		w.WriteHeader(http.StatusFound)
 		return
 	}
 	f.next.ServeHTTP(w, r)
 }
 
-// failing is a request whose first attempts fail.
+// failing returns a request whose first attempts fail.
 func failing(rule, client string, attempts int) rig.Request {
 	q := rigtest.Get(rule, client)
 	q.Header = map[string]string{"x-fail": strconv.Itoa(attempts)}
@@ -85,41 +85,42 @@ func TestRetriesClaimOnce(t *testing.T) {
 				rigtest.WantCountsSince(t, r, rule, had, rigtest.Counts{Opened: 2, Superseded: 1, Released: 1})
 			})
 		}
-		t.Run("all in vain", func(t *testing.T) {
+		t.Run("all attempts fail", func(t *testing.T) {
 			had, client := rigtest.CountsOf(rigtest.Metrics(t, r), "response"), rigtest.NewClient()
 			held := rigtest.Open(t, rigtest.Dial(t, r, p, 0), rigtest.Get("response", client))
 			if got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), failing("response", client, 3)); got.Status != http.StatusServiceUnavailable {
-				t.Errorf("status %d, want 503", got.Status)
+				t.Errorf("got status %d, want 503", got.Status)
 			}
 			rigtest.WantFlow(t, r, held)
 			rigtest.WantCountsSince(t, r, "response", had, rigtest.Counts{Opened: 1, Active: 1})
 			held.Close()
 			rigtest.WantCountsSince(t, r, "response", had, rigtest.Counts{Opened: 1, Released: 1})
 		})
-		t.Run("all in vain, claimed at the request", func(t *testing.T) {
-			// The place was taken for nothing, once, and is free again.
+		t.Run("all attempts fail, claimed at the request", func(t *testing.T) {
+			// The request has superseded the old stream once, and has released its own place.
 			had, client := rigtest.CountsOf(rigtest.Metrics(t, r), "request"), rigtest.NewClient()
 			held := rigtest.Open(t, rigtest.Dial(t, r, p, 0), rigtest.Get("request", client))
 			if got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), failing("request", client, 3)); got.Status != http.StatusServiceUnavailable {
-				t.Errorf("status %d, want 503", got.Status)
+				t.Errorf("got status %d, want 503", got.Status)
 			}
 			rigtest.WantEnd(t, held, rig.Reset)
 			rigtest.WantCountsSince(t, r, "request", had, rigtest.Counts{Opened: 1, Superseded: 1})
 		})
-		t.Run("a refusal is the filter's, and final", func(t *testing.T) { wantFinalRefusals(t, r, p) })
+		t.Run("refusals are not retried", func(t *testing.T) { wantFinalRefusals(t, r, p) })
 	})
 }
 
-// wantFinalRefusals sees refusals with statuses that the route's policy retries. None is: they do not come from upstream.
+// wantFinalRefusals checks that Envoy does not retry refusals whose status the route's policy
+// names. They do not come from the upstream.
 func wantFinalRefusals(t *testing.T, r *rig.Rig, p rig.Protocol) {
 	for _, test := range []struct {
 		rule    string
-		full    bool
+		full    bool // max_total_streams is reached
 		status  int
-		reached int // the backend
+		reached int // number of requests at the backend
 	}{
 		{"strict", false, http.StatusConflict, 0},
-		{"lenient", false, http.StatusConflict, 1}, // refused when the backend had answered
+		{"lenient", false, http.StatusConflict, 1}, // refused after the backend has answered
 		{"strict", true, http.StatusServiceUnavailable, 0},
 		{"lenient", true, http.StatusServiceUnavailable, 1},
 	} {
@@ -136,10 +137,10 @@ func wantFinalRefusals(t *testing.T, r *rig.Rig, p rig.Protocol) {
 		q := rigtest.Get(test.rule, client)
 		q.Method = "POST"
 		if got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q); got.Status != test.status || got.Header.Get("retry-after") == "" {
-			t.Errorf("%+v: got %+v", test, got)
+			t.Errorf("%+v: got %+v, want this status and retry-after", test, got)
 		}
 		if n := r.Backend.Asked(client) - asked; n != test.reached {
-			t.Errorf("%+v: the backend was asked %d times", test, n)
+			t.Errorf("%+v: got %d requests at the backend", test, n)
 		}
 		for _, s := range held {
 			rigtest.WantFlow(t, r, s)
@@ -150,13 +151,14 @@ func wantFinalRefusals(t *testing.T, r *rig.Rig, p rig.Protocol) {
 		after := rigtest.Metrics(t, r)
 		if n := after[test.rule+".refused_duplicate"] + after[test.rule+".refused_overloaded"] -
 			before[test.rule+".refused_duplicate"] - before[test.rule+".refused_overloaded"]; n != 1 {
-			t.Errorf("%+v: %d refusals are counted, want 1", test, n)
+			t.Errorf("%+v: got %d more refusals in the metrics, want 1", test, n)
 		}
 	}
 }
 
-// An internal redirect sends the request through all filters once more, as another one. What it claimed before is given
-// back first, so it does not stand in its own way; rule and key are those of the path that it is sent to.
+// An internal redirect sends the request through all filters again, as a new request. Its first
+// claim is released before, so it does not compete with itself. Rule and key are those of the new
+// path.
 func TestInternalRedirectClaimsOnce(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: againRules, LogLevel: "wasm:debug", Between: newFickle, Edits: []rig.Edit{onRoute(again)}})
@@ -222,6 +224,6 @@ func TestInternalRedirectClaimsOnce(t *testing.T) {
 	})
 	rigtest.WantReasons(t, r, map[string]int{"superseded": 2 * 4})
 	if n := len(r.Access.Containing(`"status":302`)); n != 2*5 {
-		t.Errorf("the access log has %d redirects, want %d", n, 2*5)
+		t.Errorf("access log: got %d redirects, want %d", n, 2*5)
 	}
 }

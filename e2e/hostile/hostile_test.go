@@ -1,5 +1,5 @@
-// Package hostile sends a real Envoy what nobody should: forged and oversized requests, floods of clients, storms of
-// streams, and a filter that crashes.
+// Package hostile tests requests that an attacker might send to a real Envoy: forged and oversized
+// ones, floods of clients and storms of streams. It also tests a crash of the filter.
 package hostile
 
 import (
@@ -21,34 +21,38 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// What clients send is theirs to choose. Nothing of it crashes the filter, stays in its memory or gets into a log.
+// What clients send is theirs to choose. Nothing of it crashes the filter, stays in its memory or
+// gets into a log.
 
+// Clients choose what they send. None of it may crash the filter, stay in its memory, or appear in
+// a log.
 const hostileRules = `{"rules": [
 	{"name": "cookie", "match": {"path": {"prefix": "/cookie/"}}, "client": [{"cookie": "session"}], "takeover_limit": false},
 	{"name": "query",  "match": {"path": {"prefix": "/query/"}},  "client": [{"query": "client"}],   "takeover_limit": false},
 	{"name": "header", "match": {"path": {"prefix": "/header/"}}, "client": [{"header": "x-user"}],  "takeover_limit": false, "instance": [{"header": "x-tab"}]}
 ]}`
 
-// roomy lets through what Envoy stops by default, so that the filter gets to see it.
+// roomy raises Envoy's limits, so the filter sees requests that Envoy would reject.
 var roomy = rig.Replace("          normalize_path: true\n", `          normalize_path: true
           max_request_headers_kb: 512
           common_http_protocol_options: {max_headers_count: 2000}
 `)
 
-// wantCalm stops an Envoy and checks that it has nothing to complain of and that nobody is named.
+// wantCalm checks that no stream is left in the registry, stops Envoy, and checks that its log has
+// no complaint of the filter and no client id.
 func wantCalm(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	for _, rule := range []string{"cookie", "query", "header"} {
 		wait.Until(t, func() error {
 			if got := rigtest.Metrics(t, r)[rule+".active"]; got != 0 {
-				return fmt.Errorf("%s.active is %d, want 0", rule, got)
+				return fmt.Errorf("%s.active: got %d, want 0", rule, got)
 			}
 			return nil
 		})
 	}
 	for _, name := range []string{"malformed", "swept", "contended"} {
 		if got := rigtest.Metrics(t, r)[name]; got != 0 {
-			t.Errorf("%s is %d, want 0", name, got)
+			t.Errorf("%s: got %d, want 0", name, got)
 		}
 	}
 	if err := r.Stop(); err != nil {
@@ -56,22 +60,23 @@ func wantCalm(t *testing.T, r *rig.Rig) {
 	}
 	for _, line := range r.Log.Lines() {
 		if entry, ok := proxy.ParseLogEntry(line); ok && entry.Logger == "wasm" && entry.Alarming() {
-			t.Errorf("envoy: %s", line)
+			t.Errorf("log: want no complaint of the filter, got %s", line)
 		}
 	}
 	if found := rigtest.Leaks(r); len(found) > 0 {
-		t.Errorf("the logs name clients:\n%s", strings.Join(found, "\n"))
+		t.Errorf("logs: want no client id, got\n%s", strings.Join(found, "\n"))
 	}
 }
 
-// opened is an event stream, on a connection of its own, that was asked for in so many bytes.
+// opened is an event stream on its own connection, whose request was sent as text.
 type opened struct {
 	conn io.Closer
 	in   *bufio.Reader
 	body io.Reader
 }
 
-// openText sends a request over HTTP/1.1 and returns the answer's status; with 200, the stream too.
+// openText sends the text of an HTTP/1.1 request. It returns the status of the response, and the
+// stream if the status is 200.
 func openText(t *testing.T, r *rig.Rig, request string) (int, *opened) {
 	t.Helper()
 	conn, err := r.DialTCP(t.Context())
@@ -88,7 +93,7 @@ func openText(t *testing.T, r *rig.Rig, request string) (int, *opened) {
 	in := bufio.NewReader(conn)
 	response, err := http.ReadResponse(in, nil)
 	if err != nil {
-		t.Fatalf("%.200q: %v", request, err)
+		t.Fatalf("response to %.200q: %v", request, err)
 	}
 	if response.StatusCode != 200 {
 		conn.Close()
@@ -102,7 +107,7 @@ var textIDs = struct {
 	last int
 }{}
 
-// asText is a request for an event stream with these further lines.
+// asText returns the text of a request for an event stream, with these additional header lines.
 func asText(client, target string, lines ...string) string {
 	textIDs.Lock()
 	textIDs.last--
@@ -113,24 +118,25 @@ func asText(client, target string, lines ...string) string {
 	return strings.Join(all, "\r\n") + "\r\n\r\n"
 }
 
-// wantOneClient opens a stream twice with two requests, and checks that they are of one client, or of two.
+// wantOneClient opens a stream with each of two requests. It checks that both belong to one client
+// if same is true, and otherwise to two.
 func wantOneClient(t *testing.T, r *rig.Rig, rule, one, other string, same bool) {
 	t.Helper()
 	before := rigtest.CountsOf(rigtest.Metrics(t, r), rule)
 	status, first := openText(t, r, one)
 	if status != 200 {
-		t.Errorf("status %d of %.100q, want 200", status, one)
+		t.Errorf("%.100q: got status %d, want 200", one, status)
 		return
 	}
 	rigtest.WantCountsSince(t, r, rule, before, rigtest.Counts{Opened: 1, Active: 1})
 	status, second := openText(t, r, other)
 	if status != 200 {
-		t.Errorf("status %d of %.100q, want 200", status, other)
+		t.Errorf("%.100q: got status %d, want 200", other, status)
 		return
 	}
 	if same {
 		if _, err := io.Copy(io.Discard, first.body); err != io.ErrUnexpectedEOF {
-			t.Errorf("the first stream: %v, want it broken off", err)
+			t.Errorf("the first stream: got the end %v, want a reset", err)
 		}
 		rigtest.WantCountsSince(t, r, rule, before, rigtest.Counts{Opened: 2, Superseded: 1, Active: 1})
 	} else {
@@ -140,7 +146,7 @@ func wantOneClient(t *testing.T, r *rig.Rig, rule, one, other string, same bool)
 	second.conn.Close()
 	wait.Until(t, func() error {
 		if got := rigtest.CountsOf(rigtest.Metrics(t, r), rule).Active; got != before.Active {
-			return fmt.Errorf("%s.active is %d, want %d", rule, got, before.Active)
+			return fmt.Errorf("%s.active: got %d, want %d", rule, got, before.Active)
 		}
 		return nil
 	})
@@ -161,7 +167,8 @@ func TestHostileRequests(t *testing.T) {
 	})
 	t.Run("two cookie headers", func(t *testing.T) {
 		a, b := rigtest.NewClient(), rigtest.NewClient()
-		// Whichever counts: all who look must see the same one, or who can add a header is two clients.
+		// It does not matter which one counts, but it must always be the same: otherwise one
+		// request could be two clients.
 		two := asText(a, "/cookie/", "Cookie: session="+a, "Cookie: session="+b)
 		wantOneClient(t, r, "cookie", two, asText(a, "/cookie/", "Cookie: session="+a), true)
 		wantOneClient(t, r, "cookie", two, asText(a, "/cookie/", "Cookie: session="+b), false)
@@ -182,7 +189,7 @@ func TestHostileRequests(t *testing.T) {
 		wantOneClient(t, r, "query", asText(c, "/query/"+long+"?client="+c+long), asText(c, "/query/?client="+c+long), true)
 		wantOneClient(t, r, "query", asText(c, "/query/"+strings.Repeat("../query/", 5000)+"?client="+c), asText(c, "/query/?client="+c), true)
 	})
-	t.Run("bytes that are no text", func(t *testing.T) {
+	t.Run("bytes that are not text", func(t *testing.T) {
 		c := rigtest.NewClient()
 		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%00a"), asText(c, "/query/?client="+c+"%00a"), true)
 		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%00a"), asText(c, "/query/?client="+c+"%00b"), false)
@@ -191,9 +198,9 @@ func TestHostileRequests(t *testing.T) {
 		wantOneClient(t, r, "query", asText(c, "/query/?client="+c+"%0d%0ax"), asText(c, "/query/?client="+c+"%0d%0ax"), true)
 		wantOneClient(t, r, "header", asText(c, "/header/", "X-User: "+c+"\xff\xfe\x80"), asText(c, "/header/", "X-User: "+c+"\xff\xfe\x80"), true)
 		wantOneClient(t, r, "header", asText(c, "/header/", "X-User: "+c+"\xff"), asText(c, "/header/", "X-User: "+c+"\xfe"), false)
-		// A NUL in a header is Envoy's to refuse.
+		// Envoy itself rejects a NUL in a header.
 		if status, _ := openText(t, r, asText(c, "/header/", "X-User: "+c+"\x00")); status != 400 {
-			t.Errorf("a NUL in a header: status %d, want 400", status)
+			t.Errorf("a NUL in a header: got status %d, want 400", status)
 		}
 	})
 	t.Run("a flood of headers", func(t *testing.T) {
@@ -202,12 +209,12 @@ func TestHostileRequests(t *testing.T) {
 		for i := range 1000 {
 			lines = append(lines, fmt.Sprintf("X-Flood-%d: %d", i, i))
 		}
-		// The backend has its own opinion of so many; the filter must just not lose count.
+		// The filter must find the key among many headers.
 		wantOneClient(t, r, "header", asText(c, "/header/", append(lines, "X-User: "+c)...), asText(c, "/header/", "X-User: "+c), true)
 		wantOneClient(t, r, "header", asText(c, "/header/", "X-User: "+c, "X-Tab: "+long), asText(c, "/header/", "X-User: "+c, "X-Tab: "+long), true)
 	})
-	t.Run("many keys that differ little", func(t *testing.T) {
-		// Whatever of a key the hash did not look at, two clients with it would be one.
+	t.Run("many keys that differ in a few bits", func(t *testing.T) {
+		// If the hash ignored a part of the key, two of these clients would share their streams.
 		conn := rigtest.Dial(t, r, rig.HTTP2, 0)
 		before := rigtest.CountsOf(rigtest.Metrics(t, r), "query")
 		client := rigtest.NewClient()
@@ -226,7 +233,7 @@ func TestHostileRequests(t *testing.T) {
 	wantCalm(t, r)
 }
 
-// pairs are the digits of bytes in hexadecimal.
+// pairs yields the hexadecimal digits of each byte.
 func pairs(digits string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for i := 0; i+2 <= len(digits); i += 2 {
@@ -237,7 +244,7 @@ func pairs(digits string) func(func(string) bool) {
 	}
 }
 
-// With the shipped limits Envoy turns such requests away before the filter hears of them.
+// With the shipped limits Envoy rejects such requests before the filter sees them.
 func TestEnvoyStopsOversizedRequests(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: hostileRules, LogLevel: "wasm:debug"})
@@ -253,25 +260,26 @@ func TestEnvoyStopsOversizedRequests(t *testing.T) {
 		"120 headers":        asText(c, "/header/", append(flood, "X-User: "+c)...),
 	} {
 		if status, _ := openText(t, r, request); status != 431 {
-			t.Errorf("%s: status %d, want 431", about, status)
+			t.Errorf("%s: got status %d, want 431", about, status)
 		}
 	}
 	if n := r.Backend.Asked(c); n != 0 {
-		t.Errorf("the backend got %d of them, want none", n)
+		t.Errorf("got %d requests at the backend, want 0", n)
 	}
 	for name, n := range rigtest.Metrics(t, r) {
 		if n != 0 {
-			t.Errorf("%s is %d, want 0", name, n)
+			t.Errorf("%s: got %d, want 0", name, n)
 		}
 	}
-	// And under them the filter has its part.
+	// Requests within the limits reach the filter.
 	almost := strings.Repeat("x", 50<<10)
 	wantOneClient(t, r, "cookie", asText(c, "/cookie/", "Cookie: session="+c+almost), asText(c, "/cookie/", "Cookie: session="+c+almost), true)
 	wantOneClient(t, r, "header", asText(c, "/header/", append(flood[:80:80], "X-User: "+c)...), asText(c, "/header/", "X-User: "+c), true)
 	wantCalm(t, r)
 }
 
-// Clients that nobody has seen before come without end, each with a stream. Nothing is left of those that have gone.
+// New clients come without end, each with one stream. Nothing is left in memory of those that have
+// gone.
 func TestFloodOfClients(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: hostileRules, LogLevel: "wasm:debug"})
@@ -289,7 +297,7 @@ func TestFloodOfClients(t *testing.T) {
 					q.Answer = rig.Brief
 					response, err := conns[i%len(conns)].Do(t.Context(), q)
 					if err != nil || response.Status != 200 {
-						t.Errorf("%v, %v", response, err)
+						t.Errorf("got %v, %v; want status 200", response, err)
 						return
 					}
 				}
@@ -310,19 +318,20 @@ func TestFloodOfClients(t *testing.T) {
 		return
 	}
 	rigtest.WantCounts(t, r, "query", rigtest.Counts{Opened: half, Released: half})
-	time.Sleep(6 * time.Second) // Envoy looks at its memory with each flush of its statistics, every five seconds
+	time.Sleep(6 * time.Second) // Envoy updates this figure when it flushes its statistics, every five seconds
 	before := allocated()
 	flood()
 	rigtest.WantCounts(t, r, "query", rigtest.Counts{Opened: 2 * half, Released: 2 * half})
 	time.Sleep(6 * time.Second)
-	// The buckets of the registry's table come to be as clients first fall into them. Their number is fixed, so that
-	// comes to an end (652, 375, 237 and 212 KB were seen for one flood after the other); what stays of a client would
-	// not. The guests' own memory is not in it.
+	// The registry creates a bucket when the first client falls into it. The number of buckets is
+	// limited, so this growth ends: successive floods added 652, 375, 237 and 212 KB. Memory that
+	// stayed for each client would not stop growing. The figure does not include the memory of the
+	// guests.
 	if after := allocated(); before == 0 || after > before+half*100 {
-		t.Errorf("Envoy's memory went from %d to %d bytes with %d more clients", before, after, half)
+		t.Errorf("Envoy's memory before and after %d more clients: got %d and %d bytes, want at most 100 bytes more for each", half, before, after)
 	}
 
-	// Many at the same time, too.
+	// Many clients at the same time.
 	const crowd = 1000
 	var streams []*rig.Stream
 	for i := range crowd {

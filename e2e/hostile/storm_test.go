@@ -14,8 +14,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// storms are the rules of both stories, for each protocol one. No client may be kept from taking over as often as it
-// does here.
+// storms are the rules of both tests, one for each protocol. They have no takeover_limit, because
+// clients take over very often here.
 const storms = `{"rules": [
 	{"name": "storm1", "match": {"path": {"prefix": "/storm1/"}}, "client": [{"query": "client"}], "takeover_limit": false},
 	{"name": "storm2", "match": {"path": {"prefix": "/storm2/"}}, "client": [{"query": "client"}], "takeover_limit": false},
@@ -25,12 +25,12 @@ const storms = `{"rules": [
 
 const (
 	stormClients = 200
-	stormOpens   = 20 // by each client
-	stormCrowd   = 32 // goroutines that open them
+	stormOpens   = 20 // streams that each client opens
+	stormCrowd   = 32 // goroutines that open streams
 )
 
-// Many clients open streams in no order and at the same time. In the end each has exactly one, and client, registry
-// and backend agree on which.
+// Many clients open streams at the same time and in random order. In the end each client has
+// exactly one, and the client, the registry and the backend agree which one it is.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Filter: storms})
@@ -62,7 +62,7 @@ func TestStorm(t *testing.T) {
 	})
 }
 
-// Many clients at the same time, and each opens one stream after the other: the last one stays.
+// Many clients at the same time each open one stream after the other. The last one stays.
 func TestLastOpenedStays(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Filter: storms})
@@ -91,8 +91,8 @@ func TestLastOpenedStays(t *testing.T) {
 	})
 }
 
-// dialer returns a function that returns a connection for one more stream: a new one over HTTP/1.1, one of a few over
-// HTTP/2.
+// dialer returns a function that returns the connection for the next stream: a new one with
+// HTTP/1.1, and one of a few with HTTP/2.
 func dialer(t *testing.T, r *rig.Rig, p rig.Protocol) func(context.Context) (*rig.Conn, error) {
 	if p == rig.HTTP1 {
 		return func(ctx context.Context) (*rig.Conn, error) { return r.Dial(ctx, p) }
@@ -104,7 +104,7 @@ func dialer(t *testing.T, r *rig.Rig, p rig.Protocol) func(context.Context) (*ri
 	return func(context.Context) (*rig.Conn, error) { return conns[rand.IntN(len(conns))], nil }
 }
 
-// crowd are the streams that were opened, by client.
+// crowd holds all opened streams, by client.
 type crowd struct {
 	mu      sync.Mutex
 	streams map[string][]*rig.Stream
@@ -133,8 +133,9 @@ func (c *crowd) open(t *testing.T, dial func(context.Context) (*rig.Conn, error)
 	return s
 }
 
-// wantOneEach waits until every client has one stream, and checks that they are those of want, if there is a want,
-// that they work, and that all others have been cut and counted.
+// wantOneEach waits until every client has exactly one open stream, and checks that it works and
+// that all other streams were reset and counted. If want is not nil, it also checks that each
+// client has the stream that want names.
 func (c *crowd) wantOneEach(t *testing.T, r *rig.Rig, rule string, want map[string]*rig.Stream) {
 	t.Helper()
 	if t.Failed() {
@@ -145,13 +146,13 @@ func (c *crowd) wantOneEach(t *testing.T, r *rig.Rig, rule string, want map[stri
 		wait.Until(t, func() error {
 			live := slices.DeleteFunc(slices.Clone(opened), func(s *rig.Stream) bool { return !s.Live() })
 			if len(live) != 1 {
-				return fmt.Errorf("%s has %d live streams, want 1", client, len(live))
+				return fmt.Errorf("%s: got %d open streams, want 1", client, len(live))
 			}
 			survivor = live[0]
 			return nil
 		})
 		if want != nil && survivor != want[client] {
-			t.Errorf("%s: of %d streams number %d lives, want the last", client, len(opened), slices.Index(opened, survivor)+1)
+			t.Errorf("%s: got stream %d of %d open, want the last one opened", client, slices.Index(opened, survivor)+1, len(opened))
 		}
 		rigtest.WantLive(t, r, client, survivor)
 		rigtest.WantFlow(t, r, survivor)

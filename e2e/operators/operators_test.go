@@ -89,7 +89,7 @@ func metricsTable(t *testing.T) []metric {
 	t.Helper()
 	var table []metric
 	row := regexp.MustCompile("(?m)^\\| `streamlatch\\.(<rule>\\.)?([a-z_]+)` \\| ([a-z]+) \\| ")
-	for _, m := range row.FindAllStringSubmatch(read(t, "README.md"), -1) {
+	for _, m := range row.FindAllStringSubmatch(read(t, "filter/README.md"), -1) {
 		table = append(table, metric{name: m[2], kind: m[3], ofRule: m[1] != ""})
 	}
 	if len(table) < 20 {

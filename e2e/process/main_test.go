@@ -1,5 +1,5 @@
-// Package process tests package proxy with a real Envoy: how it starts, watches and stops one. The
-// tests do not need the filter.
+// Package process tests how the programs of this repository start, watch and stop an Envoy, with a
+// real one.
 package process
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// plain is a configuration without the filter: Envoy starts much faster.
+// plain is a configuration without the filter, with which Envoy starts ten times faster.
 const plain = `
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
 static_resources:
@@ -37,7 +37,7 @@ static_resources:
             - {name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 204}}]}
 `
 
-// realEnvoy returns the Envoy that the tests of this package run.
+// realEnvoy returns the path of the Envoy that these tests run.
 func realEnvoy(t *testing.T) string {
 	t.Helper()
 	root, err := rig.Root()
@@ -51,7 +51,7 @@ func realEnvoy(t *testing.T) string {
 	return path
 }
 
-// start starts a real Envoy and stops it at the end of the test.
+// start starts an Envoy that the end of the test stops.
 func start(t *testing.T, o proxy.Options) *proxy.Process {
 	t.Helper()
 	p, err := proxy.Start(t.Context(), proxy.Binary(realEnvoy(t)), o)
@@ -62,7 +62,7 @@ func start(t *testing.T, o proxy.Options) *proxy.Process {
 	return p
 }
 
-// temporaryFiles gives the test an empty directory for temporary files, and returns a function that
+// temporaryFiles gives the test its own directory for temporary files, and returns a function that
 // lists it.
 func temporaryFiles(t *testing.T) func() []string {
 	dir := t.TempDir()
@@ -70,7 +70,7 @@ func temporaryFiles(t *testing.T) func() []string {
 	return func() []string { return entries(t, dir) }
 }
 
-// synced is a buffer that is safe for concurrent use.
+// synced is a buffer that may be written and read at the same time.
 type synced struct {
 	mu sync.Mutex
 	b  bytes.Buffer

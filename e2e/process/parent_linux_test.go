@@ -10,12 +10,12 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// For the kernel, the parent of a process is the thread that started it. Envoy must survive the end
-// of the thread that called Start.
-func TestEnvoySurvivesTheThreadThatCalledStart(t *testing.T) {
+// For the kernel the parent of a process is the thread that started it. Envoy must not end when
+// this thread ends.
+func TestAnEnvoyOutlivesTheThreadOfItsStart(t *testing.T) {
 	path, ctx := realEnvoy(t), t.Context()
 	started := make(chan *proxy.Process, 1)
-	onExitingThread(func() {
+	onEndingThread(func() {
 		p, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{Config: plain, Concurrency: 1})
 		if err != nil {
 			t.Error(err)
@@ -29,18 +29,18 @@ func TestEnvoySurvivesTheThreadThatCalledStart(t *testing.T) {
 	defer p.Stop()
 	select {
 	case <-p.Done():
-		t.Errorf("Envoy ended: %v", p.Err())
+		t.Errorf("got the end of Envoy (%v), want it running", p.Err())
 	case <-time.After(300 * time.Millisecond):
 	}
 }
 
-// onExitingThread calls f on a thread that ends when f returns. The main thread never ends, so it
-// is not used.
-func onExitingThread(f func()) {
+// onEndingThread calls f on a thread that ends when f returns. The first thread of a program never
+// ends, so it is not used.
+func onEndingThread(f func()) {
 	go func() {
-		runtime.LockOSThread() // without unlock: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
 		if syscall.Gettid() == os.Getpid() {
-			onExitingThread(f)
+			onEndingThread(f)
 			select {}
 		}
 		f()

@@ -17,7 +17,7 @@ func TestStartServesAndStopEnds(t *testing.T) {
 	var stdout, stderr synced
 	p := start(t, proxy.Options{Config: plain, Concurrency: 2, Stdout: &stdout, Stderr: &stderr, ComponentLogLevel: "http:debug"})
 	if left := temporary(); len(left) > 0 {
-		t.Errorf("temporary files while Envoy runs: %q, want none, since a killed program could not remove them", left)
+		t.Errorf("got the temporary files %q of a running Envoy, want none: a killed program would leave them", left)
 	}
 	listeners, err := p.Admin().Listeners(t.Context())
 	if err != nil {
@@ -36,33 +36,33 @@ func TestStartServesAndStopEnds(t *testing.T) {
 		t.Errorf("got %v, want one request and two workers", got)
 	}
 	if err := syscall.Kill(p.PID(), 0); err != nil {
-		t.Errorf("no process has its PID: %v", err)
+		t.Errorf("signal 0 to its process id: got %v, want a process", err)
 	}
 	if err := p.Err(); err != nil {
-		t.Errorf("Err while it runs: %v", err)
+		t.Errorf("Err while it runs: got %v, want nil", err)
 	}
 
 	var stops sync.WaitGroup
 	for range 3 {
 		stops.Go(func() {
 			if err := p.Stop(); err != nil {
-				t.Errorf("stop: %v", err)
+				t.Errorf("Stop: got %v, want nil", err)
 			}
 		})
 	}
 	stops.Wait()
 	wait.For(t, "its end", p.Done())
 	if err := p.Err(); err != nil {
-		t.Errorf("Err after Stop: %v", err)
+		t.Errorf("Err after Stop: got %v, want nil", err)
 	}
 	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("the process still exists after Stop: %v", err)
+		t.Errorf("signal 0 after Stop: got %v, want no such process", err)
 	}
 	if !strings.Contains(stdout.String(), " 204 ") {
-		t.Errorf("stdout: %q, want the access log", stdout.String())
+		t.Errorf("stdout: got %q, want the access log", stdout.String())
 	}
 	if !strings.Contains(stderr.String(), "[debug][http]") {
-		t.Errorf("stderr %q, want debug lines of the logger http", stderr.String())
+		t.Errorf("stderr: got %q, want lines at the configured level", stderr.String())
 	}
 }
 
@@ -79,13 +79,13 @@ func TestEnvoyEndsByItself(t *testing.T) {
 			wait.For(t, "its end", p.Done())
 			exit := (*proxy.ExitError)(nil)
 			if !errors.As(p.Err(), &exit) || exit.Stopped {
-				t.Fatalf("got %v, want an ExitError that is not Stopped", p.Err())
+				t.Fatalf("Err: got %v, want an end by itself", p.Err())
 			}
 			if want := "envoy ended by itself: " + reason; exit.Summary() != want {
-				t.Errorf("got %q, want %q", exit.Summary(), want)
+				t.Errorf("Summary: got %q, want %q", exit.Summary(), want)
 			}
 			if err := p.Stop(); err != p.Err() {
-				t.Errorf("stop: got %v, want %v", err, p.Err())
+				t.Errorf("Stop: got %v, want %v", err, p.Err())
 			}
 		})
 	}
@@ -96,7 +96,7 @@ func TestStartErrors(t *testing.T) {
 	inUse := strings.TrimPrefix(other.Admin().URL, "http://127.0.0.1:")
 	beforeListener := strings.LastIndex(plain, "port_value: 0")
 	for name, test := range map[string]struct {
-		path    string // "" is a real Envoy
+		path    string // "": that of a real Envoy
 		options proxy.Options
 		want    []string
 	}{
@@ -123,35 +123,35 @@ func TestStartErrors(t *testing.T) {
 			}
 			_, err := proxy.Start(t.Context(), proxy.Binary(test.path), test.options)
 			if err == nil {
-				t.Fatal("it started")
+				t.Fatal("got no error, want one")
 			}
 			for _, part := range test.want {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("got %q, want it to contain %q", err, part)
+					t.Errorf("got the error %q, want %q in it", err, part)
 				}
 			}
 			if strings.Contains(err.Error(), "\n") {
-				t.Errorf("got several lines: %q", err)
+				t.Errorf("got the error %q, want one line", err)
 			}
 			if left := temporary(); len(left) > 0 {
-				t.Errorf("left behind: %q", left)
+				t.Errorf("got the temporary files %q, want none", left)
 			}
 		})
 	}
 }
 
-// Relative paths in the configuration start at Options.Dir.
+// Relative paths in the configuration are relative to Options.Dir.
 func TestStartDirectory(t *testing.T) {
 	dir := t.TempDir()
 	config := strings.Replace(plain, "envoy.access_loggers.stdout", "envoy.access_loggers.file", 1)
 	config = strings.Replace(config, "stream.v3.StdoutAccessLog", `file.v3.FileAccessLog", path: "access.log`, 1)
 	start(t, proxy.Options{Config: config, Concurrency: 1, Dir: dir})
 	if got := entries(t, dir); len(got) != 1 || got[0] != "access.log" {
-		t.Errorf("the directory contains %q, want access.log", got)
+		t.Errorf("got %q in the directory, want access.log", got)
 	}
 }
 
-// A real Envoy has a histogram without any traffic: the duration of its start.
+// A real Envoy writes histograms in the format that Stats reads. It has one for its own start.
 func TestHistogramsOfARealEnvoy(t *testing.T) {
 	p := start(t, proxy.Options{Config: plain, Concurrency: 1})
 	stats, err := p.Admin().Stats(t.Context(), `^server\.initialization_time_ms$`)
@@ -163,18 +163,18 @@ func TestHistogramsOfARealEnvoy(t *testing.T) {
 	}
 }
 
-// Find checks the Envoy that ENVOY names like every other one.
-func TestRealEnvoyIsUsable(t *testing.T) {
+// The Envoy that ENVOY names is checked like one that is found elsewhere.
+func TestTheRealEnvoyIsUsable(t *testing.T) {
 	path := realEnvoy(t)
 	v, err := proxy.VersionOf(t.Context(), proxy.Binary(path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v.Less(proxy.Oldest) {
-		t.Errorf("its version is %v, and the filter needs %v or newer", v, proxy.Oldest)
+		t.Errorf("got Envoy %v, want %v or later", v, proxy.Oldest)
 	}
 	t.Setenv("ENVOY", path)
 	if found, err := proxy.Find(t.Context(), t.TempDir()); err != nil || found != path {
-		t.Errorf("with ENVOY=%s: %q, %v", path, found, err)
+		t.Errorf("Find with ENVOY=%s: got %q, %v", path, found, err)
 	}
 }

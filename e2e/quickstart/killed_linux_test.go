@@ -7,7 +7,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A quick start that is killed cannot stop Envoy, so the kernel must do it.
+// If the quick start is killed, it cannot stop Envoy. The kernel does it.
 func TestKilled(t *testing.T) {
 	p, _ := start(t)
 	p.signal(os.Kill)

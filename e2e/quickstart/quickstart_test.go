@@ -1,5 +1,5 @@
-// Package quickstart tests `make run` as a user runs it: it reads the output, runs the commands in
-// it and sends the signal of Ctrl-C.
+// Package quickstart runs `make run` like its user: it reads the output, runs the printed commands
+// and presses Ctrl-C.
 package quickstart
 
 import (
@@ -26,10 +26,10 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// patience bounds each wait. It must be long enough to download Envoy.
+// patience is longer than wait.Patience, because the quick start may have to download Envoy.
 const patience = 5 * time.Minute
 
-var folder string // for the program
+var folder string // where the program is built
 
 func TestMain(m *testing.M) {
 	var err error
@@ -52,7 +52,7 @@ var quickstart = sync.OnceValues(func() (path string, err error) {
 	return path, err
 })
 
-// A program is a running quick start.
+// program is a running quick start.
 type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -61,11 +61,11 @@ type program struct {
 	log    string
 	exit   chan error
 
-	envoy                int // its PID
+	envoy                int // the process id of Envoy
 	url, admin, internal string
 }
 
-// launch starts a quick start in the root of the repository, on free ports, with additional
+// launch starts a quick start in the root of the repository, on free ports, with these additional
 // environment variables.
 func launch(t *testing.T, environment ...string) *program {
 	p := &program{t: t, log: filepath.Join(t.TempDir(), "envoy.log"), exit: make(chan error, 1)}
@@ -114,20 +114,20 @@ var serves = regexp.MustCompile(`(?m)^Envoy 1\.\d+\.\d+ runs \(pid (\d+)\)\.
 
 var statusCommand = regexp.MustCompile(`(?m)^  curl (http://127\.0\.0\.1:\d+)/streamlatch$`)
 
-// start launches a quick start, waits until it serves, and returns what it has printed.
+// start launches a quick start and waits until it serves. It also returns the output until then.
 func start(t *testing.T) (*program, string) {
 	p := launch(t)
 	printed := p.read("Press Ctrl-C to stop everything.")
 	found, status := serves.FindStringSubmatch(printed), statusCommand.FindStringSubmatch(printed)
 	if found == nil || status == nil {
-		t.Fatalf("want the addresses of Envoy and a command for the status in: %s", printed)
+		t.Fatalf("output: want the addresses of Envoy and a command for the status, got %s", printed)
 	}
 	p.envoy, _ = strconv.Atoi(found[1])
 	p.url, p.admin, p.internal = found[2], found[3], status[1]
 	return p, printed
 }
 
-// read returns the program's output up to the first line that contains the text.
+// read reads the output up to the first line that contains text.
 func (p *program) read(text string) string {
 	p.t.Helper()
 	watchdog := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
@@ -140,12 +140,12 @@ func (p *program) read(text string) string {
 		}
 	}
 	<-p.exit
-	p.t.Fatalf("it ended before it printed %q: %s%s", text, printed, p.stderr.String())
+	p.t.Fatalf("output: want a line with %q, got the end after %s%s", text, printed, p.stderr.String())
 	return ""
 }
 
-// end waits for the end of the program, and checks that Envoy has ended too and that nothing more
-// was printed.
+// end waits until the program has ended. It checks the exit code, that everything it started has
+// ended too, and that it printed nothing more.
 func (p *program) end(code int) {
 	p.t.Helper()
 	rest := make(chan string, 1)
@@ -158,18 +158,18 @@ func (p *program) end(code int) {
 	}()
 	wait.For(p.t, "its end", p.exit)
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
-		p.t.Errorf("exit code %d, want %d; stderr: %s", got, code, p.stderr.String())
+		p.t.Errorf("got exit code %d, want %d; stderr: %s", got, code, p.stderr.String())
 	}
 	if printed := <-rest; printed != "" {
-		p.t.Errorf("at its end it printed %q", printed)
+		p.t.Errorf("got the output %q at its end, want none", printed)
 	}
 	if wait.Runs(p.envoy) {
-		p.t.Errorf("Envoy, pid %d, is still there", p.envoy)
+		p.t.Errorf("Envoy, pid %d, still runs: want it ended", p.envoy)
 	}
 	for _, url := range []string{p.url, p.admin, p.internal} {
 		if conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
 			conn.Close()
-			p.t.Errorf("%s is still served", url)
+			p.t.Errorf("%s is still served: want it closed", url)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func (p *program) get(path string) *http.Response {
 	return response
 }
 
-// ask sends a request to the internal listener, and returns the body of the response.
+// ask sends a request to the listener for operators and returns the body of the response.
 func (p *program) ask(method, path string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), wait.Patience)
@@ -219,47 +219,47 @@ func (p *program) ask(method, path string) string {
 	return string(body)
 }
 
-// A user runs the commands that are printed, and presses Ctrl-C.
+// A user runs the commands that are printed and presses Ctrl-C.
 func TestQuickStart(t *testing.T) {
 	p, printed := start(t)
 	command := fmt.Sprintf("  curl -N '%s/events?client=demo' -H 'accept: text/event-stream'\n", p.url)
 	if !strings.Contains(printed, command) {
-		t.Errorf("want %q in:\n%s", command, printed)
+		t.Errorf("output: want %q, got\n%s", command, printed)
 	}
 	page, err := io.ReadAll(p.get("/").Body)
 	if err != nil || !strings.Contains(string(page), "<title>Streamlatch demo</title>") {
-		t.Errorf("the page: %.200s, %v", page, err)
+		t.Errorf("the page: got %.200s (%v), want the demo", page, err)
 	}
 
 	first, second := p.get("/events?client=demo"), p.get("/events?client=demo")
 	if _, err := io.ReadAll(first.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Fatalf("the first stream: %v, want a reset", err)
+		t.Fatalf("the first stream: got the end %v, want a reset", err)
 	}
 	line := p.read("takeover")
 	want := regexp.MustCompile(`^\d\d:\d\d:\d\d  takeover  rule events, client [0-9a-f]{8}: a new stream opened, so the previous one \(\d+\.\d s old\) was reset\n$`)
 	if !want.MatchString(line) {
-		t.Errorf("got %q, want %s", line, want)
+		t.Errorf("output: got %q, want %s", line, want)
 	}
 	if _, err := second.Body.Read(make([]byte, 1)); err != nil {
-		t.Errorf("the second stream: %v", err)
+		t.Errorf("the second stream: got %v, want an event", err)
 	}
 
 	if status, want := p.ask(http.MethodGet, "/streamlatch"), `"rules":[{"name":"events","active":1}]`; !strings.Contains(status, want) {
-		t.Errorf("status %s, want one with %s", status, want)
+		t.Errorf("got the status %s, want %s in it", status, want)
 	}
 	if command := fmt.Sprintf("  curl -X DELETE %s/streamlatch/streams/events/demo\n", p.internal); !strings.Contains(printed, command) {
-		t.Errorf("want %q in:\n%s", command, printed)
+		t.Errorf("output: want %q, got\n%s", command, printed)
 	}
 	if got, want := p.ask(http.MethodDelete, "/streamlatch/streams/events/demo"), "{\"streams\":1}\n"; got != want {
-		t.Errorf("DELETE: %q, want %q", got, want)
+		t.Errorf("DELETE: got %q, want %q", got, want)
 	}
 	if _, err := io.ReadAll(second.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("the stream that was deleted: %v, want a reset", err)
+		t.Errorf("the dismissed stream: got the end %v, want a reset", err)
 	}
 	line = p.read("deleted")
 	want = regexp.MustCompile(`^\d\d:\d\d:\d\d  deleted   rule events, client [0-9a-f]{8}: the admin path ended its streams \(1\)\n$`)
 	if !want.MatchString(line) {
-		t.Errorf("got %q, want %s", line, want)
+		t.Errorf("output: got %q, want %s", line, want)
 	}
 
 	p.signal(os.Interrupt)
@@ -269,19 +269,19 @@ func TestQuickStart(t *testing.T) {
 	}
 	log, err := os.ReadFile(p.log)
 	if err != nil || !strings.Contains(string(log), `"reason":"superseded"`) || !strings.Contains(string(log), "[info][main]") {
-		t.Errorf("the log, %v, has not both the reason of the reset and Envoy's own lines:\n%s", err, log)
+		t.Errorf("log (%v): want the reason of the reset and Envoy's own lines, got\n%s", err, log)
 	}
 }
 
 func TestEnvoyIsKilled(t *testing.T) {
 	p, _ := start(t)
-	p.get("/events?client=demo") // an open stream must not hold up the end
+	p.get("/events?client=demo") // an open stream must not delay the end
 	if err := syscall.Kill(p.envoy, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	p.end(1)
 	if want := "quickstart: envoy ended by itself: signal: killed\n"; p.stderr.String() != want {
-		t.Errorf("stderr: %q, want %q", p.stderr.String(), want)
+		t.Errorf("stderr: got %q, want %q", p.stderr.String(), want)
 	}
 }
 
@@ -291,7 +291,7 @@ func TestTerminated(t *testing.T) {
 	p.end(0)
 }
 
-// Ctrl-C while Envoy is starting.
+// The user presses Ctrl-C while Envoy starts.
 func TestInterruptedAtStart(t *testing.T) {
 	root, err := rig.Root()
 	if err != nil {
@@ -301,18 +301,18 @@ func TestInterruptedAtStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// It tells its process id once it is to serve, and is an Envoy from then on.
-	pid, telling := filepath.Join(t.TempDir(), "pid"), filepath.Join(t.TempDir(), "envoy")
+	// A script that writes its process id and then becomes Envoy.
+	pid, wrapper := filepath.Join(t.TempDir(), "pid"), filepath.Join(t.TempDir(), "envoy")
 	script := fmt.Sprintf("#!/bin/sh\ncase $* in *--config-path*) echo $$ >'%s';; esac\nexec '%s' \"$@\"\n", pid, envoy)
-	if err := os.WriteFile(telling, []byte(script), 0o755); err != nil {
+	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := launch(t, "ENVOY="+telling)
+	p := launch(t, "ENVOY="+wrapper)
 	p.read("Starting Envoy ")
 	wait.Until(t, func() error {
 		text, err := os.ReadFile(pid)
 		if err != nil {
-			return fmt.Errorf("it did not start Envoy: %w", err)
+			return fmt.Errorf("want a process id from the script: %w", err)
 		}
 		p.envoy, err = strconv.Atoi(strings.TrimSpace(string(text)))
 		return err

@@ -1,4 +1,5 @@
-// Package refusals tests what a client gets that a real Envoy with the filter turns away: status, headers, body and log.
+// Package refusals tests what a client gets from a real Envoy when the filter refuses its stream:
+// status, headers, body and log.
 package refusals
 
 import (
@@ -15,18 +16,16 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// What becomes of a client that may not have a stream.
-
-// asker is who is refused.
+// asker is a kind of client whose stream is refused.
 type asker struct {
 	name, method, accept string
-	atResponse           bool // a rule that claims there lets it through to the backend
+	atResponse           bool // a rule that claims at the response sends its request to the backend
 }
 
 var askers = []asker{
 	{"EventSource", "GET", "text/event-stream", false},
-	{"program that gets", "GET", "application/json, text/event-stream", false},
-	{"program that posts", "POST", "application/json, text/event-stream", true},
+	{"program that sends GET", "GET", "application/json, text/event-stream", false},
+	{"program that sends POST", "POST", "application/json, text/event-stream", true},
 }
 
 func (a asker) request(rule, client, query string) rig.Request {
@@ -40,7 +39,7 @@ func (a asker) request(rule, client, query string) rig.Request {
 	return q
 }
 
-// The rules have a retry of 2 s.
+// These rules have a retry of 2s.
 const refusingRules = `{"rules": [
 	{"name": "duplicate", "match": {"path": {"prefix": "/duplicate/"}}, "client": [{"query": "client"}], "retry": "2s", "on_duplicate": "reject_new"},
 	{"name": "early",     "match": {"path": {"prefix": "/early/"}},     "client": [{"query": "client"}], "retry": "2s", "on_duplicate": "reject_new", "claim_at": "request"},
@@ -48,16 +47,16 @@ const refusingRules = `{"rules": [
 	{"name": "limited",   "match": {"path": {"prefix": "/limited/"}},   "client": [{"query": "client"}], "retry": "2s", "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}}
 ]}`
 
-// A cause of refusals.
+// A cause is a reason for refusals.
 type cause struct {
 	name, rule string
 	prepare    func(t *testing.T, r *rig.Rig, p rig.Protocol, client string) (held *rig.Stream)
-	query      string // of the one that is refused
-	status     int    // that a program gets
-	soft       bool   // an EventSource gets 200, so that it comes back
+	query      string // added to the refused request
+	status     int    // the status for a program
+	soft       bool   // an EventSource gets status 200, because it comes back only then
 	least      time.Duration
 	most       time.Duration
-	atRequest  bool // whoever asks
+	atRequest  bool // the request of any asker is refused before it reaches the backend
 }
 
 func causes() []cause {
@@ -114,7 +113,7 @@ func TestRefusals(t *testing.T) {
 	wantRefusalsLogged(t, r, want)
 }
 
-// The limit of all streams turns newcomers away, and nobody who has one already.
+// max_total_streams refuses clients that have no stream. A client that has one can still take over.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	const full = `{"max_total_streams": 2, "rules": [{"name": "full", "match": {"path": {"prefix": "/full/"}}, "client": [{"query": "client"}], "retry": "2s"}]}`
@@ -130,15 +129,15 @@ func TestOverload(t *testing.T) {
 			rigtest.WantLive(t, r, client)
 			want[refused{"refused_overloaded", c.statusFor(who)}]++
 		}
-		newA := rigtest.Open(t, rigtest.Dial(t, r, p, 1), rigtest.Get("full", a)) // a takeover adds none
+		newA := rigtest.Open(t, rigtest.Dial(t, r, p, 1), rigtest.Get("full", a)) // a takeover adds no stream
 		rigtest.WantEnd(t, heldA, rig.Reset)
 		rigtest.WantFlow(t, r, newA)
 		rigtest.WantFlow(t, r, heldB)
 		heldB.Close()
 		rigtest.WantLive(t, r, b)
-		wait.Until(t, func() error { // room for one
+		wait.Until(t, func() error { // until there is room for one more
 			if got := rigtest.Metrics(t, r)["full.active"]; got != 1 {
-				return fmt.Errorf("active is %d, want 1", got)
+				return fmt.Errorf("active: got %d, want 1", got)
 			}
 			return nil
 		})
@@ -148,7 +147,7 @@ func TestOverload(t *testing.T) {
 		newA.Close()
 		wait.Until(t, func() error {
 			if got := rigtest.Metrics(t, r)["full.active"]; got != 0 {
-				return fmt.Errorf("active is %d, want 0", got)
+				return fmt.Errorf("active: got %d, want 0", got)
 			}
 			return nil
 		})
@@ -163,8 +162,8 @@ func (c cause) statusFor(who asker) int {
 	return c.status
 }
 
-// refuse sends a request that is to be refused, and checks the answer and that the backend has not heard of it, or has
-// been told that nobody wants its stream.
+// refuse sends a request that must be refused and checks the response, the number of requests at
+// the backend, and the metrics.
 func refuse(t *testing.T, r *rig.Rig, conn *rig.Conn, c cause, who asker, client string) {
 	t.Helper()
 	asked := r.Backend.Asked(client)
@@ -172,21 +171,21 @@ func refuse(t *testing.T, r *rig.Rig, conn *rig.Conn, c cause, who asker, client
 	got := rigtest.Do(t, conn, who.request(c.rule, client, c.query))
 
 	if got.Status != c.statusFor(who) {
-		t.Fatalf("status %d, want %d: %v %q", got.Status, c.statusFor(who), got.Header, got.Body)
+		t.Fatalf("got status %d, want %d: %v %q", got.Status, c.statusFor(who), got.Header, got.Body)
 	}
 	if cached := got.Header.Get("cache-control"); cached != "no-store" {
-		t.Errorf("cache-control %q, want no-store", cached)
+		t.Errorf("got cache-control %q, want no-store", cached)
 	}
 	for _, name := range []string{"x-backend", "x-envoy-upstream-service-time", "content-encoding"} {
 		if got.Header.Get(name) != "" {
-			t.Errorf("the answer has the backend's %s: %q", name, got.Header.Get(name))
+			t.Errorf("got the backend's header %s: %q, want none", name, got.Header.Get(name))
 		}
 	}
 	var wait time.Duration
 	if got.Status == 200 {
 		m := rigtest.SoftRefusal.FindStringSubmatch(got.Body)
 		if got.Header.Get("content-type") != "text/event-stream" || m == nil || m[2] != c.name {
-			t.Fatalf("got %q of type %q, want an event stream that says %s", got.Body, got.Header.Get("content-type"), c.name)
+			t.Fatalf("got %q of type %q, want an event stream with the reason %s", got.Body, got.Header.Get("content-type"), c.name)
 		}
 		ms, err := strconv.Atoi(m[1])
 		if err != nil {
@@ -204,7 +203,7 @@ func refuse(t *testing.T, r *rig.Rig, conn *rig.Conn, c cause, who asker, client
 		wait = time.Duration(seconds) * time.Second
 	}
 	if most := c.most.Truncate(time.Second) + time.Second; wait < c.least || wait > c.most && (got.Status == 200 || wait > most) {
-		t.Errorf("the client is to wait %v, want %v to %v", wait, c.least, c.most)
+		t.Errorf("got a wait of %v for the client, want %v to %v", wait, c.least, c.most)
 	}
 
 	reached := 0
@@ -212,23 +211,23 @@ func refuse(t *testing.T, r *rig.Rig, conn *rig.Conn, c cause, who asker, client
 		reached = 1
 	}
 	if n := r.Backend.Asked(client) - asked; n != reached {
-		t.Errorf("the backend got the request %d times, want %d", n, reached)
+		t.Errorf("got %d requests at the backend, want %d", n, reached)
 	}
 	after := rigtest.Metrics(t, r)
 	for name, want := range map[string]uint64{c.rule + ".refused_" + c.name: 1, c.rule + ".opened": 0, c.rule + ".superseded": 0, c.rule + ".active": 0} {
 		if n := after[name] - before[name]; n != want {
-			t.Errorf("%s has moved by %d, want %d", name, n, want)
+			t.Errorf("%s: got %d more, want %d", name, n, want)
 		}
 	}
 }
 
-// refused is what the access log says of a refusal.
+// refused is what the access log says about a refusal.
 type refused struct {
 	reason string
 	status int
 }
 
-// wantRefusalsLogged stops Envoy and compares its access log.
+// wantRefusalsLogged stops Envoy and checks the refusals in its access log.
 func wantRefusalsLogged(t *testing.T, r *rig.Rig, want map[refused]int) {
 	t.Helper()
 	if t.Failed() {
@@ -251,14 +250,15 @@ func wantRefusalsLogged(t *testing.T, r *rig.Rig, want map[refused]int) {
 		}
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("the access log has the refusals %v, want %v", got, want)
+		t.Errorf("access log: got the refusals %v, want %v", got, want)
 	}
 	if found := rigtest.Leaks(r); len(found) > 0 {
-		t.Errorf("the logs name clients:\n%s", strings.Join(found, "\n"))
+		t.Errorf("logs: want no client id, got\n%s", strings.Join(found, "\n"))
 	}
 }
 
-// A page of another origin can read its refusal only if that carries the headers of cors. A preflight is for cors alone.
+// A page of another origin can read a refusal only if it has the headers of cors. cors alone
+// answers a preflight.
 func TestRefusalAcrossOrigins(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: refusingRules, LogLevel: "wasm:debug", Edits: rigtest.CORS})
@@ -278,17 +278,18 @@ func refuseAcrossOrigins(t *testing.T, r *rig.Rig, p rig.Protocol, c cause, who 
 	held := c.prepare(t, r, p, client)
 	for origin, allowed := range map[string]string{"https://app.example": "https://app.example", "https://evil.example": ""} {
 		if who.atResponse && !c.atRequest {
-			// Envoy sends an answer that replaces the backend's past all other filters: README says what to do.
+			// Envoy sends a reply in place of the backend's response past all other filters, so
+			// cors does not see it.
 			allowed = ""
 		}
 		q := who.request(c.rule, client, c.query)
 		q.Header["origin"] = origin
 		got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q)
 		if got.Status != c.statusFor(who) || !strings.Contains(got.Body, `"`+c.name+`"`) {
-			t.Errorf("from %s: status %d, %q; want %d", origin, got.Status, got.Body, c.statusFor(who))
+			t.Errorf("from %s: got status %d, %q; want %d", origin, got.Status, got.Body, c.statusFor(who))
 		}
 		if got := got.Header.Get("access-control-allow-origin"); got != allowed {
-			t.Errorf("from %s: access-control-allow-origin %q, want %q", origin, got, allowed)
+			t.Errorf("from %s: got access-control-allow-origin %q, want %q", origin, got, allowed)
 		}
 	}
 
@@ -300,10 +301,10 @@ func refuseAcrossOrigins(t *testing.T, r *rig.Rig, p rig.Protocol, c cause, who 
 	preflight.Header["access-control-request-headers"] = "x-token"
 	got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), preflight)
 	if got.Status != 200 || got.Header.Get("access-control-allow-origin") != "https://app.example" || got.Header.Get("access-control-allow-methods") != "GET, POST" || got.Body != "" {
-		t.Errorf("preflight: %v", got)
+		t.Errorf("preflight: got %v, want the answer of cors", got)
 	}
 	if r.Backend.Asked(client) != asked || !maps.Equal(rigtest.Metrics(t, r), had) {
-		t.Error("the preflight has come to the backend, or moved a metric")
+		t.Error("preflight: want it to reach no backend and to change no metric")
 	}
 	rigtest.WantFlow(t, r, held)
 	held.Close()

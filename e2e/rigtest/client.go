@@ -11,7 +11,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// Get is a client's request for an event stream under a rule that reads the query.
+// Get returns a client's request for an event stream, under a rule whose key is the query parameter
+// client.
 func Get(rule, client string) rig.Request {
 	return rig.Request{Client: client, Path: "/" + rule + "/?client=" + client}
 }
@@ -42,7 +43,7 @@ func Open(t *testing.T, c *rig.Conn, q rig.Request) *rig.Stream {
 	return s
 }
 
-// Do sends a request that is answered at once.
+// Do sends a request and reads the whole response.
 func Do(t *testing.T, c *rig.Conn, q rig.Request) *rig.Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
@@ -54,7 +55,8 @@ func Do(t *testing.T, c *rig.Conn, q rig.Request) *rig.Response {
 	return response
 }
 
-// Protocols runs a test as a client of each. What fails over one is not waited for over the other.
+// Protocols runs a test with each HTTP version. If it fails with one, it does not run with the
+// next.
 func Protocols(t *testing.T, test func(t *testing.T, p rig.Protocol)) {
 	for _, p := range []rig.Protocol{rig.HTTP1, rig.HTTP2} {
 		if !t.Run(p.String(), func(t *testing.T) { test(t, p) }) {
@@ -63,6 +65,7 @@ func Protocols(t *testing.T, test func(t *testing.T, p rig.Protocol)) {
 	}
 }
 
+// Operator opens a connection to the listener for operators.
 func Operator(t *testing.T, r *rig.Rig, p rig.Protocol) *rig.Conn {
 	t.Helper()
 	c, err := r.DialListener(t.Context(), p, rig.Internal)
@@ -73,7 +76,7 @@ func Operator(t *testing.T, r *rig.Rig, p rig.Protocol) *rig.Conn {
 	return c
 }
 
-// Ask asks Envoy's admin interface for something and returns the answer.
+// Ask sends a request to Envoy's admin interface and returns the body of the response.
 func Ask(t *testing.T, r *rig.Rig, method, path string) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, r.Envoy().Admin().URL+path, nil)
@@ -87,12 +90,13 @@ func Ask(t *testing.T, r *rig.Rig, method, path string) string {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s %s: %s, %v", method, path, response.Status, err)
+		t.Fatalf("%s %s: got %s (%v), want 200", method, path, response.Status, err)
 	}
 	return string(body)
 }
 
-// Exchange sends a request as it stands, which must ask for the connection to be closed, and returns all that comes back.
+// Exchange sends the text of an HTTP/1.1 request, and returns everything that comes back. The
+// request must ask for the connection to be closed.
 func Exchange(t *testing.T, r *rig.Rig, request string) string {
 	t.Helper()
 	conn, err := r.DialTCP(t.Context())

@@ -2,29 +2,30 @@ package rigtest
 
 import "github.com/streamlatch/streamlatch/e2e/rig"
 
-// RuleOf is a configuration of one rule, named as its path and keyed by the parameter client.
+// RuleOf returns a configuration with one rule. Its path is "/<name>/" and its key is the query
+// parameter client. more is added to the rule.
 func RuleOf(name, more string) string {
 	return `{"rules": [` + OneRule(name, more) + `]}`
 }
 
-// OneRule is one rule of a configuration: see [RuleOf].
+// OneRule returns the rule of [RuleOf].
 func OneRule(name, more string) string {
 	return `{"name": "` + name + `", "match": {"path": {"prefix": "/` + name + `/"}}, "client": [{"query": "client"}]` + more + `}`
 }
 
-// Before puts a filter in front of this one.
+// Before puts a filter in front of Streamlatch.
 func Before(filter string) rig.Edit {
 	const place = "          http_filters:\n"
 	return rig.Replace(place, place+filter)
 }
 
-// After puts a filter behind this one.
+// After puts a filter behind Streamlatch.
 func After(filter string) rig.Edit {
 	const place = "          - name: envoy.filters.http.router\n"
 	return rig.Replace(place, filter+place)
 }
 
-// CORS is Envoy's own filter in front, and what it lets in.
+// CORS puts Envoy's cors filter in front of Streamlatch, with a policy that allows one origin.
 var CORS = []rig.Edit{Before(CORSFilter), CORSPolicy}
 
 const CORSFilter = `          - name: envoy.filters.http.cors

@@ -1,13 +1,13 @@
-// Package rigtest has what the end-to-end tests share: it starts a [rig.Rig] for a test, acts as its clients, and waits
-// for what should come of it.
+// Package rigtest is what the end-to-end tests share. It starts a [rig.Rig] for a test, acts as its
+// clients, and waits for what a test expects.
 //
-// A package of tests has one shared Envoy where that is possible, since each start costs seconds of CPU:
+// Starting an Envoy costs seconds of CPU time, so the tests of a package share one where they can:
 //
 //	var shared = rigtest.Shared{Filter: rules}
 //
 //	func TestMain(m *testing.M) { os.Exit(shared.Run(m)) }
 //
-// Each test has a rule of its own there, so that the counters of one do not move with another's streams and all can run
+// Each test then has its own rule. So its metrics count only its own streams, and all tests can run
 // at the same time. A test that needs another configuration calls [Start].
 package rigtest
 
@@ -24,7 +24,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// Shared is the Envoy that the tests of a package share. It starts with the first test that asks for it.
+// Shared is the Envoy that the tests of a package share. The first test that needs it starts it.
 type Shared struct {
 	Filter string // the filter's configuration
 
@@ -33,7 +33,7 @@ type Shared struct {
 	err  error
 }
 
-// Rig returns the shared Envoy. Its log is as talkative as the filter can be.
+// Rig returns the shared Envoy. Its filter logs at level debug.
 func (s *Shared) Rig(t *testing.T) *rig.Rig {
 	t.Helper()
 	s.once.Do(func() {
@@ -46,8 +46,8 @@ func (s *Shared) Rig(t *testing.T) *rig.Rig {
 	return s.rig
 }
 
-// Run runs the tests, stops the shared Envoy and returns the status to exit with. It fails if Envoy did not live to the
-// end, or if its logs name a client.
+// Run runs the tests, stops the shared Envoy and returns the exit status. The status is not 0 if a
+// test failed, if Envoy ended before it was stopped, or if its logs name a client.
 func (s *Shared) Run(m *testing.M) int {
 	code := m.Run()
 	if s.rig == nil {
@@ -64,7 +64,7 @@ func (s *Shared) Run(m *testing.M) int {
 	return code
 }
 
-// Start starts an Envoy for one test.
+// Start starts an Envoy that the end of the test stops.
 func Start(t *testing.T, o rig.Options) *rig.Rig {
 	t.Helper()
 	r, err := rig.Start(t.Context(), o)
@@ -80,17 +80,17 @@ func Start(t *testing.T, o rig.Options) *rig.Rig {
 	return r
 }
 
-// Explain shows what Envoy complained of during a test that has failed.
+// Explain shows what Envoy complained about during a test that has failed.
 func Explain(t *testing.T, r *rig.Rig) {
 	before := len(r.Log.Lines())
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return
 		}
-		const enough = 20 // lines; a panic's trace is hundreds
+		const maxLines = 20 // the trace of a panic has hundreds
 		shown := 0
 		for _, line := range r.Log.Lines()[before:] {
-			if entry, ok := proxy.ParseLogEntry(line); ok && entry.Alarming() && shown < enough {
+			if entry, ok := proxy.ParseLogEntry(line); ok && entry.Alarming() && shown < maxLines {
 				shown++
 				t.Log("envoy:", line)
 			}
@@ -98,15 +98,15 @@ func Explain(t *testing.T, r *rig.Rig) {
 	})
 }
 
-// RawID begins every client id, so that one that gets into a log can be found there.
+// RawID is the beginning of every client id, so that tests can find a client id in a log.
 const RawID = "raw-client-id-"
 
 var clients atomic.Int64
 
-// NewClient returns the id of a client that no other test has.
+// NewClient returns a client id that no other test uses.
 func NewClient() string { return fmt.Sprintf("%s%d", RawID, clients.Add(1)) }
 
-// NewClients returns n of them.
+// NewClients returns n new client ids.
 func NewClients(n int) []string {
 	ids := make([]string, n)
 	for i := range ids {
@@ -127,6 +127,6 @@ func WantNoLeaks(t *testing.T, r *rig.Rig) {
 		t.Error(err)
 	}
 	if found := Leaks(r); len(found) > 0 {
-		t.Errorf("the logs name clients:\n%s", strings.Join(found, "\n"))
+		t.Errorf("logs: want no client id, got\n%s", strings.Join(found, "\n"))
 	}
 }

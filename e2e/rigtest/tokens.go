@@ -13,9 +13,10 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
-// Tokens issues what one jwt_authn takes for true.
+// Tokens issues JSON web tokens, and configures jwt_authn to accept only these.
 type Tokens struct{ key *rsa.PrivateKey }
 
+// NewTokens returns an issuer with a new key.
 func NewTokens(t *testing.T) Tokens {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -25,11 +26,11 @@ func NewTokens(t *testing.T) Tokens {
 	return Tokens{key}
 }
 
-// JWTAuthn is Envoy's own filter as it stands in front: no request passes without a token, and the claims of one that
-// passes are left in dynamic metadata.
+// JWTAuthn puts Envoy's jwt_authn filter in front of Streamlatch. It rejects requests without a
+// valid token, and puts the claims of a valid one into dynamic metadata.
 func (i Tokens) JWTAuthn() rig.Edit { return Before(i.JWTAuthnFilter("")) }
 
-// JWTAuthnFilter is that filter, with more that its provider has.
+// JWTAuthnFilter returns this filter. more is added to its provider.
 func (i Tokens) JWTAuthnFilter(more string) string {
 	return fmt.Sprintf(`          - name: envoy.filters.http.jwt_authn
             typed_config:
@@ -46,14 +47,15 @@ func (i Tokens) JWTAuthnFilter(more string) string {
 `, issuer, more, i.Keys())
 }
 
-// Keys returns what verifies the tokens, a JWK set.
+// Keys returns the public key of the tokens, as a JWK set.
 func (i Tokens) Keys() string {
 	encode := base64.RawURLEncoding.EncodeToString
 	return fmt.Sprintf(`{"keys": [{"kty": "RSA", "alg": "RS256", "n": "%s", "e": "%s"}]}`,
 		encode(i.key.N.Bytes()), encode(big.NewInt(int64(i.key.E)).Bytes()))
 }
 
-// Token returns a token with these claims, JSON, and those that every token has.
+// Token returns a token with these claims, given in JSON, and with the issuer and the expiry that
+// every token has.
 func (i Tokens) Token(t *testing.T, claims string) string {
 	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -66,10 +68,9 @@ func (i Tokens) Token(t *testing.T, claims string) string {
 	return signed + "." + encode(signature)
 }
 
-// Bearer is a request for an event stream that shows a token.
+// Bearer returns a request for an event stream with a token.
 func Bearer(rule, token string) rig.Request {
 	return rig.Request{Path: "/" + rule + "/", Header: map[string]string{"authorization": "Bearer " + token}}
 }
 
-// issuer is the issuer of all tokens.
 const issuer = "https://issuer.example"

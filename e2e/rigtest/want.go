@@ -26,9 +26,10 @@ func Metrics(t *testing.T, r *rig.Rig) map[string]uint64 {
 	return m
 }
 
-// Counts are the metrics of a rule that most stories are about.
+// Counts are those metrics of a rule that most tests look at.
 type Counts struct{ Opened, Superseded, Released, Active uint64 }
 
+// CountsOf returns the Counts of a rule.
 func CountsOf(m map[string]uint64, rule string) Counts {
 	return Counts{
 		Opened:     m[rule+".opened"],
@@ -38,28 +39,29 @@ func CountsOf(m map[string]uint64, rule string) Counts {
 	}
 }
 
+// Since returns c minus before.
 func (c Counts) Since(before Counts) Counts {
 	return Counts{c.Opened - before.Opened, c.Superseded - before.Superseded, c.Released - before.Released, c.Active - before.Active}
 }
 
-// WantCounts waits until a rule's metrics are these.
+// WantCounts waits until a rule has these metrics.
 func WantCounts(t *testing.T, r *rig.Rig, rule string, want Counts) {
 	t.Helper()
 	WantCountsSince(t, r, rule, Counts{}, want)
 }
 
-// WantCountsSince waits until a rule's metrics have moved by so much.
+// WantCountsSince waits until a rule's metrics differ from before by want.
 func WantCountsSince(t *testing.T, r *rig.Rig, rule string, before, want Counts) {
 	t.Helper()
 	wait.Until(t, func() error {
 		if got := CountsOf(Metrics(t, r), rule).Since(before); got != want {
-			return fmt.Errorf("metrics of rule %s: %+v, want %+v", rule, got, want)
+			return fmt.Errorf("metrics of rule %s: got %+v, want %+v", rule, got, want)
 		}
 		return nil
 	})
 }
 
-// WantLive waits until the backend has exactly these streams of the client open.
+// WantLive waits until exactly these streams of the client are open at the backend.
 func WantLive(t *testing.T, r *rig.Rig, client string, want ...*rig.Stream) {
 	t.Helper()
 	var ids []int
@@ -69,18 +71,18 @@ func WantLive(t *testing.T, r *rig.Rig, client string, want ...*rig.Stream) {
 	slices.Sort(ids)
 	wait.Until(t, func() error {
 		if live := r.Backend.Live(client); !slices.Equal(live, ids) {
-			return fmt.Errorf("the backend has the client's streams %v open, want %v", live, ids)
+			return fmt.Errorf("got the client's streams %v open at the backend, want %v", live, ids)
 		}
 		return nil
 	})
 }
 
-// WantFlow checks that an event goes from the backend to the client on a stream.
+// WantFlow checks that an event reaches the client on a stream.
 func WantFlow(t *testing.T, r *rig.Rig, s *rig.Stream) {
 	t.Helper()
 	const event = "are you there?"
 	if !r.Backend.Send(s.ID, event) {
-		t.Fatalf("stream %d is not open at the backend", s.ID)
+		t.Fatalf("stream %d: want it open at the backend", s.ID)
 	}
 	late := time.After(wait.Patience)
 	for {
@@ -90,14 +92,14 @@ func WantFlow(t *testing.T, r *rig.Rig, s *rig.Stream) {
 				return
 			}
 		case <-s.Done():
-			t.Fatalf("stream %d has ended before an event came", s.ID)
+			t.Fatalf("stream %d: got its end, want an event", s.ID)
 		case <-late:
-			t.Fatalf("no event came on stream %d", s.ID)
+			t.Fatalf("stream %d: got no event in %v, want one", s.ID, wait.Patience)
 		}
 	}
 }
 
-// WantEnd waits for the end of a stream.
+// WantEnd waits until a stream has ended, and checks how.
 func WantEnd(t *testing.T, s *rig.Stream, want rig.How) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
@@ -107,11 +109,11 @@ func WantEnd(t *testing.T, s *rig.Stream, want rig.How) {
 		t.Fatal(err)
 	}
 	if end.How != want {
-		t.Fatalf("stream %d: %v (%v), want %v", s.ID, end.How, end.Err, want)
+		t.Fatalf("stream %d: got the end %v (%v), want %v", s.ID, end.How, end.Err, want)
 	}
 }
 
-// WantReasons stops Envoy and compares the reasons in its access log.
+// WantReasons stops Envoy and checks how often its access log gives each reason.
 func WantReasons(t *testing.T, r *rig.Rig, want map[string]int) {
 	t.Helper()
 	if t.Failed() {
@@ -131,23 +133,25 @@ func WantReasons(t *testing.T, r *rig.Rig, want map[string]int) {
 		}
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("the access log has the reasons %v, want %v", got, want)
+		t.Errorf("access log: got the reasons %v, want %v", got, want)
 	}
 }
 
-// WantDelete sends DELETE and compares the answer's status, and its body if there is a want.
+// WantDelete sends DELETE to the admin path and checks the status, and also the body unless the
+// wanted one is empty.
 func WantDelete(t *testing.T, c *rig.Conn, path string, want int, body string) {
 	t.Helper()
 	got := Do(t, c, rig.Request{Method: "DELETE", Path: path})
 	if got.Status != want || body != "" && got.Body != body {
-		t.Errorf("DELETE %s: status %d, %q; want %d, %q", path, got.Status, got.Body, want, body)
+		t.Errorf("DELETE %s: got status %d, %q; want %d, %q", path, got.Status, got.Body, want, body)
 	}
 	if got.Header.Get("content-type") != "application/json" || !json.Valid([]byte(got.Body)) {
-		t.Errorf("DELETE %s: %q of type %q, want JSON", path, got.Body, got.Header.Get("content-type"))
+		t.Errorf("DELETE %s: got %q of type %q, want JSON", path, got.Body, got.Header.Get("content-type"))
 	}
 }
 
-// StatsUnder returns Envoy's counters and gauges that begin with a prefix, by the rest of their names.
+// StatsUnder returns Envoy's counters and gauges whose names begin with prefix. The names in the
+// result do not have the prefix.
 func StatsUnder(t *testing.T, r *rig.Rig, prefix string) map[string]uint64 {
 	t.Helper()
 	stats, err := r.Envoy().Admin().Stats(t.Context(), "^"+regexp.QuoteMeta(prefix))
@@ -161,7 +165,7 @@ func StatsUnder(t *testing.T, r *rig.Rig, prefix string) map[string]uint64 {
 	return found
 }
 
-// WantSamples waits until Prometheus would read these lines.
+// WantSamples waits until these lines are in what Envoy serves to Prometheus.
 func WantSamples(t *testing.T, r *rig.Rig, samples ...string) {
 	t.Helper()
 	wait.Until(t, func() error {
@@ -175,12 +179,12 @@ func WantSamples(t *testing.T, r *rig.Rig, samples ...string) {
 						like = append(like, line)
 					}
 				}
-				return fmt.Errorf("Prometheus does not read %s, but\n%s", sample, strings.Join(like, ""))
+				return fmt.Errorf("Prometheus: want the line %s, got\n%s", sample, strings.Join(like, ""))
 			}
 		}
 		return nil
 	})
 }
 
-// SoftRefusal matches the body of a refusal that an EventSource comes back from.
+// SoftRefusal matches the body of a refusal after which a browser's EventSource tries again.
 var SoftRefusal = regexp.MustCompile(`^retry: (\d+)\nevent: streamlatch\ndata: {"reason":"([a-z_]+)"}\n\n$`)

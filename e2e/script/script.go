@@ -1,5 +1,5 @@
-// Package script makes programs for tests: scripts for the shell that stand for Envoy, python3, docker or podman, and the
-// few tools that the scripts call. The machine needs no more than a shell.
+// Package script makes programs for tests: shell scripts in place of Envoy, python3, docker or
+// podman, and the few tools that these scripts call. The machine needs nothing but a shell.
 package script
 
 import (
@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Main is for the TestMain of a package whose scripts call tools. The test's binary is those tools, by the name that it
-// is called by; else it runs the tests. It returns the status to exit with.
+// Main is the TestMain of a package whose scripts call tools. The tools are links to the test
+// binary: called by the name of a tool, the binary acts as that tool, and otherwise it runs the
+// tests. Main returns the exit status.
 func Main(m *testing.M) int {
 	tool := tools[filepath.Base(os.Args[0])]
 	if tool == nil {
@@ -32,7 +33,7 @@ var tools = map[string]func(argument string) error{
 		time.Sleep(time.Duration(d * float64(time.Second)))
 		return err
 	},
-	"list": func(dir string) error { // the files in there
+	"list": func(dir string) error { // prints all files below dir
 		return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() {
 				_, err = fmt.Println(path)
@@ -42,7 +43,7 @@ var tools = map[string]func(argument string) error{
 	},
 }
 
-// Tools puts the tools into a folder.
+// Tools makes the tools available in a directory.
 func Tools(t testing.TB, dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -71,7 +72,7 @@ func Write(t testing.TB, path, text string) string {
 	return path
 }
 
-// Written returns an error until a file, which a script writes, has something in it.
+// Written returns an error as long as the file does not exist or is empty.
 func Written(path string) error {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() == 0 {

@@ -1,5 +1,5 @@
-// Package shipped runs what is shipped and shown, as it stands, in a real Envoy: the configuration files and the README's
-// parts of them.
+// Package shipped runs the shipped configuration files, and the examples of the README, in a real
+// Envoy.
 package shipped
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/streamlatch/streamlatch/envoy"
 )
 
-// Every part of an Envoy configuration that the README shows is pasted where its first line says, and with the first
-// of its recipes for the filter does what the README says of it: a stream a user, by JWT.
+// The README's parts of an Envoy configuration are pasted where the first line of each says.
+// Together with the README's first recipe for the filter they allow each user one stream, by JWT.
 func TestReadmeEnvoyParts(t *testing.T) {
 	t.Parallel()
 	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	readme, err := os.ReadFile(filepath.Join(root, "envoy", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestReadmeEnvoyParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var edits []rig.Edit
-	var loggers, written []string // what stands in access_log, and a line that each writes
+	var loggers, written []string // access loggers, and a line that each writes
 	for _, block := range strings.Split(string(readme), "```yaml\n")[1:] {
 		block, _, _ = strings.Cut(block, "```")
 		where, part, _ := strings.Cut(block, "\n")
@@ -51,25 +51,25 @@ func TestReadmeEnvoyParts(t *testing.T) {
 				loggers, written = append(loggers, indented(part, 10)), append(written, line)
 				continue
 			}
-			t.Errorf("README.md has a block of YAML that begins with %q: where does it go?", where)
+			t.Errorf("README.md: got a block of YAML that begins with %q, want a place where it belongs", where)
 		}
 	}
 	if len(edits) < 3 {
-		t.Fatalf("README.md has %d blocks of YAML, want 3 at least", len(edits))
+		t.Fatalf("README.md: got %d blocks of YAML, want at least 3", len(edits))
 	}
 	const shipped = "          access_log:\n"
 	_, shippedLogger, _ := strings.Cut(envoy.Config, shipped)
 	shippedLogger, _, _ = strings.Cut(shippedLogger, "\n\n")
 	if len(loggers) != 2 || strings.TrimSpace(loggers[1]) != strings.TrimSpace(shippedLogger) {
-		t.Fatalf("README.md has the access logs\n%s\nwant one as text, and the shipped one\n%s", strings.Join(loggers, "\n"), shippedLogger)
+		t.Fatalf("README.md: got the access loggers\n%s\nwant one for text, and the shipped one\n%s", strings.Join(loggers, "\n"), shippedLogger)
 	}
-	edits = append(edits, rig.Replace(shipped, shipped+loggers[0])) // two logs, as the shipped one stays
+	edits = append(edits, rig.Replace(shipped, shipped+loggers[0])) // two loggers: the shipped one stays
 	_, recipe, _ := strings.Cut(string(readme), "```json\n")
 	recipe, _, _ = strings.Cut(recipe, "```")
 	r := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: recipe, Edits: edits})
 	stranger := rigtest.Get("any", "alice")
 	if got := rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP2, 0), stranger); got.Status != 401 {
-		t.Errorf("status %d without a token, want 401", got.Status)
+		t.Errorf("without a token: got status %d, want 401", got.Status)
 	}
 	alice := rigtest.Bearer("any", issued.Token(t, `"sub": "alice"`))
 	first := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), alice)
@@ -84,12 +84,12 @@ func TestReadmeEnvoyParts(t *testing.T) {
 	for _, example := range written {
 		want := withoutNumbers(example)
 		if !slices.ContainsFunc(r.Access.Lines(), func(line string) bool { return withoutNumbers(line) == want }) {
-			t.Errorf("README.md says that the access log has a line as %s; it has\n%s", example, strings.Join(r.Access.Lines(), "\n"))
+			t.Errorf("access log: want a line like README.md's\n%s\ngot\n%s", example, strings.Join(r.Access.Lines(), "\n"))
 		}
 	}
 }
 
-// withoutNumbers makes lines of a log alike that tell the same of other times.
+// withoutNumbers replaces the numbers in a log line, because times differ.
 func withoutNumbers(line string) string {
 	return regexp.MustCompile(`[0-9]+`).ReplaceAllString(line, "0")
 }

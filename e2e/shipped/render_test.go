@@ -11,7 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// The settings reach Envoy and the filter: a rule with another name has metrics with that name.
+// Envoy and the filter use the rendered settings: a rule has metrics under its name.
 func TestRenderedConfigurationRuns(t *testing.T) {
 	config, err := envoy.Render(envoy.Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[{"name":"other","client":[{"header":"x"}]}]}`})
 	if err != nil {
@@ -28,7 +28,7 @@ func TestRenderedConfigurationRuns(t *testing.T) {
 	}
 	for _, name := range []string{"edge", "internal"} {
 		if address := listeners[name]; !strings.HasPrefix(address, "127.0.0.1:") || strings.HasSuffix(address, ":0") {
-			t.Errorf("the listener %s is bound to %q, want a port of 127.0.0.1", name, address)
+			t.Errorf("listener %s: got the address %q, want a port of 127.0.0.1", name, address)
 		}
 	}
 	stats, err := p.Admin().Stats(t.Context(), `^wasmcustom\.streamlatch\.other\.`)
@@ -36,18 +36,18 @@ func TestRenderedConfigurationRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(stats.Values) == 0 {
-		t.Error("no metric of the rule that was put in")
+		t.Error("got no metric of the rule other, want some")
 	}
 }
 
-func TestStartReportsAFaultInTheFilterConfiguration(t *testing.T) {
+func TestStartErrorNamesTheFaultyField(t *testing.T) {
 	config, err := envoy.Render(envoy.Settings{Backend: 9, Wasm: realFilter(t), Filter: `{"rules":[],"mood":"good"}`})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = proxy.Start(t.Context(), launcher(t), proxy.Options{Config: config, Concurrency: 1})
 	if err == nil || !strings.Contains(err.Error(), "mood") {
-		t.Errorf("got %v, want one that names the field", err)
+		t.Errorf("got the error %v, want one that names the field mood", err)
 	}
 }
 
@@ -60,7 +60,7 @@ func launcher(t *testing.T) proxy.Launcher {
 	return l
 }
 
-// realFilter returns the path of the filter, built from the sources as they are.
+// realFilter builds the filter from the present sources and returns its path.
 func realFilter(t *testing.T) string {
 	t.Helper()
 	wasm, err := rig.Filter()

@@ -9,13 +9,13 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A client opens as many streams as its rule allows, all of them at the same moment and on all workers, so that the
-// workers write the client's entry at the same time. Every one of them stays; a write that was lost would cost a stream
-// of the client's at its worker's next look into the registry.
+// A client opens as many streams as its rule allows, all at the same moment and on all workers, so
+// the workers write the client's entry at the same time. Every stream must stay. If a write were
+// lost, its stream would end when the worker next looks it up in the registry.
 func TestAllAllowedStreamsStay(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
-	const allowed, rounds = 64, 10 // max_streams; clients, one after the other
+	const allowed, rounds = 64, 10 // max_streams, and the number of clients
 	var conns []*rig.Conn
 	for worker := range 4 {
 		conns = append(conns, rigtest.Dial(t, r, rig.HTTP2, worker))
@@ -40,12 +40,12 @@ func TestAllAllowedStreamsStay(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	time.Sleep(3 * time.Second) // a tick, on which streams are looked up, comes once a second
+	time.Sleep(3 * time.Second) // a tick looks up the streams, once a second
 	for client, opened := range streams {
 		rigtest.WantLive(t, r, client, opened...)
 		for _, s := range opened {
 			if !s.Live() {
-				t.Errorf("stream %d has ended", s.ID)
+				t.Errorf("stream %d: got its end, want it open", s.ID)
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func TestAllAllowedStreamsStay(t *testing.T) {
 	}
 	rigtest.WantCounts(t, r, "crowd", rigtest.Counts{Opened: rounds * allowed, Released: rounds * allowed})
 
-	// Nor has any end been lost: the place of each is free for the next.
+	// No end was lost either: the client can open as many streams again.
 	for client := range streams {
 		next := make([]*rig.Stream, allowed)
 		for i := range next {

@@ -7,7 +7,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A client closes its page, or its connection breaks: nothing is left of its stream.
+// A client closes its page, or its connection breaks. Nothing of its stream is left.
 func TestClientGoesAway(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -34,7 +34,8 @@ func TestClientGoesAway(t *testing.T) {
 	})
 }
 
-// A backend that ends a stream in good order is not disturbed, and the client is free to open the next.
+// The backend ends a stream in an orderly way. The client gets this end, and can open the next
+// stream.
 func TestBackendFinishesStream(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A rule allows two streams: the third ends the oldest.
+// A rule allows two streams. The third stream supersedes the oldest one.
 func TestTwoStreamsAllowed(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -36,7 +36,8 @@ func TestTwoStreamsAllowed(t *testing.T) {
 	})
 }
 
-// Streams end by their age, or by their backend's silence, and Prometheus reads of it, rule by rule.
+// Streams end because of their age or because their backend is silent. Prometheus sees this for
+// each rule.
 func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 	t.Parallel()
 	const rules = `{"rules": [
@@ -59,7 +60,7 @@ func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 
 	silent := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("silent", rigtest.NewClient()))
 	busy := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP2, 0), rigtest.Get("silent", rigtest.NewClient()))
-	var longest time.Duration // that the busy one was silent, through no fault of the filter's
+	var longest time.Duration // the longest silence on the busy stream, which a slow machine can cause
 	for last, end := time.Now(), time.Now().Add(wait.Patience); silent.Live() && time.Now().Before(end); {
 		r.Backend.Send(busy.ID, "tick")
 		longest, last = max(longest, time.Since(last)), time.Now()
@@ -67,7 +68,7 @@ func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 	}
 	rigtest.WantEnd(t, silent, rig.Reset)
 	if !busy.Live() && longest < 2*time.Second {
-		t.Errorf("a stream on which the longest silence was %v has ended, with an idle_timeout of 3s", longest)
+		t.Errorf("a stream with a longest silence of %v and an idle_timeout of 3s: got its end, want it open", longest)
 	}
 	busy.Close()
 	newer.Close()
@@ -79,13 +80,13 @@ func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		if age := end.At.Sub(began); age < 999*time.Millisecond {
-			t.Errorf("a stream has ended %v after the first was opened, want no less than half of max_lifetime", age)
+			t.Errorf("got the end of a stream %v after the first one was opened, want at least half of max_lifetime", age)
 		}
 	}
 	rigtest.WantCounts(t, r, "aging", rigtest.Counts{Opened: many})
 	for name, want := range map[string]uint64{"aging.expired": many, "silent.idle": 1, "moved.superseded": 1} {
 		if got := rigtest.Metrics(t, r)[name]; got != want {
-			t.Errorf("%s is %d, want %d", name, got, want)
+			t.Errorf("%s: got %d, want %d", name, got, want)
 		}
 	}
 
@@ -97,7 +98,7 @@ func TestLimitsInTimeAndTheirMetrics(t *testing.T) {
 		`streamlatch_duration_ms_count{streamlatch_rule="aging"} 20`,
 		`streamlatch_duration_ms_count{streamlatch_rule="moved"} 2`,
 		`streamlatch_superseded_age_ms_count{streamlatch_rule="moved"} 1`,
-		// A day and a week are told apart, and no stream here has lived for as long as a minute.
+		// The buckets distinguish a day from a week, and no stream here lived shorter than 100 ms.
 		`streamlatch_superseded_age_ms_bucket{streamlatch_rule="moved",le="86400000"} 1`,
 		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="604800000"} 20`,
 		`streamlatch_duration_ms_bucket{streamlatch_rule="aging",le="+Inf"} 20`,

@@ -1,5 +1,5 @@
-// Package streams tells the life of one event stream through a real Envoy: how it opens, who takes its place, and how it
-// ends.
+// Package streams tests the life of one event stream through a real Envoy: how it opens, how
+// another one takes its place, and how it ends.
 package streams
 
 import (

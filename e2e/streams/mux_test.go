@@ -7,8 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// Two streams of one client on one HTTP/2 connection: the takeover costs the first stream, and neither the connection
-// nor another client's stream on it.
+// One client opens two streams on the same HTTP/2 connection. The takeover resets the first stream.
+// The connection, and another client's stream on it, go on.
 func TestTakeoverOnOneConnection(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -29,7 +29,7 @@ func TestTakeoverOnOneConnection(t *testing.T) {
 	rigtest.WantFlow(t, r, third)
 	rigtest.WantFlow(t, r, bystander)
 	if !conn.Usable() {
-		t.Error("the connection takes no more requests")
+		t.Error("the connection: want it to take more requests")
 	}
 	rigtest.WantCounts(t, r, "mux", rigtest.Counts{Opened: 4, Superseded: 2, Active: 2})
 }

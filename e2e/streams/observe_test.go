@@ -11,7 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// In observe mode the filter counts what it would do, and touches nothing.
+// In observe mode the filter counts what it would do, and changes nothing.
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -22,7 +22,7 @@ func TestObserve(t *testing.T) {
 	}
 	streams = append(streams, rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP2, 3), rigtest.Get("observe", client)))
 	rigtest.WantCounts(t, r, "observe", rigtest.Counts{Opened: 5, Superseded: 4, Active: 1})
-	time.Sleep(3 * time.Second) // what the filter might do to them it does by its next tick, a second from now
+	time.Sleep(3 * time.Second) // a mistake would show at the next tick, after a second
 	rigtest.WantLive(t, r, client, streams...)
 	for _, s := range streams {
 		rigtest.WantFlow(t, r, s)
@@ -32,7 +32,8 @@ func TestObserve(t *testing.T) {
 	rigtest.WantCounts(t, r, "observe", rigtest.Counts{Opened: 5, Superseded: 4, Released: 1})
 }
 
-// A rule that observes says in its metrics what it would do, and does none of it.
+// With every feature switched on, a rule in observe mode counts what it would do, and does none of
+// it.
 func TestObserveTouchesNothing(t *testing.T) {
 	t.Parallel()
 	const rules = `{"rules": [
@@ -47,7 +48,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 		t.Helper()
 		wait.Until(t, func() error {
 			if got := rigtest.Metrics(t, r)[name]; got != want {
-				return fmt.Errorf("%s is %d, want %d", name, got, want)
+				return fmt.Errorf("%s: got %d, want %d", name, got, want)
 			}
 			return nil
 		})
@@ -62,7 +63,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 			}
 			s := rigtest.Open(t, rigtest.Dial(t, r, p, i%2), q)
 			if s.Header.Get("x-backend") != "rig" {
-				t.Errorf("%s: the answer is not the backend's: %v", rule, s.Header)
+				t.Errorf("%s: want the backend's response, got %v", rule, s.Header)
 			}
 			all = append(all, s)
 		}
@@ -77,12 +78,12 @@ func TestObserveTouchesNothing(t *testing.T) {
 	all = append(all, rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("life", client)), rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP2, 0), rigtest.Get("idle", client)))
 	wantMetric("life.expired", 1)
 	wantMetric("idle.idle", 1)
-	time.Sleep(3 * time.Second) // whatever is done to a stream is done by the next tick, or the one after a grace
+	time.Sleep(3 * time.Second) // a mistake would show at the next tick, or at the one after the grace
 	for _, s := range all {
 		rigtest.WantFlow(t, r, s)
 		rigtest.WantFlow(t, r, s)
 		if strings.Contains(s.Received(), "streamlatch") {
-			t.Errorf("stream %d got %q", s.ID, s.Received())
+			t.Errorf("stream %d got %q, want nothing from the filter", s.ID, s.Received())
 		}
 		s.Close()
 	}
@@ -96,7 +97,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 	}
 	for _, line := range r.Access.Lines() {
 		if !strings.Contains(line, `"reason":null`) {
-			t.Errorf("access log: %s; want no reason", line)
+			t.Errorf("access log: got %s, want no reason", line)
 		}
 	}
 }

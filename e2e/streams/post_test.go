@@ -7,7 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// MCP servers and LLM APIs answer a POST with an event stream. It is one like any other.
+// MCP servers and LLM APIs answer a POST with an event stream. The filter treats it like any other
+// stream.
 func TestPostAnsweredWithEvents(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -21,7 +22,7 @@ func TestPostAnsweredWithEvents(t *testing.T) {
 
 		old := rigtest.Open(t, rigtest.Dial(t, r, p, 0), request)
 		if got := <-old.Events(); got != request.Body {
-			t.Errorf("the backend got the body %q, want %q", got, request.Body)
+			t.Errorf("body at the backend: got %q, want %q", got, request.Body)
 		}
 		newer := rigtest.Open(t, rigtest.Dial(t, r, p, 1), request)
 		rigtest.WantEnd(t, old, rig.Reset)

@@ -7,8 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A client has a healthy stream and tries to open another, and the backend will not have it. That attempt must not
-// cost the stream.
+// A client has a healthy stream and tries to open another one, which the backend rejects. The
+// healthy stream must go on.
 func TestRejectedNewcomerCostsNothing(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -31,7 +31,7 @@ func TestRejectedNewcomerCostsNothing(t *testing.T) {
 			request := rigtest.Get("rejected", client)
 			request.Method, request.Answer = attempt.method, attempt.answer
 			if got := rigtest.Do(t, newcomer, request).Status; got != attempt.status {
-				t.Errorf("%s, answered %q: status %d, want %d", attempt.method, attempt.answer, got, attempt.status)
+				t.Errorf("%s, answer %q: got status %d, want %d", attempt.method, attempt.answer, got, attempt.status)
 			}
 			rigtest.WantFlow(t, r, healthy)
 		}

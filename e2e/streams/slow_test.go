@@ -10,8 +10,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A client has stopped reading, and everything between it and the backend is full. A takeover frees the backend all
-// the same.
+// A client has stopped reading, and all buffers between it and the backend are full. A takeover
+// ends the stream at the backend all the same.
 func TestTakeoverFromClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -35,7 +35,7 @@ func TestTakeoverFromClientThatDoesNotRead(t *testing.T) {
 					last := sent
 					time.Sleep(200 * time.Millisecond)
 					if sent = r.Backend.Sent(old.ID); sent == 0 || sent != last {
-						return fmt.Errorf("the backend can still send: %d bytes", sent)
+						return fmt.Errorf("want full buffers, but the backend can still send: %d bytes so far", sent)
 					}
 					return nil
 				})

@@ -9,8 +9,9 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A client opens a second stream: the first is cut, at the client and at the backend, and the second lives. The filter
-// and its configuration are the shipped ones; nothing else goes on in this Envoy.
+// A client opens a second stream. The first one is cut, at the client and at the backend, and the
+// second one lives. The filter and its configuration are the shipped ones. Nothing else happens in
+// this Envoy.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{})
@@ -24,26 +25,27 @@ func TestTakeover(t *testing.T) {
 		for _, c := range []struct {
 			name        string
 			first, then rig.Protocol
-			method      string // of the second
+			method      string // of the second request
 		}{
 			{"HTTP/1.1", rig.HTTP1, rig.HTTP1, "GET"},
 			{"HTTP/1.1 by HTTP/2", rig.HTTP1, rig.HTTP2, "GET"},
 			{"HTTP/2 by HTTP/1.1", rig.HTTP2, rig.HTTP1, "GET"},
 			{"HTTP/2", rig.HTTP2, rig.HTTP2, "GET"},
-			// The access log names no client: these two streams are told apart in it by their methods.
+			// The access log names no client, so only the method distinguishes these two streams
+			// there.
 			{"GET by POST", rig.HTTP1, rig.HTTP1, "POST"},
 		} {
 			if !t.Run(place.name+", "+c.name, func(t *testing.T) {
 				takeover(t, r, rigtest.Dial(t, r, c.first, place.first), rigtest.Dial(t, r, c.then, place.then), c.method)
 			}) {
-				return // the others would be no better and take their time
+				return // the other cases would fail too, slowly
 			}
 		}
 	}
-	// Nothing needed to be put right: every takeover came about by its message and not by a tick that found it missing.
+	// Every takeover was done by its message. None had to be repaired by a later tick.
 	for _, name := range []string{"contended", "lost_wakeups", "malformed", "swept"} {
 		if got, ok := rigtest.Metrics(t, r)[name]; !ok || got != 0 {
-			t.Errorf("%s is %d (defined: %v), want 0", name, got, ok)
+			t.Errorf("%s: got %d (defined: %v), want 0", name, got, ok)
 		}
 	}
 	t.Run("the access log gives the reason", func(t *testing.T) {
@@ -58,7 +60,7 @@ func TestTakeover(t *testing.T) {
 func takeover(t *testing.T, r *rig.Rig, first, then *rig.Conn, method string) {
 	before := rigtest.CountsOf(rigtest.Metrics(t, r), "events")
 	if before.Active != 0 {
-		t.Fatalf("events.active is %d with no stream open, want 0", before.Active)
+		t.Fatalf("events.active: got %d with no stream open, want 0", before.Active)
 	}
 	client := rigtest.NewClient()
 	old := rigtest.Open(t, first, rigtest.Get("events", client))
@@ -77,10 +79,10 @@ func takeover(t *testing.T, r *rig.Rig, first, then *rig.Conn, method string) {
 	rigtest.WantCountsSince(t, r, "events", before, rigtest.Counts{Opened: 2, Superseded: 1, Released: 1})
 }
 
-// ending is what the access log says of a stream.
+// ending is what the access log says about a stream.
 type ending struct{ method, reason string }
 
-// wantAccessLog stops Envoy, for it has written the last of its access log only then, and compares it.
+// wantAccessLog stops Envoy, which writes the rest of its access log then, and checks the log.
 func wantAccessLog(t *testing.T, r *rig.Rig, want map[ending]int) {
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)
@@ -96,7 +98,7 @@ func wantAccessLog(t *testing.T, r *rig.Rig, want map[ending]int) {
 			t.Fatalf("access log: %s: %v", line, err)
 		}
 		if written.Route != "event-streams" || written.Status != 200 {
-			t.Errorf("access log: want status 200 on route event-streams: %s", line)
+			t.Errorf("access log: got %s, want status 200 on route event-streams", line)
 		}
 		end := ending{written.Method, "none"}
 		if written.Reason != nil {
@@ -105,6 +107,6 @@ func wantAccessLog(t *testing.T, r *rig.Rig, want map[ending]int) {
 		got[end]++
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("the access log has %v, want %v", got, want)
+		t.Errorf("access log: got %v, want %v", got, want)
 	}
 }

@@ -1,5 +1,5 @@
-// Package untouched shows that requests which are no event streams pass a real Envoy with the filter as they pass one
-// without it.
+// Package untouched tests that a request which is not for an event stream passes Envoy in the same
+// way with the filter and without it.
 package untouched
 
 import (

@@ -16,21 +16,21 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// withoutFilter takes the filter out of the shipped configuration.
+// withoutFilter removes the filter from the shipped configuration.
 var withoutFilter = []rig.Edit{
 	rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n"),
 	rig.Remove("                typed_per_filter_config:\n", "              - name: other\n"),
 }
 
-// everywhere turns the filter on for every route.
+// everywhere enables the filter on every route.
 var everywhere = rig.Replace("            disabled: true\n", "")
 
-// What is no event stream arrives as if there were no filter: every byte of the answer, and of the request that the
-// backend gets. That holds on the routes that the filter is off on, where it must not even be entered, and where
-// somebody has turned it on for every route.
+// A request that is not for an event stream passes as if there were no filter: every byte of the
+// response, and of the request at the backend. This holds on routes where the filter is disabled,
+// which must not even call it, and also if it is enabled on every route.
 func TestOthersAreUntouched(t *testing.T) {
 	t.Parallel()
-	// The rules match all requests that are sent here, and every second one names a client.
+	// The rule matches all requests of this test, and every second one of them has a client key.
 	const rule = `{"rules": [{"name": "plain", "client": [{"header": "x-user"}]}]}`
 	bare := rigtest.Start(t, rig.Options{Concurrency: 1, Edits: withoutFilter})
 	all := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: rule, Edits: []rig.Edit{everywhere}})
@@ -47,7 +47,7 @@ func TestOthersAreUntouched(t *testing.T) {
 				wantEntered = 1
 			}
 			if got := entered(shipped) - before; got != wantEntered {
-				t.Errorf("the filter has counted %d requests without a key, want %d", got, wantEntered)
+				t.Errorf("no_key: got %d more, want %d", got, wantEntered)
 			}
 		})
 		t.Run("filter everywhere, "+request.name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestOthersAreUntouched(t *testing.T) {
 				wantEntered = 0
 			}
 			if got := entered(all) - before; got != wantEntered {
-				t.Errorf("the filter has counted %d requests without a key, want %d", got, wantEntered)
+				t.Errorf("no_key: got %d more, want %d", got, wantEntered)
 			}
 		})
 	}
@@ -83,9 +83,9 @@ func TestOthersAreUntouched(t *testing.T) {
 
 type plainRequest struct {
 	name      string
-	text      string // over HTTP/1.1, to the byte
-	candidate bool   // it asks for an event stream, and so takes the route that the filter is on
-	keyed     bool   // it says who its client is
+	text      string // the bytes of the request, in HTTP/1.1
+	candidate bool   // it asks for an event stream, so its route has the filter
+	keyed     bool   // it has a client key
 }
 
 func plainRequests() []plainRequest {
@@ -112,7 +112,7 @@ func plainRequests() []plainRequest {
 				name := fmt.Sprintf("%s answered %q", r.method, r.answer)
 				if candidate {
 					lines = append(lines, "Accept: text/event-stream")
-					name += " to who asked for events"
+					name += ", accepts events"
 				}
 				if keyed {
 					lines = append(lines, "X-User: "+rigtest.RawID+"x")
@@ -129,13 +129,14 @@ func plainRequests() []plainRequest {
 	return requests
 }
 
-// exchange is [rigtest.Exchange] without what is different each time.
+// exchange is [rigtest.Exchange] without the parts that differ each time.
 func exchange(t *testing.T, r *rig.Rig, request string) string {
 	t.Helper()
 	return mask(rigtest.Exchange(t, r, request))
 }
 
-// differing is what no two exchanges have in common: times, and the id that Envoy gives a request.
+// differing matches what differs in every exchange: times, and the id that Envoy gives to a
+// request.
 var differing = regexp.MustCompile(`(?i)(date: |x-envoy-upstream-service-time: |x-request-id: )[^\r\n]*`)
 
 func mask(s string) string { return differing.ReplaceAllString(s, "${1}…") }
@@ -143,12 +144,12 @@ func mask(s string) string { return differing.ReplaceAllString(s, "${1}…") }
 func wantSame(t *testing.T, got, want string) {
 	t.Helper()
 	if got != want {
-		t.Errorf("with the filter:\n%s\nwithout:\n%s", got, want)
+		t.Errorf("got, with the filter:\n%s\nwant, as without the filter:\n%s", got, want)
 	}
 }
 
-// A connection on which one answer turned out to be no event stream, and one has ended in good order, is used again;
-// the requests may even be sent without waiting for answers.
+// A connection is used again after a response that was not an event stream, and after an event
+// stream that has ended in an orderly way, even if the client sends all requests at once.
 func TestConnectionIsReused(t *testing.T) {
 	t.Parallel()
 	r := shared.Rig(t)
@@ -183,7 +184,7 @@ func TestConnectionIsReused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if response.StatusCode != want {
-			t.Errorf("status %d, want %d", response.StatusCode, want)
+			t.Errorf("got status %d, want %d", response.StatusCode, want)
 		}
 	}
 	if _, err := http.ReadResponse(in, nil); err != nil {
@@ -191,7 +192,7 @@ func TestConnectionIsReused(t *testing.T) {
 	}
 	wait.Until(t, func() error {
 		if live := r.Backend.Live(client); !slices.Equal(live, []int{-len(pipelined)}) {
-			return fmt.Errorf("the backend has the client's streams %v open, want that of the last request", live)
+			return fmt.Errorf("got the client's streams %v open at the backend, want only that of the last request", live)
 		}
 		return nil
 	})
@@ -199,7 +200,7 @@ func TestConnectionIsReused(t *testing.T) {
 
 	newer := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("reuse", client))
 	if rest, err := io.ReadAll(in); err != nil && len(rest) == 0 {
-		t.Errorf("the connection of the superseded stream: %v, want its first event and the end", err)
+		t.Errorf("the connection of the superseded stream: got the error %v, want its first event and then its end", err)
 	}
 	rigtest.WantLive(t, r, client, newer)
 	rigtest.WantCounts(t, r, "reuse", rigtest.Counts{Opened: 3, Superseded: 1, Released: 1, Active: 1})

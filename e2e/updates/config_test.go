@@ -11,14 +11,14 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// A configuration with faults keeps Envoy from starting, and what Envoy says names every one of them and its place.
+// Envoy does not start with a faulty configuration. Its log names every fault and where it is.
 func TestFaultyConfigurationIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		filter string
 		edits  []rig.Edit
-		want   []string // how lines of Envoy's output begin
+		want   []string // beginnings of lines in Envoy's log
 	}{
 		{
 			name: "several faults",
@@ -44,7 +44,7 @@ func TestFaultyConfigurationIsRefused(t *testing.T) {
 			want:   []string{"rules[0].client[0].query: "},
 		},
 		{
-			name:  "none",
+			name:  "no configuration",
 			edits: []rig.Edit{rig.Remove("                configuration:\n", "          - name: envoy.filters.http.router\n")},
 			want:  []string{"empty configuration"},
 		},
@@ -52,7 +52,7 @@ func TestFaultyConfigurationIsRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := rig.Start(t.Context(), rig.Options{Concurrency: 1, Filter: c.filter, Edits: c.edits})
 			if err == nil {
-				t.Errorf("envoy has started, want it to refuse (%v)", r.Stop())
+				t.Errorf("got a running Envoy (%v), want an error", r.Stop())
 				return
 			}
 			var refused *rig.StartError
@@ -64,7 +64,7 @@ func TestFaultyConfigurationIsRefused(t *testing.T) {
 					_, fault, found := strings.Cut(line, "configuration refused: ")
 					return strings.HasPrefix(line, want) || found && strings.HasPrefix(fault, want)
 				}) {
-					t.Errorf("no line of Envoy's begins with %q", want)
+					t.Errorf("log: want a line that begins with %q", want)
 				}
 			}
 			if t.Failed() {
@@ -74,8 +74,8 @@ func TestFaultyConfigurationIsRefused(t *testing.T) {
 	}
 }
 
-// asStruct turns the filter's configuration from a string into a Struct, which keeps an editor's YAML tools and
-// Envoy's own JSON parser in play.
+// asStruct turns the filter's configuration from a string into a Struct, which Envoy itself parses
+// and YAML editors understand.
 func asStruct(filter string) rig.Edit {
 	return func(config string) (string, error) {
 		quoted, err := json.Marshal(filter)
@@ -90,7 +90,7 @@ func asStruct(filter string) rig.Edit {
 	}
 }
 
-// The configuration may be given as a Struct as well as in a string.
+// The configuration may be a Struct instead of a string.
 func TestConfigurationAsStruct(t *testing.T) {
 	t.Parallel()
 	const filter = `{"rules":[{"name":"struct","match":{"path":{"prefix":"/struct/"}},"client":[{"query":"client"}],"max_streams":2}]}`

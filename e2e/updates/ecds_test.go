@@ -14,13 +14,13 @@ import (
 	"github.com/streamlatch/streamlatch/envoy"
 )
 
-// A deliveredFile is the filter in a file that Envoy follows, as envoy-ecds.yaml has it.
+// deliveredFile is a file with the filter that Envoy watches, as in envoy-ecds.yaml.
 type deliveredFile struct {
 	path     string
 	settings envoy.Settings
 }
 
-// deliver starts an Envoy of envoy-ecds.yaml.
+// deliver starts an Envoy with envoy-ecds.yaml.
 func deliver(t *testing.T, filter string, o rig.Options) (*rig.Rig, *deliveredFile) {
 	t.Helper()
 	f := &deliveredFile{path: filepath.Join(t.TempDir(), "streamlatch.yaml")}
@@ -40,7 +40,8 @@ func deliver(t *testing.T, filter string, o rig.Options) (*rig.Rig, *deliveredFi
 	return rigtest.Start(t, o), f
 }
 
-// keep copies a module into a directory: the rig removes its own once Envoy serves, and an update reads it again.
+// keep copies a module into a directory. The rig deletes its own copy as soon as Envoy serves, but
+// Envoy reads the module again for an update.
 func keep(module, dir, name string) (string, error) {
 	wasm, err := os.ReadFile(module)
 	if err != nil {
@@ -50,7 +51,7 @@ func keep(module, dir, name string) (string, error) {
 	return kept, os.WriteFile(kept, wasm, 0o600)
 }
 
-// replace puts a text in the place of the file as its first lines tell.
+// replace replaces the file by a rename, as its first lines tell users to.
 func (f *deliveredFile) replace(text string) error {
 	next := filepath.Join(filepath.Dir(f.path), "next")
 	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
@@ -59,8 +60,8 @@ func (f *deliveredFile) replace(text string) error {
 	return os.Rename(next, f.path)
 }
 
-// update puts another configuration of the filter in the file and waits until all workers have it. It must be one that
-// no other update has had.
+// update writes another configuration of the filter to the file, and waits until all workers have
+// it. The configuration must not have been used before.
 func (f *deliveredFile) update(t *testing.T, r *rig.Rig, filter string) {
 	t.Helper()
 	f.settings.Filter = filter
@@ -71,12 +72,13 @@ func (f *deliveredFile) update(t *testing.T, r *rig.Rig, filter string) {
 	f.awaitUpdate(t, r, func() error { return f.replace(text) })
 }
 
-// awaitUpdate does what makes Envoy read the file and waits until all workers have the filter that is in it.
+// awaitUpdate calls change, which makes Envoy read the file, and waits until all workers have the
+// filter in it.
 func (f *deliveredFile) awaitUpdate(t *testing.T, r *rig.Rig, change func() error) {
 	t.Helper()
 	const (
 		accepted = "update_success"
-		starts   = "started version=" // the filter: to try it, on the main thread, and on each worker
+		starts   = "started version=" // logged by the canary, the main thread and each worker
 	)
 	before, begun := delivery(t, r), len(r.Log.Containing(starts))
 	if err := change(); err != nil {
@@ -85,13 +87,13 @@ func (f *deliveredFile) awaitUpdate(t *testing.T, r *rig.Rig, change func() erro
 	wait.Until(t, func() error {
 		now, lines := delivery(t, r), len(r.Log.Containing(starts))
 		if now[accepted] == before[accepted] || lines < begun+4 {
-			return fmt.Errorf("envoy has not taken up the update: %v, %d starts of the filter", now, lines-begun)
+			return fmt.Errorf("want the update accepted and 4 starts of the filter, got %v and %d", now, lines-begun)
 		}
 		return nil
 	})
 }
 
-// refuse puts a text in the file and waits until Envoy has refused it.
+// refuse writes a text to the file and waits until Envoy has refused it.
 func (f *deliveredFile) refuse(t *testing.T, r *rig.Rig, text, count string) {
 	t.Helper()
 	before := delivery(t, r)
@@ -100,23 +102,24 @@ func (f *deliveredFile) refuse(t *testing.T, r *rig.Rig, text, count string) {
 	}
 	wait.Until(t, func() error {
 		if now := delivery(t, r); now[count] == before[count] {
-			return fmt.Errorf("envoy has not refused the update: %v", now)
+			return fmt.Errorf("want the update refused, got %v", now)
 		} else if now["update_success"] != before["update_success"] {
-			t.Fatalf("envoy has taken up what it was to refuse: %v", now)
+			t.Fatalf("want the update refused, but Envoy has accepted it: %v", now)
 		}
 		return nil
 	})
 }
 
-// delivery returns what Envoy counts of the file's versions.
+// delivery returns Envoy's counters for the versions of the file.
 func delivery(t *testing.T, r *rig.Rig) map[string]uint64 {
 	t.Helper()
 	const prefix = "extension_config_discovery.http_filter.streamlatch."
 	return rigtest.StatsUnder(t, r, prefix)
 }
 
-// A change of the file is a change of the filter alone: no listener drains, open streams go on and connections stay, and
-// the next request on any of them has the new configuration. Old and new streams take over from each other.
+// A change of the file changes only the filter: no listener drains, open streams and connections go
+// on, and the next request on any connection has the new configuration. Old and new streams
+// supersede each other.
 func TestDeliveredUpdate(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("live", ""), rig.Options{})
@@ -145,21 +148,22 @@ func TestDeliveredUpdate(t *testing.T) {
 
 	for _, count := range []string{"listener_modified", "listener_removed", "total_listeners_draining"} {
 		if n := rigtest.StatsUnder(t, r, "listener_manager.")[count]; n != 0 {
-			t.Errorf("listener_manager.%s is %d: the listener has changed with the filter", count, n)
+			t.Errorf("listener_manager.%s: got %d, want 0: only the filter may change", count, n)
 		}
 	}
-	// Requests that are not for event streams do not enter a delivered filter either: it would count them.
+	// The filter is not called for other requests, which it would count.
 	rigtest.Do(t, conn, rig.Request{Client: client, Path: "/live/", Header: map[string]string{"Accept": "application/json"}, Answer: rig.JSON})
 	if n := rigtest.Metrics(t, r)["live.no_key"]; n != 0 {
-		t.Errorf("%d requests that are for no event stream have entered the filter", n)
+		t.Errorf("no_key after a request that is not for an event stream: got %d, want 0", n)
 	}
 	rigtest.Do(t, conn, rig.Request{Client: client, Path: "/live/", Answer: rig.JSON})
 	if n := rigtest.Metrics(t, r)["live.no_key"]; n != 1 {
-		t.Errorf("no_key is %d after a request for an event stream that names no client, want 1", n)
+		t.Errorf("no_key after a request for an event stream without a key: got %d, want 1", n)
 	}
 }
 
-// A stream keeps the configuration that it began with, and what that has it do still works when it has been replaced.
+// A stream keeps the configuration with which it was opened, and its limits still work after an
+// update.
 func TestDeliveredUpdateLeavesOldStreamsTheirConfiguration(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("aging", `, "max_lifetime": "3s", "lifetime_jitter_percent": 0`), rig.Options{})
@@ -170,12 +174,12 @@ func TestDeliveredUpdateLeavesOldStreamsTheirConfiguration(t *testing.T) {
 	rigtest.WantEnd(t, old, rig.Reset)
 	rigtest.WantFlow(t, r, newer)
 	if n := rigtest.Metrics(t, r)["aging.expired"]; n != 1 {
-		t.Errorf("expired is %d, want 1", n)
+		t.Errorf("expired: got %d, want 1", n)
 	}
 	rigtest.WantCounts(t, r, "aging", rigtest.Counts{Opened: 2, Active: 1})
 }
 
-// What has faults is refused, says why and changes nothing, wherever the fault is; the next good file is taken.
+// Envoy refuses a faulty file, logs why, and changes nothing. The next good file is accepted.
 func TestFaultyDeliveryIsRefused(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("firm", ""), rig.Options{Args: []string{"--reject-unknown-dynamic-fields"}})
@@ -204,24 +208,24 @@ func TestFaultyDeliveryIsRefused(t *testing.T) {
 	for _, test := range []struct{ fault, text, count, log string }{
 		{"a field of the filter's", badFilter, "update_rejected", `unknown field "max_stream"`},
 		{"a field of Envoy's", strings.Replace(good, " vm_id: streamlatch", " vm_ids: streamlatch", 1), "update_rejected", "vm_ids"},
-		{"a module that is none", badCode, "update_rejected", "Unable to create Wasm"},
+		{"a file that is not a module", badCode, "update_rejected", "Unable to create Wasm"},
 		{"another name", strings.Replace(good, "  name: streamlatch  #", "  name: other  #", 1), "update_rejected", "Unexpected resource name"},
-		{"no YAML", "resources: [", "update_failure", "Filesystem config update failure"},
+		{"not YAML", "resources: [", "update_failure", "Filesystem config update failure"},
 	} {
 		seen := len(r.Log.Containing(test.log))
 		file.refuse(t, r, test.text, test.count)
 		wait.Until(t, func() error {
 			if len(r.Log.Containing(test.log)) == seen {
-				return fmt.Errorf("%s: the log does not say %q", test.fault, test.log)
+				return fmt.Errorf("%s: want %q in the log", test.fault, test.log)
 			}
 			return nil
 		})
 		rigtest.WantFlow(t, r, old)
 		if test.text == badFilter && !strings.Contains(rigtest.Ask(t, r, http.MethodGet, "/config_dump?resource=ecds_filters"), "max_stream\\\"") {
-			t.Error("/config_dump does not show the file last read: it can be told to users as what runs")
+			t.Error("/config_dump: want the refused file in it: if Envoy now shows what runs, correct the documentation")
 		}
 	}
-	// Nor is a file that is gone.
+	// Nothing changes either if the file is deleted.
 	if err := os.Remove(file.path); err != nil {
 		t.Fatal(err)
 	}
@@ -235,19 +239,19 @@ func TestFaultyDeliveryIsRefused(t *testing.T) {
 	rigtest.WantLive(t, r, client, newer, second)
 }
 
-// At its start Envoy has nothing to keep. Until a good file comes, it lets no event stream pass it untracked, and all
-// other requests as ever.
+// If the file is faulty when Envoy starts, there is no older configuration to keep. Until a good
+// file comes, requests for event streams get 500, and other requests pass.
 func TestFaultyDeliveryAtTheStart(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("late", `, "max_stream": 2`), rig.Options{})
 	client := rigtest.NewClient()
 	conn := rigtest.Dial(t, r, rig.HTTP2, 0)
 	if got := rigtest.Do(t, conn, rigtest.Get("late", client)); got.Status != 500 {
-		t.Errorf("status %d for an event stream, want 500", got.Status)
+		t.Errorf("a request for an event stream: got status %d, want 500", got.Status)
 	}
 	other := rig.Request{Client: client, Path: "/late/", Header: map[string]string{"Accept": "application/json"}, Answer: rig.JSON}
 	if got := rigtest.Do(t, conn, other); got.Status != 200 {
-		t.Errorf("status %d for another request, want 200", got.Status)
+		t.Errorf("another request: got status %d, want 200", got.Status)
 	}
 	file.update(t, r, rigtest.RuleOf("late", ""))
 	first := rigtest.Open(t, conn, rigtest.Get("late", client))
@@ -256,7 +260,7 @@ func TestFaultyDeliveryAtTheStart(t *testing.T) {
 	rigtest.WantFlow(t, r, second)
 }
 
-// Without the file Envoy does not start, and says so.
+// Envoy does not start without the file. The error names it.
 func TestMissingDelivery(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "missing.yaml")
@@ -268,11 +272,12 @@ func TestMissingDelivery(t *testing.T) {
 		r.Stop()
 	}
 	if err == nil || !strings.Contains(err.Error(), path+"' does not exist") {
-		t.Errorf("got %v, want an error that names %s", err, path)
+		t.Errorf("got the error %v, want one that names %s", err, path)
 	}
 }
 
-// Kubernetes mounts a ConfigMap as links to files in a directory, and that directory is a link, which it swaps.
+// Kubernetes mounts a ConfigMap as links to files in a directory that is itself a link, and changes
+// that link for an update.
 func TestDeliveredByConfigMap(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("mount", ""), rig.Options{})

@@ -1,5 +1,5 @@
-// Package updates changes what a real Envoy runs while streams are open: the filter's configuration, its version, and Envoy
-// itself.
+// Package updates changes what a real Envoy runs while streams are open: the configuration of the
+// filter, its version, and Envoy itself.
 package updates
 
 import (
@@ -17,25 +17,25 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// The configuration changes while streams are open. Envoy reads the listeners from a file here and follows it. What an
-// update replaces drains: the old listener keeps its connections, and the old plugin context its streams, for Envoy's
-// drain time. That is 600 s by default (--drain-time-s), which no test here comes near; what comes after it is told in
-// upgrade_test.go.
+// The tests of this file change the configuration while streams are open. Envoy reads its listeners
+// from a file, and watches the file. A replaced listener drains: it keeps its connections, and the
+// old plugin context keeps its streams, for Envoy's drain time (--drain-time-s). The default is 600
+// s, which these tests do not reach. For what happens then see upgrade_test.go.
 
-// A listenersFile is the listeners of an Envoy, in a file.
+// listenersFile is a file with the listeners of an Envoy.
 type listenersFile struct {
-	path     string // of the file that Envoy follows
-	template string // of one listener, edge
-	filter   string // as it stands in there
+	path     string // the path of the file
+	template string // the listener edge
+	filter   string // the configuration of the filter, as it is written in template
 }
 
-// follow starts an Envoy whose only listener, edge, is in a file, with more arguments.
+// follow starts an Envoy whose only listener, edge, is in a file.
 func follow(t *testing.T, filter string, args ...string) (*rig.Rig, *listenersFile) {
 	t.Helper()
 	return followAll(t, filter, nil, args...)
 }
 
-// followAll is follow with other listeners in the file.
+// followAll is like follow, with other listeners in the file too.
 func followAll(t *testing.T, filter string, others []listener, args ...string) (*rig.Rig, *listenersFile) {
 	t.Helper()
 	f := &listenersFile{path: filepath.Join(t.TempDir(), "lds.yaml"), filter: yamlOf(t, filter)}
@@ -43,11 +43,11 @@ func followAll(t *testing.T, filter string, others []listener, args ...string) (
 		before, rest, found := strings.Cut(config, "  listeners:\n")
 		listeners, after, found2 := strings.Cut(rest, "\n  clusters:\n")
 		if !found || !found2 {
-			return "", fmt.Errorf("no listeners, and clusters after them, in %s", config)
+			return "", fmt.Errorf("want listeners and then clusters in the configuration, got %s", config)
 		}
 		module := regexp.MustCompile(`filename: "(.*)"\n`).FindStringSubmatch(listeners)
 		if module == nil {
-			return "", fmt.Errorf("no module in %s", listeners)
+			return "", fmt.Errorf("want a module in the listeners, got %s", listeners)
 		}
 		kept, err := keep(module[1], filepath.Dir(f.path), "filter.wasm")
 		if err != nil {
@@ -64,13 +64,13 @@ func followAll(t *testing.T, filter string, others []listener, args ...string) (
 	return rigtest.Start(t, rig.Options{Concurrency: 2, Filter: filter, LogLevel: "wasm:debug", Edits: []rig.Edit{edit}, Args: args}), f
 }
 
-// listener is one that is to be in the file.
+// A listener is to be written to the file.
 type listener struct {
 	name, filter string
-	vmID         string // "": the shipped one
+	vmID         string // "": that of the shipped configuration
 }
 
-// write puts these listeners in the file, by a rename, for that is what Envoy looks for.
+// write writes these listeners to the file, by a rename, because that is what Envoy watches for.
 func (f *listenersFile) write(t *testing.T, listeners []listener) error {
 	text := "resources:\n"
 	for _, l := range listeners {
@@ -85,7 +85,7 @@ func (f *listenersFile) write(t *testing.T, listeners []listener) error {
 				return err
 			}
 		}
-		// Each file has anchors of its own, and one anchor once.
+		// An anchor may occur only once in a file.
 		text += strings.ReplaceAll(one, "vm_config: &streamlatch\n", "vm_config:\n") + "\n"
 	}
 	next := f.path + ".next"
@@ -102,7 +102,7 @@ func first(a, b string) string {
 	return b
 }
 
-// yamlOf is a text as it stands in a rendered configuration.
+// yamlOf returns a text in the form that a rendered configuration contains.
 func yamlOf(t *testing.T, text string) string {
 	t.Helper()
 	quoted, err := json.Marshal(text)
@@ -112,7 +112,7 @@ func yamlOf(t *testing.T, text string) string {
 	return string(quoted) + "\n"
 }
 
-// update changes the file and waits until Envoy has taken it up, on all workers, or has refused it.
+// update changes the file and waits until Envoy has accepted it on all workers, or has refused it.
 func (f *listenersFile) update(t *testing.T, r *rig.Rig, refused bool, listeners ...listener) {
 	t.Helper()
 	read := func() map[string]uint64 {
@@ -125,7 +125,7 @@ func (f *listenersFile) update(t *testing.T, r *rig.Rig, refused bool, listeners
 	const (
 		accepted = "listener_manager.lds.update_success"
 		rejected = "listener_manager.lds.update_rejected"
-		made     = "listener_manager.listener_create_success" // by a worker
+		made     = "listener_manager.listener_create_success" // counted by each worker
 		warming  = "listener_manager.total_listeners_warming"
 		changed  = "listener_manager.listener_modified"
 	)
@@ -137,17 +137,17 @@ func (f *listenersFile) update(t *testing.T, r *rig.Rig, refused bool, listeners
 		now := read()
 		switch {
 		case refused && now[rejected] == before[rejected]:
-			return fmt.Errorf("envoy has not refused the update: %v", now)
+			return fmt.Errorf("want the update refused, got %v", now)
 		case !refused && (now[accepted] == before[accepted] || now[changed] == before[changed] || now[warming] != 0 || now[made] < before[made]+2):
-			return fmt.Errorf("envoy has not taken up the update: %v", now)
+			return fmt.Errorf("want the update on both workers, got %v", now)
 		case !refused && now[rejected] != before[rejected]:
-			t.Fatalf("envoy has refused the update: %v", r.Log.Containing("refused"))
+			t.Fatalf("want the update accepted, but Envoy has refused it: %v", r.Log.Containing("refused"))
 		}
 		return nil
 	})
 }
 
-// What is registered outlives the configuration that registered it.
+// Streams stay registered when the configuration that registered them is replaced.
 func TestStreamsOutliveAnUpdate(t *testing.T) {
 	t.Parallel()
 	r, file := follow(t, rigtest.RuleOf("kept", ""))
@@ -163,14 +163,14 @@ func TestStreamsOutliveAnUpdate(t *testing.T) {
 	rigtest.WantLive(t, r, client, newer)
 	rigtest.WantFlow(t, r, newer)
 	rigtest.WantCounts(t, r, "kept", rigtest.Counts{Opened: 2, Superseded: 1, Active: 1})
-	again := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("kept", client)) // and a stream of the new one by another of it
+	again := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("kept", client)) // old and new stream have the new configuration
 	rigtest.WantEnd(t, newer, rig.Reset)
 	again.Close()
 	rigtest.WantCounts(t, r, "kept", rigtest.Counts{Opened: 3, Superseded: 2, Released: 1})
 }
 
-// A connection that was there before the update is served by the configuration it came to; its streams count all the
-// same, and take over from those of the new one.
+// A connection that was opened before the update keeps the old configuration. Its streams are
+// registered all the same, and supersede those of the new configuration.
 func TestOldConnectionTakesOverFromNewConfiguration(t *testing.T) {
 	t.Parallel()
 	r, file := follow(t, rigtest.RuleOf("both", ""))
@@ -187,7 +187,8 @@ func TestOldConnectionTakesOverFromNewConfiguration(t *testing.T) {
 	rigtest.WantCounts(t, r, "both", rigtest.Counts{Opened: 3, Superseded: 2, Active: 1})
 }
 
-// The limit goes down while a client has more streams than it allows now: the next claim ends the oldest of them.
+// An update lowers max_streams while a client has more streams. The next claim supersedes the
+// oldest ones.
 func TestLimitIsLowered(t *testing.T) {
 	t.Parallel()
 	r, file := follow(t, rigtest.RuleOf("fewer", `, "max_streams": 3`))
@@ -208,8 +209,8 @@ func TestLimitIsLowered(t *testing.T) {
 	rigtest.WantCounts(t, r, "fewer", rigtest.Counts{Opened: 4, Superseded: 3, Active: 1})
 }
 
-// A rule that is gone from the configuration is not gone from the registry: its streams are released as they end, and
-// its gauge comes down to 0.
+// An update removes a rule. Its streams stay in the registry and are released when they end, and
+// its gauge returns to 0.
 func TestRuleIsRemoved(t *testing.T) {
 	t.Parallel()
 	both := `{"rules": [` + rigtest.OneRule("stays", "") + `, ` + rigtest.OneRule("goes", "") + `]}`
@@ -233,7 +234,7 @@ func TestRuleIsRemoved(t *testing.T) {
 	rigtest.WantCounts(t, r, "goes", rigtest.Counts{Opened: 2, Released: 2})
 }
 
-// An update with faults is refused, says why, and changes nothing.
+// A faulty update is refused, says why, and changes nothing.
 func TestFaultyUpdateIsRefused(t *testing.T) {
 	t.Parallel()
 	r, file := follow(t, rigtest.RuleOf("well", ""))
@@ -246,10 +247,10 @@ func TestFaultyUpdateIsRefused(t *testing.T) {
 		{`{"rules": [`, "configuration refused"},
 	} {
 		file.update(t, r, true, listener{name: "edge", filter: faulty.filter})
-		wait.Until(t, func() error { // the log comes through a pipe, and may come later than the counter of refused updates
+		wait.Until(t, func() error { // the log may arrive later than the counter changes
 			found := r.Log.Containing(faulty.want)
 			if !slices.ContainsFunc(found, func(line string) bool { return strings.Contains(line, "configuration refused: ") }) {
-				return fmt.Errorf("the log does not say why %s was refused: want %q, got %q", faulty.filter, faulty.want, found)
+				return fmt.Errorf("log, for the refused %s: got %q, want %q", faulty.filter, found, faulty.want)
 			}
 			return nil
 		})
@@ -260,15 +261,15 @@ func TestFaultyUpdateIsRefused(t *testing.T) {
 	rigtest.WantFlow(t, r, newer)
 	rigtest.WantCounts(t, r, "well", rigtest.Counts{Opened: 2, Superseded: 1, Active: 1})
 
-	// And the next good one is taken.
+	// The next good update is accepted.
 	file.update(t, r, false, listener{name: "edge", filter: rigtest.RuleOf("well", `, "max_streams": 2`)})
 	second := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("well", client))
 	rigtest.WantLive(t, r, client, newer, second)
 	rigtest.WantFlow(t, r, newer)
 }
 
-// Listeners with one vm_id and one name of a rule share clients, whatever else their configurations say. With another
-// vm_id they know nothing of each other.
+// Listeners with the same vm_id share the clients of rules with the same name, even if the rest of
+// their configurations differs. With different vm_ids they share nothing.
 func TestListenersShareClients(t *testing.T) {
 	t.Parallel()
 	rules := rigtest.RuleOf("share", "")
@@ -298,7 +299,7 @@ func TestListenersShareClients(t *testing.T) {
 		rigtest.WantLive(t, r, client, apart, again)
 		rigtest.WantFlow(t, r, apart)
 		rigtest.WantFlow(t, r, again)
-		// Metrics are of the whole Envoy.
+		// Metrics count for the whole Envoy.
 		rigtest.WantCountsSince(t, r, "share", before, rigtest.Counts{Opened: 4, Superseded: 2, Active: 2})
 		apartAgain := rigtest.Open(t, dialTo("apart"), rigtest.Get("share", client))
 		rigtest.WantEnd(t, apart, rig.Reset)

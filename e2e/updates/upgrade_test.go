@@ -18,9 +18,10 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// What docs/upgrading.md says of live streams, one test a row.
+// Each test of this file is one row of the table of live streams in envoy/UPGRADING.md.
 
-// The connections that a replaced listener has kept are closed at the end of its drain time, and streams with them.
+// Envoy closes the connections of a replaced listener at the end of its drain time, and so their
+// streams.
 func TestReplacedListenerEndsItsStreams(t *testing.T) {
 	t.Parallel()
 	r, file := follow(t, rigtest.RuleOf("lds", ""), "--drain-time-s", "1")
@@ -35,7 +36,7 @@ func TestReplacedListenerEndsItsStreams(t *testing.T) {
 	})
 }
 
-// wantLost waits for the end of a stream whose connection was closed under it.
+// wantLost waits for the end of a stream whose connection was closed.
 func wantLost(t *testing.T, s *rig.Stream) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
@@ -45,17 +46,18 @@ func wantLost(t *testing.T, s *rig.Stream) {
 		t.Fatal(err)
 	}
 	if end.How == rig.Finished || end.How == rig.Closed {
-		t.Fatalf("stream %d: %v, want that its connection was lost", s.ID, end.How)
+		t.Fatalf("stream %d: got the end %v, want a lost connection", s.ID, end.How)
 	}
 }
 
-// Other bytes of the module under the same vm_id are other VMs, with the same registry as long as any of them lives.
+// A module with other bytes under the same vm_id gets its own VMs. They share the registry with the
+// old ones as long as any of these lives.
 func TestNewVersionSharesTheRegistry(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("version", ""), rig.Options{})
 	client := rigtest.NewClient()
 	conns := []*rig.Conn{rigtest.Dial(t, r, rig.HTTP2, 0), rigtest.Dial(t, r, rig.HTTP2, 1)}
-	other := rigtest.Open(t, conns[0], rigtest.Get("version", rigtest.NewClient())) // keeps a VM of the old version
+	other := rigtest.Open(t, conns[0], rigtest.Get("version", rigtest.NewClient())) // keeps a VM of the old version alive
 	old := rigtest.Open(t, conns[0], rigtest.Get("version", client))
 
 	v2, err := rig.BuildFilter(t.Context(), "e2e-v2")
@@ -65,7 +67,7 @@ func TestNewVersionSharesTheRegistry(t *testing.T) {
 	file.module(t, v2)
 	file.update(t, r, rigtest.RuleOf("version", `, "retry": "20s"`))
 	if len(r.Log.Containing("version=e2e-v2")) == 0 {
-		t.Error("the log does not name the new version")
+		t.Error("log: want the new version")
 	}
 	rigtest.WantFlow(t, r, old)
 	newer := rigtest.Open(t, conns[1], rigtest.Get("version", client)) // across versions and workers
@@ -78,17 +80,18 @@ func TestNewVersionSharesTheRegistry(t *testing.T) {
 	// The VMs of the old version end with their last stream.
 	wait.Until(t, func() error {
 		if n := rigtest.StatsUnder(t, r, "wasm.envoy.wasm.runtime.v8.")["active"]; n != liveVMs {
-			return fmt.Errorf("%d VMs, want %d", n, liveVMs)
+			return fmt.Errorf("got %d VMs, want %d", n, liveVMs)
 		}
 		return nil
 	})
 	rigtest.WantFlow(t, r, newer)
 }
 
-// liveVMs is how many VMs an Envoy of two workers counts for one version of the filter: two are of the main thread.
+// liveVMs is the number of VMs that an Envoy with two workers counts for one version of the filter.
+// Two of them are on the main thread.
 const liveVMs = 4
 
-// module puts another module in the place that the file names next.
+// module makes the next update use another module.
 func (f *deliveredFile) module(t *testing.T, wasm []byte) {
 	t.Helper()
 	f.settings.Wasm = filepath.Join(filepath.Dir(f.path), fmt.Sprintf("filter-%d.wasm", len(f.settings.Wasm)))
@@ -97,8 +100,8 @@ func (f *deliveredFile) module(t *testing.T, wasm []byte) {
 	}
 }
 
-// A version that writes the registry in another format does not see the streams of the old one, nor is it seen. Here
-// it is the same one with other keys.
+// A version with another registry format does not see the streams of the old version, nor does the
+// old version see its streams. The test makes such a version by changing the keys in the module.
 func TestNewFormatStartsAnEmptyRegistry(t *testing.T) {
 	t.Parallel()
 	r, file := deliver(t, rigtest.RuleOf("format", ""), rig.Options{})
@@ -110,7 +113,7 @@ func TestNewFormatStartsAnEmptyRegistry(t *testing.T) {
 	}
 	const keys, otherKeys = "streamlatch/2/", "streamlatch/X/"
 	if !bytes.Contains(wasm, []byte(keys)) {
-		t.Fatalf("the module does not have %q: has the format another version?", keys)
+		t.Fatalf("the module: want %q in it: if the format has a new version, change this test", keys)
 	}
 	file.module(t, bytes.ReplaceAll(wasm, []byte(keys), []byte(otherKeys)))
 	file.update(t, r, rigtest.RuleOf("format", `, "retry": "20s"`))
@@ -125,9 +128,9 @@ func TestNewFormatStartsAnEmptyRegistry(t *testing.T) {
 	rigtest.WantCounts(t, r, "format", rigtest.Counts{Opened: 3, Superseded: 1, Released: 1, Active: 1})
 }
 
-// A hot restart begins with an empty registry, while the old process keeps its streams until the parent shutdown time
-// is over: a client that comes back has two streams for that long. It is a thing of processes that see each other's
-// memory, so this test runs binaries, whatever the others run.
+// A hot restart begins with an empty registry, and the old process keeps its streams until the
+// parent shutdown time is over. So a client that comes back has two streams until then. The two
+// processes must share memory, so this test runs binaries even if other tests run containers.
 func TestHotRestart(t *testing.T) {
 	t.Parallel()
 	root, err := rig.Root()
@@ -153,7 +156,7 @@ func TestHotRestart(t *testing.T) {
 			if config, err = envoy.Render(s); err != nil {
 				return "", err
 			}
-			// The new process takes over the old one's counters at each flush.
+			// The new process adds the counters of the old one at each flush.
 			config, err = rig.Remove("  - name: internal\n", "\n  clusters:\n")(config + "stats_flush_interval: 1s\n")
 			return config, err
 		},
@@ -163,7 +166,7 @@ func TestHotRestart(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		r.Stop()
-		os.Remove(fmt.Sprintf("/dev/shm/envoy_shared_memory_%d0", os.Getpid())) // Envoy leaves it to the next one
+		os.Remove(fmt.Sprintf("/dev/shm/envoy_shared_memory_%d0", os.Getpid())) // Envoy does not delete it
 	})
 	rigtest.Explain(t, r)
 	client := rigtest.NewClient()
@@ -175,7 +178,7 @@ func TestHotRestart(t *testing.T) {
 	same := strings.Replace(config, "name: edge\n    address:\n      socket_address: {address: 127.0.0.1, port_value: 0}",
 		"name: edge\n    address:\n      socket_address: {address: 127.0.0.1, port_value: "+port+"}", 1)
 	if same == config {
-		t.Fatalf("no port of the listener edge in %s", config)
+		t.Fatalf("want the port of the listener edge in the configuration, got %s", config)
 	}
 	child, err := proxy.Start(t.Context(), proxy.Binary(path), proxy.Options{Config: same, Concurrency: 2, Args: args("1")})
 	if err != nil {
@@ -193,14 +196,14 @@ func TestHotRestart(t *testing.T) {
 	t.Cleanup(func() { conn.Close() })
 	newer := rigtest.Open(t, conn, rigtest.Get("restart", client))
 	rigtest.WantFlow(t, r, old)
-	rigtest.WantLive(t, r, client, old, newer) // both, at one backend
+	rigtest.WantLive(t, r, client, old, newer) // the backend has both streams of the client
 
 	wantLost(t, old)
 	wantLost(t, oldH2)
 	<-r.Envoy().Done()
 	var exit *proxy.ExitError
 	if err := r.Envoy().Err(); !errors.As(err, &exit) || exit.Status != nil {
-		t.Errorf("the old process: %v, want an end by itself, with status 0", err)
+		t.Errorf("the old process: got the error %v, want an end by itself with status 0", err)
 	}
 	rigtest.WantFlow(t, r, newer)
 	rigtest.WantLive(t, r, client, newer)
@@ -210,14 +213,14 @@ func TestHotRestart(t *testing.T) {
 			return err
 		}
 		if v := stats.Values; v["wasmcustom.streamlatch.restart.active"] != 1 || v["wasmcustom.streamlatch.restart.opened"] != 3 {
-			return fmt.Errorf("the new process counts %v, want its stream, and in opened the old process's too", v)
+			return fmt.Errorf("the new process: got the metrics %v, want active 1, and opened 3 with those of the old process", v)
 		}
 		return nil
 	})
 }
 
-// Draining ends no stream: what drains asks clients to leave with their next response, and a stream has had its own. So
-// streams stay until their max_lifetime, and end then as ever.
+// Draining ends no streams. It asks clients to leave with the next response on a connection, and an
+// event stream has had its response. So streams live until their max_lifetime.
 func TestDrainLeavesStreams(t *testing.T) {
 	for _, drain := range []string{"/drain_listeners?graceful", "/healthcheck/fail"} {
 		t.Run(strings.TrimPrefix(drain, "/"), func(t *testing.T) {
@@ -231,30 +234,31 @@ func TestDrainLeavesStreams(t *testing.T) {
 			rigtest.Ask(t, r, http.MethodPost, drain)
 			rigtest.WantFlow(t, r, one)
 			rigtest.WantFlow(t, r, two)
-			// The next response says so: HTTP/1.1 in a header, HTTP/2 by GOAWAY, upon which the client sends no more there.
+			// The next response asks the client to leave: in a header of HTTP/1.1, or with GOAWAY
+			// in HTTP/2.
 			answer := rigtest.Do(t, idle, rig.Request{Path: "/", Answer: rig.JSON})
 			wait.Until(t, func() error {
 				if idle.Usable() {
 					answer = rigtest.Do(t, idle, rig.Request{Path: "/", Answer: rig.JSON})
-					return fmt.Errorf("an HTTP/1.1 connection goes on after %v", answer.Header)
+					return fmt.Errorf("HTTP/1.1: want the connection closed, got a response with %v", answer.Header)
 				}
 				return nil
 			})
 			wait.Until(t, func() error {
 				if h2.Usable() {
 					rigtest.Do(t, h2, rig.Request{Path: "/", Answer: rig.JSON})
-					return errors.New("an HTTP/2 connection takes requests")
+					return errors.New("HTTP/2: want a connection that takes no more requests")
 				}
 				return nil
 			})
-			rigtest.WantEnd(t, bounded, rig.Reset) // after the drain time, by its own age
+			rigtest.WantEnd(t, bounded, rig.Reset) // after the drain time, because of its max_lifetime
 			rigtest.WantFlow(t, r, one)
 			rigtest.WantFlow(t, r, two)
 		})
 	}
 }
 
-// SIGTERM waits for no drain: streams end with the process.
+// After SIGTERM Envoy does not drain. Streams end with the process.
 func TestTerminationEndsStreams(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: rigtest.RuleOf("term", ""), Args: []string{"--drain-time-s", "600"}})

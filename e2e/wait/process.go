@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Runs reports whether a process runs. One that has ended does not, even if its parent has not waited for it yet, where
-// /proc tells that.
+// Runs reports whether a process runs. A process that has ended, but that its parent has not waited
+// for yet, does not run. Without /proc it counts as running.
 func Runs(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false
@@ -19,7 +19,8 @@ func Runs(pid int) bool {
 	return err != nil || !found || state[0] != 'Z'
 }
 
-// Gone waits until a process has ended. It kills one that outlives Patience, and fails the test.
+// Gone waits until a process has ended. If it is still there after Patience, Gone fails the test
+// and kills it.
 func Gone(t testing.TB, pid int) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -29,7 +30,7 @@ func Gone(t testing.TB, pid int) {
 	})
 	Until(t, func() error {
 		if Runs(pid) {
-			return fmt.Errorf("process %d runs", pid)
+			return fmt.Errorf("process %d still runs", pid)
 		}
 		return nil
 	})

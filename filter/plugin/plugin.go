@@ -1,178 +1,126 @@
-// Package plugin is the filter as Envoy sees it: the callbacks of proxy-wasm, and nothing that could live without
-// them. It is the only package that calls the host. What to do is decided by match (which rule), identity (which
-// client), registry and policy (who comes in, who yields), and what is said by reply and admin; the callbacks here
-// read, ask, act and count.
+// Package plugin is the filter as Envoy sees it: it hands the SDK's callbacks to package session, and
+// session's calls to the SDK. Nothing is decided here.
 //
-// Envoy starts the plugin more often than it has workers: twice on its main thread, and again for every
-// configuration. Nothing tells those instances apart but that only a worker ever sees a stream, so a plugin context
-// takes a slot, a queue and a timer when the first stream that needs them comes by, and not before.
+// # The SDK's contexts
+//
+// The SDK makes one context for every request that enters the filter, and all of its callbacks are
+// called for it. So a context is small, and used again when its stream has ended (see [context.OnHttpStreamDone]).
+// A request that no rule matches costs one header read and no allocation.
 package plugin
 
 import (
-	"math/rand/v2"
-	"strconv"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
-	"github.com/streamlatch/streamlatch/filter/config"
-	"github.com/streamlatch/streamlatch/filter/deadline"
-	"github.com/streamlatch/streamlatch/filter/match"
-	"github.com/streamlatch/streamlatch/filter/policy"
-	"github.com/streamlatch/streamlatch/filter/proxywasm"
-	"github.com/streamlatch/streamlatch/filter/registry"
+	"github.com/streamlatch/streamlatch/filter/session"
 )
 
-// tickPeriodMs is how often a worker does its housekeeping. A worker that misses three of another's ticks is dead.
-const tickPeriodMs = 1000
+// New returns the filter's VM context. version is told in the log and the status.
+func New(version string) types.VMContext { return &vm{version: version} }
 
-// New returns what makes the filter's plugins, which say version when they start: [proxywasm.Register] takes it.
-func New(version string) func(contextID uint32) proxywasm.Plugin {
-	return func(uint32) proxywasm.Plugin {
-		p := &plugin{version: version, others: map[registry.RuleID]proxywasm.Gauge{}}
-		// The runtime seeds this generator from the host's random source, one for every VM; it is ChaCha8.
-		p.worker = registry.NewWorker(sharedData{}, sharedQueues{}, p, rand.Uint64)
-		return p
-	}
-}
-
-// plugin is one configuration in one VM: a worker of the registry from its first stream on.
-type plugin struct {
+// vm makes a plugin context for each configuration of the filter in this VM.
+type vm struct {
+	types.DefaultVMContext
 	version string
-
-	config  *config.Config
-	matches *match.Set
-	rules   []rule
-	ids     map[registry.RuleID]*rule           // filled when the worker has joined
-	others  map[registry.RuleID]proxywasm.Gauge // active streams of rules that only other configurations have
-	counts  eventCounters
-
-	worker  *registry.Worker
-	joined  bool
-	due     deadline.Queue[*candidate]
-	leaving int    // streams that are saying goodbye
-	key     []byte // scratch; cleared after use, for it has held a raw client key
-
-	noisy, refusals limiter
 }
 
-// rule is a configured rule with what the plugin needs to apply it.
-type rule struct {
-	config.Rule
-	id      registry.RuleID
-	limits  policy.Limits
-	metrics ruleMetrics
+// NewPluginContext implements [types.VMContext].
+func (v *vm) NewPluginContext(uint32) types.PluginContext {
+	return &plugin{worker: session.New(envoy{}, v.version)}
 }
 
-// Start reads the configuration. A faulty one is refused: Envoy then keeps what it had.
-func (p *plugin) Start() bool {
-	data, err := proxywasm.Configuration()
-	if err != nil { // Envoy has none to give
+// plugin is one configuration in one VM.
+type plugin struct {
+	types.DefaultPluginContext
+	worker *session.Worker
+	free   *context // contexts of streams that have ended, for use again
+	kept   int      // how many those are
+}
+
+// mostKept bounds the contexts that are kept for use again: enough for the requests that pass at one
+// time, and not for the peak of a storm.
+const mostKept = 1024
+
+// OnPluginStart implements [types.PluginContext].
+func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
+	data, err := proxywasm.GetPluginConfiguration()
+	if err != nil { // Envoy has none to give; that is a fault like others
 		data = nil
 	}
-	c, err := config.Parse(data)
-	if err != nil {
-		proxywasm.LogError("configuration refused: " + err.Error())
-		return false
-	}
-	conditions := make([]match.Conditions, len(c.Rules))
-	p.rules = make([]rule, len(c.Rules))
-	for i, r := range c.Rules {
-		conditions[i] = r.Match
-		p.rules[i] = rule{
-			Rule:    r,
-			metrics: defineRuleMetrics(r.Name),
-			limits: policy.Limits{
-				MaxStreams:    r.MaxStreams,
-				RejectNew:     r.OnDuplicate == config.RejectNew,
-				TakeoverLimit: r.TakeoverLimit,
-			},
-		}
-	}
-	if p.matches, err = match.New(conditions); err != nil {
-		proxywasm.LogError("configuration refused: " + err.Error())
-		return false
-	}
-	p.config = c
-	p.worker.LimitTotal(c.MaxTotalStreams)
-	showLimit(c)
-	p.counts = defineEventCounters()
-	announce(sharedData{}, "started version="+p.version+" config="+c.String())
-	return true
+	return types.OnPluginStartStatus(p.worker.Configure(data))
 }
 
-// join makes this plugin context a worker of the registry, if it is not one yet. It is called in a callback of a
-// stream; the queue and the timer belong to the plugin context all the same.
-func (p *plugin) join(now int64) error {
-	if err := p.worker.Join(now); err != nil {
-		return err
+// OnQueueReady implements [types.PluginContext].
+func (p *plugin) OnQueueReady(queue uint32) { p.worker.Wake(queue) }
+
+// OnTick implements [types.PluginContext].
+func (p *plugin) OnTick() { p.worker.Tick() }
+
+// NewHttpContext implements [types.PluginContext].
+func (p *plugin) NewHttpContext(id uint32) types.HttpContext {
+	c := p.free
+	if c == nil {
+		c = &context{plugin: p}
+	} else {
+		p.free, c.next = c.next, nil
+		p.kept--
 	}
-	if p.joined {
-		return nil
-	}
-	if err := proxywasm.SetTickPeriod(tickPeriodMs); err != nil {
-		return err
-	}
-	p.ids = make(map[registry.RuleID]*rule, len(p.rules))
-	for i := range p.rules {
-		r := &p.rules[i]
-		id, err := p.worker.NameRule(r.Name)
-		if err != nil {
-			return err
-		}
-		r.id = id
-		p.ids[id] = r
-	}
-	p.joined = true
-	owner := p.worker.Owner()
-	proxywasm.LogDebug("joined slot=" + strconv.Itoa(int(owner.Slot)) + " incarnation=" + strconv.FormatUint(owner.Incarnation, 16))
-	return nil
+	c.id = id
+	return c
 }
 
-// QueueReady is called when another worker has sent a message, or this one has recalled a stream.
-func (p *plugin) QueueReady(queue uint32) {
-	now := proxywasm.NowMs()
-	streams, err := p.worker.Wake(now, queue)
-	for _, s := range streams {
-		s.Of.(*candidate).mustEnd(now)
-	}
-	p.warn(err)
+// context is a request that has entered the filter.
+type context struct {
+	types.DefaultHttpContext
+	plugin *plugin
+	stream *session.Stream // nil: nothing is to be known of this request
+	next   *context        // in plugin.free
+	id     uint32
 }
 
-// Tick is the worker's housekeeping.
-func (p *plugin) Tick() {
-	now := proxywasm.NowMs()
-	ticked, err := p.worker.Tick(now)
-	for _, late := range ticked.Claimed {
-		c := late.Of.(*candidate)
-		if late.Refusal != 0 {
-			p.countRefusal(c.rule, late.Stream, late.Refusal, 0)
-			c.refusal = late.Refusal
-		}
-		c.rule.countTakeovers(late.Stream, late.Superseded, now)
-	}
-	for _, s := range ticked.Released {
-		s.Of.(*candidate).countRelease()
-	}
-	for _, s := range ticked.End {
-		s.Of.(*candidate).mustEnd(now)
-	}
-	for range registry.EndsPerCall - len(ticked.End) {
-		timer, due := p.due.Next(now)
-		if !due {
-			break
-		}
-		timer.Value.timeUp(now)
-	}
-	if ticked.Deaths > 0 { // also a plugin context that has drained after a configuration update
-		proxywasm.LogDebug("dead workers=" + strconv.Itoa(ticked.Deaths))
-	}
-	if ticked.Swept > 0 {
-		proxywasm.LogInfo("swept streams=" + strconv.Itoa(ticked.Swept))
-	}
-	p.warn(err)
+// OnHttpRequestHeaders implements [types.HttpContext].
+func (c *context) OnHttpRequestHeaders(int, bool) types.Action {
+	stream, action := c.plugin.worker.Request(c.id)
+	c.stream = stream
+	return translated(action)
 }
 
-// warn logs that a call of the registry or the host failed, not more often than once a second.
-func (p *plugin) warn(err error) {
-	if err != nil && p.noisy.allow(proxywasm.NowMs()) {
-		proxywasm.LogWarn("failed error=" + strconv.Quote(err.Error()))
+// OnHttpResponseHeaders implements [types.HttpContext].
+func (c *context) OnHttpResponseHeaders(_ int, endOfStream bool) types.Action {
+	if c.stream == nil {
+		return types.ActionContinue
 	}
+	return translated(c.stream.Response(endOfStream))
+}
+
+// OnHttpResponseBody implements [types.HttpContext].
+func (c *context) OnHttpResponseBody(size int, endOfStream bool) types.Action {
+	if c.stream != nil {
+		c.stream.ResponseBody(size, endOfStream)
+	}
+	return types.ActionContinue
+}
+
+// OnHttpStreamDone implements [types.HttpContext]. The SDK calls it in on_log. After that Envoy makes
+// only on_done and on_delete for the context, of which the SDK tells nobody, so the context can be
+// used for another stream.
+//
+// Over HTTP/3 Envoy makes no on_log for a stream that ends in good order. Then the worker's tick finds
+// that the stream has gone, and the context is left to the garbage collector.
+func (c *context) OnHttpStreamDone() {
+	if c.stream != nil {
+		c.stream.End()
+		c.stream = nil
+	}
+	if p := c.plugin; p.kept < mostKept {
+		c.next, p.free = p.free, c
+		p.kept++
+	}
+}
+
+func translated(a session.Action) types.Action {
+	if a == session.Pause {
+		return types.ActionPause
+	}
+	return types.ActionContinue
 }

@@ -37,7 +37,7 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 // An error says that s is not in the registry yet: [ErrContended], or the store's own. The stream may live all the
 // same; the worker's tick finishes the claim. Or it is refused for that: then it must be released at once.
 func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
-	if s.state != unclaimed {
+	if s.state != Unclaimed {
 		return policy.Verdict{}, nil
 	}
 	w.now = now
@@ -50,75 +50,101 @@ func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 	if verdict.Refusal != 0 {
 		return verdict, nil
 	}
-	s.state = live
 	s.index = len(w.streams)
 	w.streams = append(w.streams, s)
 	w.byContext[s.Context] = s
 	if err != nil {
-		w.later(s, err)
+		w.later(s, Pending, err)
 		return policy.Verdict{}, err
 	}
 	return verdict, nil
 }
 
-// register puts s into its client's entry, under the next claim number or under the one it has, and sends the
-// messages that follow. A stream that returns may find that it has to yield itself: it is out then.
+// register gives s, which opens, the next claim number of its bucket and a place in its client's
+// entry, and tells the owners of the streams that yield.
 func (w *Worker) register(s *Stream) (policy.Verdict, error) {
-	mine := policy.Stream{Claim: s.as.Claim, Owner: w.owner, Context: s.Context, ClaimedAt: s.as.ClaimedAt, Instance: s.Instance}
-	returns := s.as.Claim != 0
-	if !returns {
-		mine.ClaimedAt = w.now
-	}
+	mine := policy.Stream{Owner: w.owner, Context: s.Context, ClaimedAt: w.now, Instance: s.Instance}
 	var verdict policy.Verdict
 	var had, orphans int
 	var room room
 	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
 		client := b.client(s.Client)
 		had = len(client.Streams)
-		if returns { // its old name is not an orphan, but its own
-			client.Streams = slices.DeleteFunc(client.Streams, s.as.Is)
-		}
 		client.Streams, orphans = w.withoutOrphans(client.Streams)
-		if returns {
-			b.Claims = max(b.Claims, mine.Claim)
-			verdict = policy.Return(client, mine, s.Limits)
-		} else {
-			mine.Claim = b.Claims + 1
-			verdict = policy.Decide(client, mine, s.Limits, false, w.now)
-			if verdict.Refusal == 0 && w.maxTotal > 0 {
-				room.reserve(w)
-				if adds := len(verdict.Next.Streams) > len(client.Streams); adds && room.over(w) {
-					verdict = policy.Decide(client, mine, s.Limits, true, w.now)
-				}
+		mine.Claim = b.Claims + 1
+		verdict = policy.Decide(client, mine, s.Limits, false, w.now)
+		if verdict.Refusal == 0 && w.maxTotal > 0 {
+			room.reserve(w)
+			if adds := len(verdict.Next.Streams) > len(client.Streams); adds && room.over(w) {
+				verdict = policy.Decide(client, mine, s.Limits, true, w.now)
 			}
-			if verdict.Refusal != 0 || room.err != nil {
-				return false
-			}
-			b.Claims = mine.Claim
 		}
+		if verdict.Refusal != 0 || room.err != nil {
+			return false
+		}
+		b.Claims = mine.Claim
 		b.put(s.Client, s.Rule, verdict.Next)
 		return true
 	})
 	if err = errors.Join(err, room.err); err != nil || verdict.Refusal != 0 {
 		return verdict, errors.Join(err, room.giveBack(w))
 	}
-	w.count(Swept, orphans)
-	if delta := len(verdict.Next.Streams) - had; delta != 0 {
-		w.meter.Active(s.Rule, delta)
+	s.as, s.state = mine, Registered
+	w.registered++
+	w.countChange(s.Rule, len(verdict.Next.Streams)-had, orphans)
+	w.supersede(s, verdict.Superseded)
+	return verdict, nil
+}
+
+// putBack registers s again, under the claim number that it has: other workers thought that this
+// one was dead and removed its streams. If newer streams have taken the place since, s itself is
+// among those that yield, and is out.
+func (w *Worker) putBack(s *Stream) (policy.Verdict, error) {
+	mine := s.as
+	mine.Owner = w.owner
+	var verdict policy.Verdict
+	var had, orphans int
+	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
+		client := b.client(s.Client)
+		had = len(client.Streams)
+		client.Streams = slices.DeleteFunc(client.Streams, s.as.Is) // under its old name, not yet swept
+		client.Streams, orphans = w.withoutOrphans(client.Streams)
+		b.Claims = max(b.Claims, mine.Claim)
+		verdict = policy.Return(client, mine, s.Limits)
+		b.put(s.Client, s.Rule, verdict.Next)
+		return true
+	})
+	if err != nil {
+		return verdict, err
 	}
+	w.countChange(s.Rule, len(verdict.Next.Streams)-had, orphans)
 	if slices.ContainsFunc(verdict.Superseded, mine.Is) {
-		w.drop(s, BySuccessor) // its own owner need not be told
+		w.drop(s, BySuccessor)
 	} else {
-		s.as = mine
-		if !returns {
-			w.registered++
-		}
+		s.as, s.state = mine, Registered
 	}
+	others := slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is)
+	w.supersede(s, others)
+	return verdict, nil
+}
+
+// countChange counts what the write of one entry has changed.
+func (w *Worker) countChange(rule RuleID, delta, orphans int) {
+	w.count(Swept, orphans)
+	if delta != 0 {
+		w.meter.Active(rule, delta)
+	}
+}
+
+// supersede tells the owners of streams that yield to s. If s wants to wait for their end, it
+// awaits as many as were told.
+func (w *Worker) supersede(s *Stream, yielding []policy.Stream) {
 	var reply Reply
-	if s.Wait && s.Enforce && s.state != out {
-		reply = Reply{Queue: w.queue, Incarnation: w.owner.Incarnation, Claim: mine.Claim, Context: s.Context}
+	waits := s.Wait && s.Enforce && s.state == Registered
+	if waits {
+		reply = Reply{Queue: w.queue, Incarnation: w.owner.Incarnation, Claim: s.as.Claim, Context: s.Context}
 	}
-	told := w.tell(slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is), func(yields policy.Stream) MessageKind {
+	told := w.tell(yielding, func(yields policy.Stream) MessageKind {
 		switch {
 		case !s.Enforce:
 			return Noted
@@ -127,24 +153,23 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 		}
 		return Yield
 	}, reply)
-	if reply != (Reply{}) {
+	if waits {
 		s.awaits = told
 	}
-	return verdict, nil
 }
 
-// drop notes that s, which is live, has no place any more.
+// drop notes that s has lost its place.
 func (w *Worker) drop(s *Stream, why Why) {
-	if s.as.Claim != 0 {
+	if s.state.counted() {
 		w.registered--
 	}
-	s.state, s.why = out, why
+	s.state, s.why = Out, why
 }
 
 // Release takes s, which has ended, out of the registry, unless it has no place there any more: then that is another's.
 // It reports whether s held its place to the end. On error that is not known yet; the worker's tick takes it up again.
 func (w *Worker) Release(s *Stream) (held bool, err error) {
-	if s.state != live && s.state != out {
+	if !s.state.alive() && s.state != Out {
 		return false, nil
 	}
 	last := len(w.streams) - 1
@@ -154,18 +179,18 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 	w.streams = w.streams[:last]
 	delete(w.byContext, s.Context)
 
-	had := s.state == live && s.as.Claim != 0
-	s.state = released
 	w.gone(s.replyTo)
-	if !had {
+	if !s.state.counted() {
+		s.state = Released
 		return false, nil
 	}
 	w.registered--
 	removed, err := w.unregister(s)
 	if err != nil {
-		w.later(s, err)
+		w.later(s, Releasing, err)
 		return false, err
 	}
+	s.state = Released
 	w.publish()
 	return removed, nil
 }
@@ -211,18 +236,17 @@ func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	if err != nil || had == 0 {
 		return 0, err
 	}
-	w.count(Swept, had-len(dismissed))
-	w.meter.Active(rule, -had)
+	w.countChange(rule, -had, had-len(dismissed))
 	w.tell(dismissed, func(policy.Stream) MessageKind { return Dismissed }, Reply{})
 	return len(dismissed), nil
 }
 
-// later leaves s, of which something has failed, to the next ticks.
-func (w *Worker) later(s *Stream, failed error) {
-	if !s.queued {
-		s.queued = true
+// later leaves what has failed on s to the next ticks. state says what it is: Pending or Releasing.
+func (w *Worker) later(s *Stream, state State, failed error) {
+	if !s.state.unfinished() { // else it is in the list
 		w.unfinished = append(w.unfinished, s)
 	}
+	s.state = state
 	if errors.Is(failed, ErrContended) {
 		w.count(Contended, 1)
 	}

@@ -3,6 +3,8 @@ package registry
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -36,17 +38,7 @@ func queueName(n uint16) string { return keyPrefix + "q/" + strconv.FormatUint(u
 type ClientID [16]byte
 
 // Short returns the first 8 hex digits, for logs.
-func (c ClientID) Short() string { return inHex(c[:4]) }
-
-// inHex is EncodeToString of encoding/hex, which imports fmt.
-func inHex(b []byte) string {
-	const digits = "0123456789abcdef"
-	text := make([]byte, 0, 2*len(b))
-	for _, c := range b {
-		text = append(text, digits[c>>4], digits[c&0xf])
-	}
-	return string(text)
-}
+func (c ClientID) Short() string { return hex.EncodeToString(c[:4]) }
 
 // RuleID is a keyed hash of a rule's name.
 type RuleID uint32
@@ -141,11 +133,11 @@ func ParseBucket(value []byte) (Bucket, error) {
 func (b *Bucket) parse(value []byte) error {
 	b.reset()
 	if len(value) < bucketHeaderSize || value[0] != formatVersion {
-		return malformed("bucket: header " + inHex(value[:min(len(value), bucketHeaderSize)]))
+		return malformed("bucket: header %x", value[:min(len(value), bucketHeaderSize)])
 	}
 	b.Claims = binary.LittleEndian.Uint64(value[1:])
 	if b.Claims == math.MaxUint64 { // the next claim would be number 0, older than all
-		return malformed("bucket: " + decimal(b.Claims) + " claims")
+		return malformed("bucket: %d claims", b.Claims)
 	}
 	rest := value[bucketHeaderSize:]
 	// All entries take slices of two arrays, with no room to grow into the next.
@@ -153,7 +145,9 @@ func (b *Bucket) parse(value []byte) error {
 	instances := b.instances[:0]
 	for len(rest) > 0 {
 		at := len(value) - len(rest)
-		bad := func(how string) error { return malformed("bucket: entry at byte " + strconv.Itoa(at) + " " + how) }
+		bad := func(format string, args ...any) error {
+			return malformed("bucket: entry at byte %d %s", at, fmt.Sprintf(format, args...))
+		}
 		if len(rest) < entryHeaderSize {
 			return bad("is cut short")
 		}
@@ -164,10 +158,10 @@ func (b *Bucket) parse(value []byte) error {
 		rest = rest[entryHeaderSize:]
 		switch {
 		case n < 1 || n > policy.MaxStreams || known > policy.MaxSuperseded:
-			return bad("has " + strconv.Itoa(n) + " streams, want 1 to " + strconv.Itoa(policy.MaxStreams) + ", and " +
-				strconv.Itoa(known) + " superseded instances, want up to " + strconv.Itoa(policy.MaxSuperseded))
+			return bad("has %d streams, want 1 to %d, and %d superseded instances, want up to %d",
+				n, policy.MaxStreams, known, policy.MaxSuperseded)
 		case e.Spent.Tokens == 0 && e.Spent.Since != 0:
-			return bad("has spent no token, and since " + strconv.FormatInt(e.Spent.Since, 10))
+			return bad("has spent no token, but since %d", e.Spent.Since)
 		case len(rest) < known*instanceSize+n*streamSize:
 			return bad("is cut short")
 		}
@@ -180,7 +174,7 @@ func (b *Bucket) parse(value []byte) error {
 				instance := policy.Instance(binary.LittleEndian.Uint64(rest))
 				rest = rest[instanceSize:]
 				if instance == 0 || slices.Contains(instances[first:], instance) {
-					return bad("has the superseded instance " + strconv.FormatUint(uint64(instance), 16) + " once too often")
+					return bad("has the superseded instance %x once too often", uint64(instance))
 				}
 				instances = append(instances, instance)
 			}
@@ -198,10 +192,10 @@ func (b *Bucket) parse(value []byte) error {
 			}
 			rest = rest[streamSize:]
 			if s.Claim <= last || s.Claim > b.Claims {
-				return bad("has claim " + decimal(s.Claim) + " after " + decimal(last) + " of " + decimal(b.Claims))
+				return bad("has claim %d after %d of %d", s.Claim, last, b.Claims)
 			}
 			if s.Owner.Incarnation == 0 || s.Owner.Slot >= MaxWorkers {
-				return bad("has a stream of slot " + strconv.Itoa(int(s.Owner.Slot)) + ", incarnation " + decimal(s.Owner.Incarnation))
+				return bad("has a stream of slot %d, incarnation %d", s.Owner.Slot, s.Owner.Incarnation)
 			}
 			last = s.Claim
 			streams = append(streams, s)
@@ -235,7 +229,7 @@ func (r Record) Append(dst []byte) []byte {
 // ParseRecord reads the stored form of a worker slot.
 func ParseRecord(value []byte) (Record, error) {
 	if len(value) != recordSize || value[0] != formatVersion {
-		return Record{}, malformed("worker slot: " + inHex(value[:min(len(value), recordSize)]))
+		return Record{}, malformed("worker slot: %x", value[:min(len(value), recordSize)])
 	}
 	r := Record{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
@@ -245,7 +239,7 @@ func ParseRecord(value []byte) (Record, error) {
 		Live:        binary.LittleEndian.Uint32(value[29:]),
 	}
 	if r.Incarnation == 0 && r != (Record{}) {
-		return Record{}, malformed("worker slot: free, and yet " + inHex(value))
+		return Record{}, malformed("worker slot: free, but %x", value)
 	}
 	return r, nil
 }
@@ -297,7 +291,7 @@ func (m Message) Append(dst []byte) []byte {
 // ParseMessage reads the form of a message that is sent.
 func ParseMessage(value []byte) (Message, error) {
 	if len(value) != messageSize || value[0] != formatVersion {
-		return Message{}, malformed("message: " + inHex(value[:min(len(value), messageSize)]))
+		return Message{}, malformed("message: %x", value[:min(len(value), messageSize)])
 	}
 	m := Message{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
@@ -313,9 +307,7 @@ func ParseMessage(value []byte) (Message, error) {
 		Kind: MessageKind(value[messageSize-1]),
 	}
 	if m.Kind < Noted || m.Kind > Replaced {
-		return Message{}, malformed("message: kind " + strconv.Itoa(int(m.Kind)))
+		return Message{}, malformed("message: kind %d", m.Kind)
 	}
 	return m, nil
 }
-
-func decimal(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -149,7 +149,7 @@ func TestRule3WithoutEnforcement(t *testing.T) {
 	b.open("alice")
 	w.ticks(t, 2)
 	expect(t, alive, first)
-	if first.handle.state != out {
+	if first.handle.state != Out {
 		t.Error("the stream does not know that it was superseded")
 	}
 	w.settle(t)

@@ -2,8 +2,8 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
@@ -37,7 +37,7 @@ func (w *Worker) gone(to Reply) {
 func (w *Worker) Recall(now int64, s *Stream) error {
 	m := Message{Incarnation: s.as.Owner.Incarnation, Claim: s.as.Claim, Context: s.Context, SentAt: now, Kind: Recalled}
 	if err := w.queues.Enqueue(w.queue, m.Append(nil)); err != nil {
-		return &failed{"write queue " + strconv.FormatUint(uint64(w.queue), 10), err}
+		return fmt.Errorf("write queue %d: %w", w.queue, err)
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 			return end, late, nil
 		}
 		if err != nil {
-			return end, late, &failed{"read queue " + strconv.FormatUint(uint64(w.queue), 10), err}
+			return end, late, fmt.Errorf("read queue %d: %w", w.queue, err)
 		}
 		m, err := ParseMessage(value)
 		if err != nil {
@@ -95,7 +95,7 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 			continue
 		}
 		s.replyTo = m.ReplyTo
-		if s.state != live {
+		if !s.state.alive() {
 			continue
 		}
 		if m.SentAt < before {

@@ -31,6 +31,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -85,55 +86,6 @@ func (e Event) String() string {
 	return "event(" + strconv.Itoa(int(e)) + ")"
 }
 
-// Stream is a worker's handle on one stream of its own. Its fields are set before [Worker.Claim] and not changed
-// after it. It belongs to the worker from a Claim that does not refuse it to [Worker.Release].
-type Stream struct {
-	Client   ClientID
-	Instance policy.Instance
-	Rule     RuleID
-	Limits   policy.Limits
-	Enforce  bool   // false: streams it supersedes are told, and not ended
-	Context  uint32 // Envoy's context id of the stream
-	Wait     bool   // Wake returns the stream when those that yielded to its claim have ended
-	Of       any    // the caller's; the registry does not look at it
-
-	as      policy.Stream // what it is registered under; no claim number: not registered yet
-	state   streamState
-	why     Why
-	awaits  int   // streams that yielded to its claim and have not ended yet
-	replyTo Reply // the claim that waits for its end
-	index   int   // in Worker.streams
-	queued  bool  // in Worker.unfinished
-	missing bool  // in Worker.missing
-}
-
-// Why says why the registry wants a stream ended; 0: it does not.
-func (s *Stream) Why() Why { return s.why }
-
-// Awaits returns how many of the streams that yielded to its claim have not ended yet, as far as their owners have told;
-// always 0 without Wait. An owner may have died: who waits sets a limit.
-func (s *Stream) Awaits() int { return s.awaits }
-
-// Why is why a stream has no place in the registry any more.
-type Why uint8
-
-const (
-	BySuccessor Why = iota + 1 // it was superseded
-	ByItself                   // it was superseded by a stream of its own instance
-	ByOperator                 // see [Worker.Dismiss]
-	ByRefusal                  // its claim was made late, by a tick, and refused
-	ByLoss                     // it is gone, and nobody said why
-)
-
-type streamState uint8
-
-const (
-	unclaimed streamState = iota // Claim has not been called
-	live                         // registered, or to be registered by a tick
-	out                          // it has no place, as Why says
-	released                     // ended; perhaps still to be taken out of the registry by a tick
-)
-
 // Worker is one plugin context on one Envoy worker thread: the owner of the streams that it claims. It is not safe
 // for use from several goroutines, as a plugin context is not.
 type Worker struct {
@@ -154,9 +106,9 @@ type Worker struct {
 
 	streams    []*Stream // all between Claim and Release
 	byContext  map[uint32]*Stream
-	registered int       // of streams, those that are in the registry as far as this worker knows
-	unfinished []*Stream // claims and releases for a tick to take up, oldest first
-	missing    []*Stream // not in the registry when last looked for
+	registered int       // streams in states that count, see State.counted
+	unfinished []*Stream // for a tick to go on with, oldest first; some are finished by now
+	missing    []*Stream // not found by the last look; some are in another state by now
 
 	watched uint16 // cursor of the look at the slots
 	checked int    // cursor of the self-check in streams
@@ -208,10 +160,10 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 			return nil
 		}
 		if !errors.Is(err, ErrCasMismatch) {
-			return &failed{"write " + key, err}
+			return fmt.Errorf("write %s: %w", key, err)
 		}
 	}
-	return &failed{"write " + key, ErrContended}
+	return fmt.Errorf("write %s: %w", key, ErrContended)
 }
 
 // look reads a bucket into w.bucket. One that is absent or malformed reads as empty. A malformed one goes on counting
@@ -224,7 +176,7 @@ func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 		w.bucket.reset()
 		return Absent, false, nil
 	case err != nil:
-		return 0, false, &failed{"read " + key, err}
+		return 0, false, fmt.Errorf("read %s: %w", key, err)
 	}
 	if err := w.bucket.parse(value); err != nil {
 		w.bucket.reset()

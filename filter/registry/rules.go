@@ -3,8 +3,9 @@ package registry
 import (
 	"encoding/binary"
 	"errors"
-	"sort"
-	"strconv"
+	"fmt"
+	"maps"
+	"slices"
 )
 
 // rulesKey holds the names of all rules that ever had a worker: who sweeps, counts or resets a rule's streams need not
@@ -31,10 +32,10 @@ func (w *Worker) NameRule(name string) (RuleID, error) {
 			return id, nil
 		}
 		if !errors.Is(err, ErrCasMismatch) {
-			return id, &failed{"write " + rulesKey, err}
+			return id, fmt.Errorf("write %s: %w", rulesKey, err)
 		}
 	}
-	return id, &failed{"write " + rulesKey, ErrContended}
+	return id, fmt.Errorf("write %s: %w", rulesKey, ErrContended)
 }
 
 // Rules returns the names of all rules that workers have left.
@@ -50,7 +51,7 @@ func (w *Worker) readRules() (names map[RuleID]string, cas uint32, err error) {
 		return map[RuleID]string{}, Absent, nil
 	}
 	if err != nil {
-		return nil, 0, &failed{"read " + rulesKey, err}
+		return nil, 0, fmt.Errorf("read %s: %w", rulesKey, err)
 	}
 	if names, err = parseRules(value); err != nil {
 		w.count(Malformed, 1)
@@ -62,12 +63,7 @@ func (w *Worker) readRules() (names map[RuleID]string, cas uint32, err error) {
 // appendRules appends the stored form of names: in ascending order of their hash, each with its length before it.
 func appendRules(dst []byte, names map[RuleID]string) []byte {
 	dst = append(dst, formatVersion)
-	ids := make(ascending, 0, len(names))
-	for id := range names {
-		ids = append(ids, id)
-	}
-	sort.Sort(ids)
-	for _, id := range ids {
+	for _, id := range slices.Sorted(maps.Keys(names)) {
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(id))
 		dst = append(dst, byte(len(names[id])))
 		dst = append(dst, names[id]...)
@@ -75,27 +71,20 @@ func appendRules(dst []byte, names map[RuleID]string) []byte {
 	return dst
 }
 
-// ascending is what sort.Sort needs. Package regexp has that in the module anyway; slices.Sorted would be another 12 KB.
-type ascending []RuleID
-
-func (r ascending) Len() int           { return len(r) }
-func (r ascending) Less(i, j int) bool { return r[i] < r[j] }
-func (r ascending) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
-
 // parseRules reads the stored form of names.
 func parseRules(value []byte) (map[RuleID]string, error) {
 	if len(value) == 0 || value[0] != formatVersion {
-		return nil, malformed("rules: header " + inHex(value[:min(len(value), 1)]))
+		return nil, malformed("rules: header %x", value[:min(len(value), 1)])
 	}
 	names := map[RuleID]string{}
 	last := int64(-1)
 	for rest := value[1:]; len(rest) > 0; {
 		if len(rest) < 5 || len(rest) < 5+int(rest[4]) {
-			return nil, malformed("rules: name at byte " + strconv.Itoa(len(value)-len(rest)) + " is cut short")
+			return nil, malformed("rules: name at byte %d is cut short", len(value)-len(rest))
 		}
 		id := RuleID(binary.LittleEndian.Uint32(rest))
 		if int64(id) <= last {
-			return nil, malformed("rules: name at byte " + strconv.Itoa(len(value)-len(rest)) + " is out of order")
+			return nil, malformed("rules: name at byte %d is out of order", len(value)-len(rest))
 		}
 		last = int64(id)
 		n := 5 + int(rest[4])

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -43,14 +44,14 @@ func (w *Worker) join() error {
 	// is discarded as it is read, for it names an earlier incarnation.
 	queue, err := w.queues.Register(queueName(owner.Slot))
 	if err != nil {
-		err = &failed{"register queue " + queueName(owner.Slot), err}
+		err = fmt.Errorf("register queue %s: %w", queueName(owner.Slot), err)
 		return errors.Join(err, w.leaveSlot(owner))
 	}
 	w.owner, w.queue = owner, queue
 	// Streams from an earlier incarnation are put back by the tick, under their old claim numbers.
 	for _, s := range w.streams {
-		if s.state == live && !s.queued {
-			s.queued = true
+		if s.state == Registered || s.state == Missing {
+			s.state = Returning
 			w.unfinished = append(w.unfinished, s)
 		}
 	}
@@ -80,7 +81,7 @@ func (w *Worker) takeSlot(owner *policy.Owner) error {
 				return nil
 			}
 			if !errors.Is(err, ErrCasMismatch) {
-				return &failed{"write " + slotKey(slot), err}
+				return fmt.Errorf("write %s: %w", slotKey(slot), err)
 			}
 		}
 	}
@@ -95,7 +96,7 @@ func (w *Worker) leaveSlot(owner policy.Owner) error {
 		return err
 	}
 	if err := w.store.Set(slotKey(owner.Slot), Record{}.Append(nil), cas); err != nil {
-		return &failed{"write " + slotKey(owner.Slot), err}
+		return fmt.Errorf("write %s: %w", slotKey(owner.Slot), err)
 	}
 	return nil
 }
@@ -107,7 +108,7 @@ func (w *Worker) readSlot(slot uint16) (Record, uint32, error) {
 		return Record{}, Absent, nil
 	}
 	if err != nil {
-		return Record{}, 0, &failed{"read " + slotKey(slot), err}
+		return Record{}, 0, fmt.Errorf("read %s: %w", slotKey(slot), err)
 	}
 	record, err := ParseRecord(value)
 	if err != nil {
@@ -146,10 +147,10 @@ func (w *Worker) beat(streams int) error {
 			return nil
 		}
 		if !errors.Is(err, ErrCasMismatch) {
-			return &failed{"write " + slotKey(w.owner.Slot), err}
+			return fmt.Errorf("write %s: %w", slotKey(w.owner.Slot), err)
 		}
 	}
-	return &failed{"write " + slotKey(w.owner.Slot), ErrContended}
+	return fmt.Errorf("write %s: %w", slotKey(w.owner.Slot), ErrContended)
 }
 
 // holds reports whether owner holds its slot. A yes may be as old as the last tick, which costs a claim at most a
@@ -204,7 +205,7 @@ func (w *Worker) watch(t *Ticked) error {
 			p.record, p.looks = Record{}, 0
 			t.Deaths++
 		case !errors.Is(err, ErrCasMismatch): // a mismatch: it lives, or another was faster
-			return &failed{"write " + slotKey(slot), err}
+			return fmt.Errorf("write %s: %w", slotKey(slot), err)
 		}
 	}
 	return nil

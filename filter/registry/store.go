@@ -1,6 +1,9 @@
 package registry
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Store is a map that all workers share: Envoy's shared data.
 type Store interface {
@@ -27,22 +30,6 @@ type Queues interface {
 	Dequeue(token uint32) ([]byte, error)
 }
 
-// failed is an error, and what was being done when it came. It is what fmt.Errorf would make of "%s: %w"; fmt, with
-// the os that it brings, would be 340 KB of the module.
-type failed struct {
-	doing string
-	err   error
-}
-
-func (f *failed) Error() string { return f.doing + ": " + f.err.Error() }
-func (f *failed) Unwrap() error { return f.err }
-
-// malformed is [ErrMalformed], and what is wrong with the value.
-type malformed string
-
-func (m malformed) Error() string { return ErrMalformed.Error() + ": " + string(m) }
-func (m malformed) Unwrap() error { return ErrMalformed }
-
 var (
 	// ErrNotFound is returned by a Store for an absent key.
 	ErrNotFound = errors.New("not found")
@@ -57,3 +44,8 @@ var (
 	// ErrFull is returned by Join when every slot is held by a live worker.
 	ErrFull = errors.New("all worker slots are taken")
 )
+
+// malformed returns an error that wraps [ErrMalformed] and says what is wrong with a value.
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}

@@ -3,7 +3,7 @@ package registry
 import (
 	"encoding/binary"
 	"errors"
-	"strconv"
+	"fmt"
 
 	"github.com/dchest/siphash"
 
@@ -73,8 +73,8 @@ func (t Table) Append(dst []byte) []byte {
 // ParseTable reads the stored form of a table.
 func ParseTable(value []byte) (Table, error) {
 	if len(value) != tableSize || value[0] != formatVersion || value[1] > maxBucketBits {
-		return Table{}, malformed("table: " + strconv.Itoa(len(value)) + " bytes, want " + strconv.Itoa(tableSize) + " with version " +
-			strconv.Itoa(formatVersion) + " and at most " + strconv.Itoa(maxBucketBits) + " bits")
+		return Table{}, malformed("table: %d bytes, want %d with version %d and at most %d bits",
+			len(value), tableSize, formatVersion, maxBucketBits)
 	}
 	t := Table{Bits: value[1]}
 	copy(t.Seed[:], value[2:])
@@ -92,15 +92,15 @@ func loadTable(store Store, random func() uint64) (Table, error) {
 		return fresh, nil
 	}
 	if !errors.Is(err, ErrCasMismatch) {
-		return Table{}, &failed{"write " + tableKey, err}
+		return Table{}, fmt.Errorf("write %s: %w", tableKey, err)
 	}
 	value, _, err := store.Get(tableKey)
 	if err != nil {
-		return Table{}, &failed{"read " + tableKey, err}
+		return Table{}, fmt.Errorf("read %s: %w", tableKey, err)
 	}
 	t, err := ParseTable(value)
 	if err != nil {
-		return Table{}, &failed{"read " + tableKey, err}
+		return Table{}, fmt.Errorf("read %s: %w", tableKey, err)
 	}
 	return t, nil
 }

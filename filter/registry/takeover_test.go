@@ -182,7 +182,7 @@ func TestObservedStreams(t *testing.T) {
 	w.deliver(t)
 	w.ticks(t, 3)
 	expect(t, alive, first, second)
-	if first.handle.state != out {
+	if first.handle.state != Out {
 		t.Error("the owner of the first stream was not told")
 	}
 	calls := w.envoy.calls
@@ -207,7 +207,7 @@ func TestObservedStreamLost(t *testing.T) {
 	w.loseMessages(a)
 	w.ticks(t, 3)
 	expect(t, alive, first)
-	if first.handle.state != out || w.meter.counts[LostWakeup] != 1 {
+	if first.handle.state != Out || w.meter.counts[LostWakeup] != 1 {
 		t.Errorf("state %d, %d lost wake-ups; want the stream found once", first.handle.state, w.meter.counts[LostWakeup])
 	}
 	w.settle(t)

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -13,6 +14,7 @@ type Ticked struct {
 	End      []*Stream // as from [Worker.Wake]
 	Claimed  []Late    // claims left to this tick that were refused, or that others yield to
 	Released []*Stream // ended before, and now known to have held their place until then
+	Checked  []*Stream // streams that this tick looked up; after many ticks, all of the worker's
 	Deaths   int       // workers found dead
 	Swept    int       // streams removed whose worker is dead
 }
@@ -57,7 +59,7 @@ func (w *Worker) keepSlot() error {
 		w.owner, w.queue = policy.Owner{}, 0
 	}
 	if err := w.join(); err != nil {
-		return &failed{"join again", err}
+		return fmt.Errorf("join again: %w", err)
 	}
 	return nil
 }
@@ -74,8 +76,8 @@ func (w *Worker) collect(t *Ticked) error {
 	return err
 }
 
-// finish takes up claims and releases that were left to a tick. One that fails again goes to the end of the line: a
-// bucket that stays contended does not hold up the others.
+// finish goes on with what was left to a tick. A stream that fails again goes to the end of the
+// line, so that a bucket which stays contended does not hold up the others.
 func (w *Worker) finish(t *Ticked) (first error) {
 	n := min(len(w.unfinished), finishPerTick, t.room())
 	batch := slices.Clone(w.unfinished[:n])
@@ -84,22 +86,25 @@ func (w *Worker) finish(t *Ticked) (first error) {
 		if err := w.finishOne(s, t); err != nil {
 			w.unfinished = append(w.unfinished, s)
 			first = cmp.Or(first, err)
-			continue
 		}
-		s.queued = false
 	}
 	return first
 }
 
+// finishOne brings s out of a state that is unfinished. A stream that is in another state was
+// superseded or has ended since it was put into the list.
 func (w *Worker) finishOne(s *Stream, t *Ticked) error {
-	switch {
-	case s.state == released && s.as.Claim != 0:
+	switch s.state {
+	case Releasing:
 		removed, err := w.unregister(s)
+		if err != nil {
+			return err
+		}
+		s.state = Released
 		if removed {
 			t.Released = append(t.Released, s)
 		}
-		return err
-	case s.state == live && s.as.Owner != w.owner:
+	case Pending:
 		verdict, err := w.register(s)
 		if err != nil {
 			return err
@@ -107,14 +112,25 @@ func (w *Worker) finishOne(s *Stream, t *Ticked) error {
 		if verdict.Refusal != 0 {
 			w.drop(s, ByRefusal)
 		}
-		if s.state == out && s.Enforce {
-			t.End = including(t.End, s)
+		t.settled(s, verdict)
+	case Returning:
+		verdict, err := w.putBack(s)
+		if err != nil {
+			return err
 		}
-		if verdict.Refusal != 0 || len(verdict.Superseded) > 0 {
-			t.Claimed = append(t.Claimed, Late{s, verdict})
-		}
+		t.settled(s, verdict)
 	}
 	return nil
+}
+
+// settled notes the outcome of a claim that was left to this tick.
+func (t *Ticked) settled(s *Stream, verdict policy.Verdict) {
+	if s.state == Out && s.Enforce {
+		t.End = including(t.End, s)
+	}
+	if verdict.Refusal != 0 || len(verdict.Superseded) > 0 {
+		t.Claimed = append(t.Claimed, Late{s, verdict})
+	}
 }
 
 // selfCheck looks some of the worker's streams up and ends those that are not in the registry, at the second look: a
@@ -123,15 +139,18 @@ func (w *Worker) finishOne(s *Stream, t *Ticked) error {
 func (w *Worker) selfCheck(t *Ticked) error {
 	again := w.missing[:min(len(w.missing), t.room())]
 	w.missing = slices.Clone(w.missing[len(again):])
-	for _, s := range again {
-		s.missing = false
-	}
 	lost, failed := w.absent(again)
+	for _, s := range again {
+		if s.state == Missing {
+			s.state = Registered // lost or not: what is lost is out below, unless the slot is
+		}
+	}
 	var looked []*Stream
 	for range min(len(w.streams), checkPerTick) {
 		w.checked = (w.checked + 1) % len(w.streams)
 		looked = append(looked, w.streams[w.checked])
 	}
+	t.Checked = looked
 	found, err := w.absent(looked)
 	failed = cmp.Or(failed, err)
 	if len(lost)+len(found) > 0 {
@@ -148,8 +167,8 @@ func (w *Worker) selfCheck(t *Ticked) error {
 		}
 	}
 	for _, s := range found {
-		if !s.missing && s.state == live {
-			s.missing = true
+		if s.state == Registered {
+			s.state = Missing
 			w.missing = append(w.missing, s)
 		}
 	}
@@ -160,7 +179,7 @@ func (w *Worker) selfCheck(t *Ticked) error {
 // not hide what is missing from others; the error is the first of these.
 func (w *Worker) absent(streams []*Stream) (absent []*Stream, failed error) {
 	for _, s := range streams {
-		if s.state != live || s.queued || s.as.Claim == 0 {
+		if s.state != Registered && s.state != Missing {
 			continue
 		}
 		if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {

@@ -1,24 +1,43 @@
-// Command crash is the filter with a bug that a client can reach: a request with the header x-crash panics in the
-// guest, and takes the VM with it. What the filter promises of dead workers is tested with it.
+// Command crash is the filter with a bug that a client can reach: a request with the header x-crash
+// panics in the guest, and takes the VM with it. What the filter promises about dead workers is
+// tested with it.
 package main
 
 import (
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
 	"github.com/streamlatch/streamlatch/filter/plugin"
-	"github.com/streamlatch/streamlatch/filter/proxywasm"
 )
 
 func main() {}
 
-func init() {
-	filter := plugin.New("crash")
-	proxywasm.Register(func(contextID uint32) proxywasm.Plugin { return crashing{filter(contextID)} })
+func init() { proxywasm.SetVMContext(vm{plugin.New("crash")}) }
+
+type vm struct{ types.VMContext }
+
+func (v vm) NewPluginContext(id uint32) types.PluginContext {
+	return worker{v.VMContext.NewPluginContext(id)}
 }
 
-type crashing struct{ proxywasm.Plugin }
+type worker struct{ types.PluginContext }
 
-func (c crashing) RequestHeaders(contextID uint32) (proxywasm.Stream, proxywasm.Action) {
-	if _, there := proxywasm.RequestHeader("x-crash"); there {
+func (w worker) NewHttpContext(id uint32) types.HttpContext {
+	return stream{w.PluginContext.NewHttpContext(id)}
+}
+
+type stream struct{ types.HttpContext }
+
+func (s stream) OnHttpRequestHeaders(headers int, endOfStream bool) types.Action {
+	if _, err := proxywasm.GetHttpRequestHeader("x-crash"); err == nil {
 		panic("x-crash")
 	}
-	return c.Plugin.RequestHeaders(contextID)
+	return s.HttpContext.OnHttpRequestHeaders(headers, endOfStream)
 }
+
+// abiVersion says which version of the ABI the module is made for. The SDK says 0.2.0, in which
+// Envoy does not offer the log level. Of several versions Envoy takes the one that is exported first
+// (proxy-wasm-cpp-host, src/v8/v8.cc, getAbiVersion), and Go's linker begins with package main.
+//
+//go:wasmexport proxy_abi_version_0_2_1
+func abiVersion() {}

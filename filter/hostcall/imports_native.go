@@ -1,0 +1,13 @@
+//go:build !wasip1
+
+package hostcall
+
+// There is no host here: natively the package is only compiled.
+
+func closeStream(uint32) Status                             { return Unimplemented }
+func getLogLevel(*LogLevel) Status                          { return Unimplemented }
+func defineMetric(MetricKind, *byte, int32, *Metric) Status { return Unimplemented }
+func incrementMetric(Metric, int64) Status                  { return Unimplemented }
+func recordMetric(Metric, uint64) Status                    { return Unimplemented }
+func getMetric(Metric, *uint64) Status                      { return Unimplemented }
+func clockTimeGet(_ uint32, _ uint64, now *int64) uint32    { return uint32(Unimplemented) }

@@ -1,0 +1,153 @@
+package plugin
+
+import (
+	"errors"
+	"math/rand/v2"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"github.com/streamlatch/streamlatch/filter/hostcall"
+	"github.com/streamlatch/streamlatch/filter/registry"
+	"github.com/streamlatch/streamlatch/filter/session"
+)
+
+// envoy is Envoy as a [session.Host].
+type envoy struct{}
+
+// Get implements [registry.Store].
+func (envoy) Get(key string) ([]byte, uint32, error) {
+	value, cas, err := proxywasm.GetSharedData(key)
+	return value, cas, named(err)
+}
+
+// Set implements [registry.Store].
+func (envoy) Set(key string, value []byte, cas uint32) error {
+	return named(proxywasm.SetSharedData(key, value, cas))
+}
+
+// Register implements [registry.Queues].
+func (envoy) Register(name string) (uint32, error) { return proxywasm.RegisterSharedQueue(name) }
+
+// Enqueue implements [registry.Queues]. The SDK panics at an empty message; the registry sends none.
+func (envoy) Enqueue(queue uint32, message []byte) error {
+	return proxywasm.EnqueueSharedQueue(queue, message)
+}
+
+// Dequeue implements [registry.Queues].
+func (envoy) Dequeue(queue uint32) ([]byte, error) {
+	message, err := proxywasm.DequeueSharedQueue(queue)
+	return message, named(err)
+}
+
+// named turns the SDK's errors into those that the registry's interfaces name.
+func named(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, types.ErrorStatusNotFound):
+		return registry.ErrNotFound
+	case errors.Is(err, types.ErrorStatusCasMismatch):
+		return registry.ErrCasMismatch
+	case errors.Is(err, types.ErrorStatusEmpty):
+		return registry.ErrEmpty
+	}
+	return err
+}
+
+func (envoy) Request() session.Request   { return request{} }
+func (envoy) Response() session.Response { return response{} }
+
+func (envoy) Reply(status uint32, headers [][2]string, body []byte) error {
+	const noGRPC = -1
+	return proxywasm.SendHttpResponse(status, headers, body, noGRPC)
+}
+
+func (envoy) Now() int64 { return hostcall.NowMs() }
+
+// Random is ChaCha8, which Go's runtime seeds from the host's random source for every VM.
+func (envoy) Random() uint64 { return rand.Uint64() }
+
+func (envoy) StartTicks(periodMs uint32) error { return proxywasm.SetTickPeriodMilliSeconds(periodMs) }
+
+func (envoy) LogLevel() session.Level {
+	switch level, err := hostcall.EffectiveLogLevel(); {
+	case err != nil || level <= hostcall.Debug: // a line too many is better than one too few
+		return session.Debug
+	case level == hostcall.Info:
+		return session.Info
+	case level == hostcall.Warn:
+		return session.Warn
+	}
+	return session.Error
+}
+
+func (envoy) Log(level session.Level, message string) {
+	switch level {
+	case session.Debug:
+		proxywasm.LogDebug(message)
+	case session.Info:
+		proxywasm.LogInfo(message)
+	case session.Warn:
+		proxywasm.LogWarn(message)
+	case session.Error:
+		proxywasm.LogError(message)
+	}
+}
+
+func (envoy) Enter(context uint32) bool { return proxywasm.SetEffectiveContext(context) == nil }
+
+// reason is the filter state that access logs print as %FILTER_STATE(wasm.streamlatch.reason:PLAIN)%.
+// It is one path element: Envoy joins several by NUL, and an access log cannot name those.
+var reason = []string{"streamlatch.reason"}
+
+func (envoy) SetReason(why string) error { return proxywasm.SetProperty(reason, []byte(why)) }
+
+func (envoy) Reset() error  { return hostcall.ResetStream() }
+func (envoy) Resume() error { return proxywasm.ResumeHttpRequest() }
+
+func (envoy) Define(kind session.Kind, name string) (session.Metric, error) {
+	kinds := map[session.Kind]hostcall.MetricKind{
+		session.Counter: hostcall.Counter, session.Gauge: hostcall.Gauge, session.Histogram: hostcall.Histogram,
+	}
+	m, err := hostcall.DefineMetric(kinds[kind], name)
+	return session.Metric(m), err
+}
+
+func (envoy) Add(m session.Metric, by int64) error {
+	return hostcall.IncrementMetric(hostcall.Metric(m), by)
+}
+
+func (envoy) Record(m session.Metric, value uint64) error {
+	return hostcall.RecordMetric(hostcall.Metric(m), value)
+}
+
+func (envoy) Value(m session.Metric) (uint64, error) { return hostcall.MetricValue(hostcall.Metric(m)) }
+
+// request is the request whose callback is running.
+type request struct{}
+
+func (request) Header(name string) (string, bool) {
+	value, err := proxywasm.GetHttpRequestHeader(name)
+	return value, err == nil
+}
+
+func (request) Property(path ...string) (string, bool) {
+	value, err := proxywasm.GetProperty(path)
+	return string(value), err == nil
+}
+
+// response is the response whose callback is running.
+type response struct{}
+
+func (response) Header(name string) (string, bool) {
+	value, err := proxywasm.GetHttpResponseHeader(name)
+	return value, err == nil
+}
+
+func (response) Body(offset, size int) ([]byte, error) {
+	return proxywasm.GetHttpResponseBody(offset, size)
+}
+
+func (response) AppendBody(data []byte) error { return proxywasm.AppendHttpResponseBody(data) }
+func (response) DropBody() error              { return proxywasm.ReplaceHttpResponseBody(nil) }

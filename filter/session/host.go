@@ -1,0 +1,112 @@
+package session
+
+import "github.com/streamlatch/streamlatch/filter/registry"
+
+// Host is what a worker needs of Envoy. In the filter, package plugin implements it with the SDK; in
+// tests a map and a clock are enough.
+//
+// A call is about the stream whose callback is running, unless [Streams.Enter] has chosen another.
+type Host interface {
+	registry.Store
+	registry.Queues
+	Streams
+	Metrics
+
+	// Request reads the request; only in [Worker.Request].
+	Request() Request
+	// Response reads the response; only in [Stream.Response] and [Stream.ResponseBody].
+	Response() Response
+	// Reply answers the request in place of the backend, or replaces the backend's answer; only in
+	// [Worker.Request] and [Stream.Response], which then return Pause.
+	Reply(status uint32, headers [][2]string, body []byte) error
+
+	// Now returns the time in Unix milliseconds.
+	Now() int64
+	// Random returns a number that no client can predict.
+	Random() uint64
+	// StartTicks makes the host call [Worker.Tick] again and again, periodMs milliseconds after
+	// the last.
+	StartTicks(periodMs uint32) error
+
+	// LogLevel returns the lowest level that is written.
+	LogLevel() Level
+	Log(level Level, message string)
+}
+
+// Request is the request whose callback is running.
+type Request interface {
+	// Header returns the first value of the header with this lower-case name; ":path", ":method",
+	// ":authority" and ":scheme" are headers too. ok is false if there is none.
+	Header(name string) (value string, ok bool)
+	// Property returns the bytes of an attribute of the stream in Envoy. ok is false if there is none.
+	Property(path ...string) (value string, ok bool)
+}
+
+// Response is the response whose callback is running.
+type Response interface {
+	// Header is as for a [Request]; only in [Stream.Response].
+	Header(name string) (value string, ok bool)
+	// Body returns size bytes, from offset on, of the part of the body that is passing.
+	Body(offset, size int) ([]byte, error)
+	// AppendBody adds data to the part that is passing.
+	AppendBody(data []byte) error
+	// DropBody removes the part that is passing.
+	DropBody() error
+}
+
+// Streams acts on the worker's streams.
+type Streams interface {
+	// Enter makes all calls up to the end of the running callback be about the stream with this
+	// context. It reports false if Envoy has forgotten that stream. Only in [Worker.Tick] and
+	// [Worker.Wake].
+	Enter(context uint32) bool
+	// SetReason leaves the reason why the filter ends or refuses the stream to the access log.
+	SetReason(reason string) error
+	// Reset resets the stream when the running callback has returned.
+	Reset() error
+	// Resume lets the request go on that [Worker.Request] has paused.
+	Resume() error
+}
+
+// Metrics are counters, gauges and histograms of the whole Envoy: the same name on every worker is
+// one metric.
+type Metrics interface {
+	// Define returns a number for the metric with this name.
+	Define(kind Kind, name string) (Metric, error)
+	// Add adds to a counter, by more than 0, or to a gauge.
+	Add(m Metric, by int64) error
+	// Record sets a gauge or records a value in a histogram.
+	Record(m Metric, value uint64) error
+	// Value returns what all workers have made of a gauge or counter.
+	Value(m Metric) (uint64, error)
+}
+
+// Metric is the host's number for a metric.
+type Metric uint32
+
+// Kind is what a metric measures.
+type Kind uint8
+
+const (
+	Counter   Kind = iota + 1 // only grows
+	Gauge                     // a present value
+	Histogram                 // a distribution of values
+)
+
+// Level is a level of the log, the most talkative first.
+type Level uint8
+
+const (
+	Debug Level = iota + 1
+	Info
+	Warn
+	Error
+)
+
+// Action says whether Envoy goes on with a request or response.
+type Action uint8
+
+const (
+	Continue Action = iota + 1
+	Pause
+)

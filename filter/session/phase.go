@@ -1,0 +1,118 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/streamlatch/streamlatch/filter/registry"
+)
+
+// phase is how far a stream has come.
+//
+//	asking ─→ open                          claim_at: response, the default
+//	paused ─→ claimed ─→ open               claim_at: request; paused only if others have to end first
+//	open ─→ leaving ─→ parted ─→ resetting  ended by the filter, with a goodbye
+//	open ─→ resetting                       ended by the filter, without
+//	open ─→ observed                        the rule only observes: it would have been ended
+//	any ─→ done, or releasing               ended
+//
+// The registry has states of its own for the stream's place there, see [registry.State]. Which of
+// them go with which phase is written down in legal, and the scenarios check it after every step.
+type phase uint8
+
+const (
+	// asking: nothing is claimed. The request, or the wait for its response.
+	asking phase = iota + 1
+	// paused: the place is claimed, and the request waits until the superseded streams have ended.
+	paused
+	// claimed: the place is claimed, and the backend has not answered yet.
+	claimed
+	// open: an event stream.
+	open
+	// leaving: it gets a goodbye after its next event, and is reset at the latest when its timer is due.
+	leaving
+	// parted: the goodbye is written. Nothing may follow; the next callback resets it.
+	parted
+	// observed: an event stream that goes on, although its rule would have ended it.
+	observed
+	// resetting: Envoy was told to reset it and has not said yet that it has.
+	resetting
+	// releasing: it has ended by itself; whether it held its place until then, a tick will find out.
+	releasing
+	// done: nothing is left to do. It has ended, or was refused, or is no event stream.
+	done
+)
+
+var phases = [...]phase{asking, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
+
+func (p phase) String() string {
+	switch p {
+	case asking:
+		return "asking"
+	case paused:
+		return "paused"
+	case claimed:
+		return "claimed"
+	case open:
+		return "open"
+	case leaving:
+		return "leaving"
+	case parted:
+		return "parted"
+	case observed:
+		return "observed"
+	case resetting:
+		return "resetting"
+	case releasing:
+		return "releasing"
+	case done:
+		return "done"
+	}
+	return fmt.Sprintf("phase(%d)", uint8(p))
+}
+
+// legal says which states of the registry a stream may be in, by its phase, when no callback runs.
+// Where a phase before done goes with Out, the registry took the place away: in a rule that only
+// observes, which tells nobody, or from a stream that is on its way out.
+var legal = map[phase][]registry.State{
+	asking:    {registry.Unclaimed},
+	paused:    holding,
+	claimed:   append([]registry.State{registry.Out}, holding...),
+	open:      append([]registry.State{registry.Out}, holding...),
+	leaving:   append([]registry.State{registry.Out}, holding...),
+	parted:    append([]registry.State{registry.Out}, holding...),
+	observed:  {registry.Out, registry.Releasing, registry.Released},
+	resetting: append([]registry.State{registry.Out}, holding...),
+	releasing: {registry.Releasing, registry.Released},
+	done:      {registry.Unclaimed, registry.Releasing, registry.Released},
+}
+
+// holding are the states of a stream with a place, or with a claim to one.
+var holding = []registry.State{registry.Pending, registry.Registered, registry.Missing, registry.Returning}
+
+// enter is the only place that changes a stream's phase.
+func (s *Stream) enter(p phase) {
+	s.worker.leaving += goodbyes(p) - goodbyes(s.phase)
+	s.phase = p
+}
+
+// goodbyes is what a stream in this phase counts towards mostLeaving.
+func goodbyes(p phase) int {
+	if p == leaving || p == parted {
+		return 1
+	}
+	return 0
+}
+
+// Check returns an error if the stream is in a state that it must not be in when no callback runs.
+// It is for tests.
+func (s *Stream) Check() error {
+	state := s.place.State()
+	if !slices.Contains(legal[s.phase], state) {
+		return fmt.Errorf("stream %d is %v, but %v in the registry", s.place.Context, s.phase, state)
+	}
+	if state == registry.Out && s.place.Enforce && (s.phase == claimed || s.phase == open) {
+		return fmt.Errorf("stream %d is %v without a place, in a rule that enforces", s.place.Context, s.phase)
+	}
+	return nil
+}

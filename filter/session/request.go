@@ -1,0 +1,208 @@
+package session
+
+import (
+	"errors"
+
+	"github.com/streamlatch/streamlatch/filter/admin"
+	"github.com/streamlatch/streamlatch/filter/config"
+	"github.com/streamlatch/streamlatch/filter/deadline"
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/registry"
+	"github.com/streamlatch/streamlatch/filter/reply"
+)
+
+// Stream is a request that a rule wants tracked if its response is an event stream.
+type Stream struct {
+	worker *Worker
+	rule   *rule
+	place  registry.Stream // in the registry
+	phase  phase
+	reader reply.Reader
+
+	openedAt  int64                   // Unix milliseconds of the response; 0: not an event stream, or not yet
+	activeAt  int64                   // Unix milliseconds of the last bytes from the backend, if the rule has an idle_timeout
+	expiresAt int64                   // Unix milliseconds; 0: never
+	timer     deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
+
+	goodbye goodbye
+	reason  Reason         // in the phases leaving and parted: why it ends
+	refusal policy.Refusal // of a claim that a tick made
+}
+
+// mostWaitMs is how long a request waits for the streams that it superseded to end. Their owners may
+// have died, and then nobody says that they have ended.
+const mostWaitMs = 1000
+
+// Request is called for every request, with Envoy's id of its context. It returns nil if no more
+// need be known of the request. The client's key must be read here, as the request's headers cannot
+// be read later; only a hash of it is kept.
+func (w *Worker) Request(context uint32) (*Stream, Action) {
+	request := w.host.Request()
+	if w.config.AdminPath != "" {
+		if path, _ := request.Header(":path"); admin.Covers(w.config.AdminPath, path) {
+			w.administer(request, path)
+			return nil, Pause
+		}
+	}
+	i, ok := w.matches.First(request)
+	if !ok {
+		return nil, Continue
+	}
+	r := &w.rules[i]
+	key, ok := r.Client.Append(w.key[:0], request)
+	if !ok {
+		w.forget(key)
+		w.add(r.metrics.noKey, 1)
+		return nil, Continue
+	}
+	now := w.host.Now()
+	s := w.newStream(r, key, request, context, now)
+	if s == nil {
+		return nil, Continue
+	}
+	switch s.comeIn(request, now) {
+	case turnedAway:
+		return nil, Pause
+	case untracked:
+		return nil, Continue
+	}
+	if s.place.Awaits() > 0 {
+		s.enter(paused)
+		w.due.Schedule(&s.timer, now+mostWaitMs)
+		return s, Pause
+	}
+	return s, Continue
+}
+
+// newStream returns nil if the registry cannot be joined: the request passes, untracked. It clears
+// the key.
+func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32, now int64) *Stream {
+	if err := w.join(now); err != nil {
+		w.forget(key)
+		w.warn(err)
+		return nil
+	}
+	s := &Stream{
+		worker: w,
+		rule:   r,
+		phase:  asking,
+		place: registry.Stream{
+			Client:  w.registry.Table().Client(r.Name, key),
+			Rule:    r.id,
+			Limits:  r.limits,
+			Enforce: r.Mode == config.Enforce,
+			// A backend that rejects a client whose old stream is still open must not see the
+			// request before that stream has ended. With a goodbye it may live for long.
+			Wait:    r.ClaimAt == config.AtRequest && r.GoodbyeGrace == 0,
+			Context: context,
+		},
+	}
+	s.place.Of, s.timer.Value = s, s
+	if len(r.Instance) > 0 {
+		var ok bool
+		if key, ok = r.Instance.Append(key[:0], request); ok {
+			s.place.Instance = w.registry.Table().Instance(s.place.Client, key)
+		}
+	}
+	w.forget(key)
+	return s
+}
+
+// forget clears the buffer of a raw key and keeps it for the next request, unless it is larger than
+// any next one will need. The strings that the host gave are left to the garbage collector.
+func (w *Worker) forget(key []byte) {
+	const worthKeeping = 4 << 10
+	key = key[:cap(key)]
+	clear(key)
+	if len(key) > worthKeeping {
+		key = nil
+	}
+	w.key = key
+}
+
+// admission is what became of a stream that asked to come in.
+type admission uint8
+
+const (
+	admitted   admission = iota + 1
+	untracked            // it would have been turned away, but its rule only observes
+	turnedAway           // it was answered
+)
+
+// comeIn does what is to be done before the backend gets the request. A rule that claims at the
+// response refuses here only what is sure to become an event stream: a POST that the backend would
+// answer with JSON must not be refused for the client's open streams.
+func (s *Stream) comeIn(request Request, now int64) admission {
+	accept, _ := request.Header("accept")
+	method, _ := request.Header(":method")
+	s.reader = reply.ReaderOf(method, accept)
+	if s.rule.ClaimAt == config.AtRequest {
+		return s.claim(now)
+	}
+	if !reply.WantsStream(method, accept) {
+		return admitted
+	}
+	verdict, err := s.worker.registry.Peek(now, &s.place)
+	s.worker.warn(err)
+	if verdict.Refusal != 0 {
+		return s.refuse(verdict)
+	}
+	return admitted
+}
+
+// claim takes the client's place for the stream.
+func (s *Stream) claim(now int64) admission {
+	w := s.worker
+	verdict, err := w.registry.Claim(now, &s.place)
+	w.warn(err)
+	if errors.Is(err, registry.ErrContended) && w.config.OnContention == config.Refuse {
+		_, err := w.registry.Release(&s.place)
+		w.warn(err)
+		verdict.Refusal = policy.Contended
+	}
+	if verdict.Refusal != 0 {
+		return s.refuse(verdict)
+	}
+	s.enter(claimed)
+	w.countTakeovers(s, verdict.Superseded, now)
+	return admitted
+}
+
+// refuse counts that the stream may not come in, and answers it, unless its rule only observes.
+func (s *Stream) refuse(v policy.Verdict) admission {
+	w := s.worker
+	s.enter(done)
+	retry := s.rule.Retry
+	if v.Refusal == policy.TakeoverLimit {
+		retry = v.Wait
+	}
+	retry += w.jitter(retry / 4)
+	w.countRefusal(s, v.Refusal, retry)
+	if !s.place.Enforce {
+		return untracked
+	}
+	w.warn(w.host.SetReason(string(refusedFor(v.Refusal))))
+	response := reply.Refusal(v.Refusal, s.reader, retry)
+	if err := w.host.Reply(response.Status, response.Headers, response.Body); err != nil {
+		w.warn(err)
+		return untracked
+	}
+	return turnedAway
+}
+
+// jitter returns a random part of most, from 0 to most itself.
+func (w *Worker) jitter(most policy.Millis) policy.Millis {
+	return policy.Millis(w.host.Random() % (uint64(max(0, most)) + 1))
+}
+
+// resume lets a paused request go on. It changes the effective context.
+func (s *Stream) resume() {
+	w := s.worker
+	s.enter(claimed)
+	w.due.Cancel(&s.timer)
+	if !w.host.Enter(s.place.Context) {
+		s.End()
+		return
+	}
+	w.warn(w.host.Resume())
+}

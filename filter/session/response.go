@@ -1,0 +1,121 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/streamlatch/streamlatch/filter/config"
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/reply"
+)
+
+// Response is called with the headers of the response. If it is an event stream, it claims the
+// client's place now, unless the rule claims at the request: an attempt that the backend turns away
+// must not cost the client a healthy stream.
+func (s *Stream) Response(endOfStream bool) Action {
+	if s.phase > claimed { // refused, or on its way out
+		return Continue
+	}
+	w := s.worker
+	response := w.host.Response()
+	if !isEventStream(response, endOfStream) {
+		s.release() // a place that was claimed at the request, for nothing
+		s.enter(done)
+		return Continue
+	}
+	now := w.host.Now()
+	if s.rule.ClaimAt == config.AtResponse {
+		switch s.claim(now) {
+		case turnedAway:
+			return Pause
+		case untracked:
+			return Continue
+		}
+	}
+	s.enter(open)
+	s.openedAt, s.activeAt = now, now
+	w.add(s.rule.metrics.opened, 1)
+	if lifetime := s.rule.MaxLifetime; lifetime > 0 {
+		cut := w.jitter(lifetime * policy.Millis(s.rule.LifetimeJitterPercent) / 100)
+		s.expiresAt = now + max(1, int64(lifetime-cut))
+	}
+	if s.rule.GoodbyeGrace > 0 && s.place.Enforce {
+		s.goodbye.possible = canAppend(response)
+	}
+	s.schedule()
+	return Continue
+}
+
+// isEventStream reports whether a response with these headers is a stream that a client can hold: a
+// 200 of media type text/event-stream, with a body to come.
+func isEventStream(h Response, endOfStream bool) bool {
+	if endOfStream { // an answer to HEAD
+		return false
+	}
+	if status, _ := h.Header(":status"); status != "200" {
+		return false
+	}
+	if _, refusal := h.Header(reply.Marker); refusal { // by another streamlatch, behind this one
+		return false
+	}
+	contentType, _ := h.Header("content-type")
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream")
+}
+
+// ResponseBody sees size bytes of the body pass.
+func (s *Stream) ResponseBody(size int, endOfStream bool) {
+	if s.openedAt == 0 || size == 0 {
+		return
+	}
+	if s.rule.IdleTimeout > 0 {
+		s.activeAt = s.worker.host.Now()
+	}
+	if s.goodbye.possible && (!endOfStream || s.phase == parted) {
+		s.sayGoodbye(size)
+	}
+}
+
+// End is the end of the stream, for whatever reason. Only the first call does something.
+func (s *Stream) End() {
+	if s.phase == done || s.phase == releasing {
+		return
+	}
+	w := s.worker
+	wasOpen := s.phase == open
+	held, known := s.release()
+	if wasOpen && !known {
+		s.enter(releasing)
+	} else {
+		s.enter(done)
+	}
+	if s.openedAt == 0 { // not an event stream, or not yet
+		return
+	}
+	if wasOpen && held {
+		w.add(s.rule.metrics.released, 1)
+	}
+	duration := uint64(max(0, w.host.Now()-s.openedAt))
+	w.record(s.rule.metrics.duration, duration)
+	if w.debug {
+		w.host.Log(Debug, fmt.Sprintf("ended rule=%s client=%s held=%t duration_ms=%d",
+			s.rule.Name, s.place.Client.Short(), held, duration))
+	}
+}
+
+// release gives the place back, if the stream has one. It reports whether it had it until now, and
+// whether that is known: if not, a tick will find out.
+func (s *Stream) release() (held, known bool) {
+	s.worker.due.Cancel(&s.timer)
+	held, err := s.worker.registry.Release(&s.place)
+	s.worker.warn(err)
+	return held, err == nil
+}
+
+// released says that a stream in the phase releasing held its place to its end.
+func (s *Stream) released() {
+	if s.phase == releasing {
+		s.worker.add(s.rule.metrics.released, 1)
+	}
+	s.enter(done)
+}

@@ -1,0 +1,216 @@
+// Package session is what happens to a stream from its request to its end, and what a worker does
+// on its tick.
+//
+// It is the middle of the filter. Package plugin hands it Envoy's callbacks; the packages match
+// (which rule), identity (which client), policy and registry (who comes in, who yields) decide; reply
+// and admin know the words of an answer. The code here reads, asks, acts and counts. It calls Envoy
+// only through [Host] and holds no clock, no random source and no global state, so a plain Go test
+// can run it against a map.
+//
+// A [Worker] is one configuration in one VM, a plugin context in the words of proxy-wasm. A [Stream]
+// is one request that a rule wants tracked; its phase says how far it has come (phase.go).
+//
+// Envoy starts a plugin more often than it has worker threads: twice on its main thread, and again
+// for every configuration. Only a worker thread ever sees a request, and nothing else tells them
+// apart. So a Worker takes its slot in the registry, its queue and its timer at the first request
+// that needs them.
+package session
+
+import (
+	"fmt"
+
+	"github.com/streamlatch/streamlatch/filter/config"
+	"github.com/streamlatch/streamlatch/filter/deadline"
+	"github.com/streamlatch/streamlatch/filter/match"
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/registry"
+)
+
+// tickPeriodMs is how often a worker does its housekeeping. Other workers treat it as dead when
+// it has missed three of their own ticks.
+const tickPeriodMs = 1000
+
+// Worker is one configuration in one VM. It is not safe for use from several goroutines.
+type Worker struct {
+	host    Host
+	version string // in the log and the status
+
+	config  *config.Config
+	matches *match.Set
+	rules   []rule
+	ids     map[registry.RuleID]*rule  // known once the worker has joined
+	others  map[registry.RuleID]Metric // gauges of rules that only other configurations have
+	events  map[registry.Event]Metric
+
+	registry *registry.Worker
+	joined   bool
+	due      deadline.Queue[*Stream]
+	leaving  int    // streams in the phases leaving and parted
+	key      []byte // scratch for a client's raw key; cleared after use
+
+	debug           bool // the host writes debug lines, as of the last look
+	warned, refused limiter
+}
+
+// rule is a configured rule with what is derived from it.
+type rule struct {
+	config.Rule
+	id      registry.RuleID
+	limits  policy.Limits
+	metrics ruleMetrics
+}
+
+// New returns a worker that is to be configured first. version is told in the log and the status.
+func New(host Host, version string) *Worker {
+	w := &Worker{host: host, version: version, others: map[registry.RuleID]Metric{}}
+	w.registry = registry.NewWorker(host, host, w, host.Random)
+	return w
+}
+
+// Configure reads the configuration. It logs what is wrong and reports false if the configuration is
+// faulty; Envoy then keeps the one that it had.
+func (w *Worker) Configure(data []byte) bool {
+	w.debug = w.host.LogLevel() <= Debug
+	c, err := config.Parse(data)
+	if err != nil {
+		w.host.Log(Error, "configuration refused: "+err.Error())
+		return false
+	}
+	conditions := make([]match.Conditions, len(c.Rules))
+	w.rules = make([]rule, len(c.Rules))
+	for i, r := range c.Rules {
+		conditions[i] = r.Match
+		w.rules[i] = rule{
+			Rule:    r,
+			metrics: w.defineRuleMetrics(r.Name),
+			limits: policy.Limits{
+				MaxStreams:    r.MaxStreams,
+				RejectNew:     r.OnDuplicate == config.RejectNew,
+				TakeoverLimit: r.TakeoverLimit,
+			},
+		}
+	}
+	if w.matches, err = match.New(conditions); err != nil {
+		w.host.Log(Error, "configuration refused: "+err.Error())
+		return false
+	}
+	w.config = c
+	w.registry.LimitTotal(c.MaxTotalStreams)
+	w.showLimit()
+	w.defineEventMetrics()
+	w.announce(fmt.Sprintf("started version=%s config=%s", w.version, c))
+	return true
+}
+
+// join makes this a worker of the registry, unless it is one already. It is called in the callback
+// of a request; queue and timer belong to the plugin context all the same.
+func (w *Worker) join(now int64) error {
+	if err := w.registry.Join(now); err != nil {
+		return err
+	}
+	if w.joined {
+		return nil
+	}
+	if err := w.host.StartTicks(tickPeriodMs); err != nil {
+		return err
+	}
+	w.ids = make(map[registry.RuleID]*rule, len(w.rules))
+	for i := range w.rules {
+		r := &w.rules[i]
+		id, err := w.registry.NameRule(r.Name)
+		if err != nil {
+			return err
+		}
+		r.id = id
+		w.ids[id] = r
+	}
+	w.joined = true
+	if w.debug {
+		owner := w.registry.Owner()
+		w.host.Log(Debug, fmt.Sprintf("joined slot=%d incarnation=%x", owner.Slot, owner.Incarnation))
+	}
+	return nil
+}
+
+// Wake is called when a message is in the worker's queue: of another worker, or a reminder of its own.
+func (w *Worker) Wake(queue uint32) {
+	now := w.host.Now()
+	streams, err := w.registry.Wake(now, queue)
+	for _, s := range streams {
+		s.Of.(*Stream).recalled(now)
+	}
+	w.warn(err)
+}
+
+// Tick does the worker's housekeeping.
+func (w *Worker) Tick() {
+	now := w.host.Now()
+	w.debug = w.host.LogLevel() <= Debug
+	ticked, err := w.registry.Tick(now)
+	for _, late := range ticked.Claimed {
+		s := late.Of.(*Stream)
+		if late.Refusal != 0 {
+			w.countRefusal(s, late.Refusal, 0)
+			s.refusal = late.Refusal
+		}
+		w.countTakeovers(s, late.Superseded, now)
+	}
+	for _, s := range ticked.Released {
+		s.Of.(*Stream).released()
+	}
+	for _, s := range ticked.End {
+		s.Of.(*Stream).recalled(now)
+	}
+	for range registry.EndsPerCall - len(ticked.End) {
+		timer, due := w.due.Next(now)
+		if !due {
+			break
+		}
+		timer.Value.timeUp(now)
+	}
+	w.endForgotten(ticked.Checked)
+	if ticked.Deaths > 0 && w.debug { // also a plugin context that was drained after an update
+		w.host.Log(Debug, fmt.Sprintf("dead workers=%d", ticked.Deaths))
+	}
+	if ticked.Swept > 0 {
+		w.host.Log(Info, fmt.Sprintf("swept streams=%d", ticked.Swept))
+	}
+	w.warn(err)
+}
+
+// endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in on_log,
+// which Envoy does not call over HTTP/3 for a stream that ends in good order (host/ENVOY.md). So
+// nobody tells of the end of such a stream.
+func (w *Worker) endForgotten(checked []*registry.Stream) {
+	for _, s := range checked {
+		if !w.host.Enter(s.Context) {
+			s.Of.(*Stream).End()
+		}
+	}
+}
+
+// Active implements [registry.Meter]. The gauge follows the registry and not this worker's streams,
+// so that it stays true when a worker dies and others remove its streams. They may be of a rule that
+// only an earlier configuration, or another listener's, has.
+func (w *Worker) Active(id registry.RuleID, delta int) {
+	if r := w.ids[id]; r != nil {
+		w.add(r.metrics.active, delta)
+		return
+	}
+	gauge, known := w.others[id]
+	if !known {
+		rules, err := w.registry.Rules()
+		if err != nil {
+			w.warn(err)
+			return
+		}
+		if rules[id] == "" { // the names were malformed, or there were too many
+			return
+		}
+		gauge = w.otherActive(id, rules[id])
+	}
+	w.add(gauge, delta)
+}
+
+// Count implements [registry.Meter].
+func (w *Worker) Count(event registry.Event, n int) { w.add(w.events[event], n) }
