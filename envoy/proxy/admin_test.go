@@ -18,8 +18,9 @@ func adminWith(t *testing.T, status int, body string) *Admin {
 	return &Admin{URL: server.URL}
 }
 
-// ready is an admin interface that says LIVE, and whether the workers have started.
-func ready(t *testing.T, started string) *Admin {
+// liveAdmin returns an admin interface that reports LIVE. The workers have started if started is
+// "1".
+func liveAdmin(t *testing.T, started string) *Admin {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("LIVE\n")) })
 	mux.HandleFunc("/stats", func(w http.ResponseWriter, _ *http.Request) {
@@ -30,7 +31,7 @@ func ready(t *testing.T, started string) *Admin {
 	return &Admin{URL: server.URL}
 }
 
-// An answer of Envoy 1.40, shortened.
+// The response is a shortened one of Envoy 1.40.
 func TestStats(t *testing.T) {
 	admin := adminWith(t, 200, `{"stats":[
 		{"name":"wasmcustom.streamlatch.events.superseded","value":18446744073709551615},
@@ -54,11 +55,11 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// Envoy says LIVE a moment before its workers take up the listeners.
-func TestNotReadyBeforeTheWorkers(t *testing.T) {
+// Envoy reports LIVE a moment before its workers accept connections.
+func TestNotReadyBeforeTheWorkersStart(t *testing.T) {
 	for started, want := range map[string]string{"0": "workers have not started", "1": ""} {
 		got := ""
-		if err := ready(t, started).Ready(t.Context()); err != nil {
+		if err := liveAdmin(t, started).Ready(t.Context()); err != nil {
 			got = err.Error()
 		}
 		if !strings.Contains(got, want) || (want == "" && got != "") {

@@ -36,7 +36,7 @@ func TestFindOrder(t *testing.T) {
 			m.onPath("1.32.9")
 			return m.downloaded()
 		}},
-		"a downloaded one, if the one on PATH is another program": {says: "want the version of an Envoy", set: func(m *machine) string {
+		"a downloaded one, if the one on PATH is not Envoy": {says: `unexpected output "Laravel Envoy 2.0\n", want the version of an Envoy`, set: func(m *machine) string {
 			script.Write(m.t, filepath.Join(m.path, "envoy"), "echo Laravel Envoy 2.0\n")
 			return m.downloaded()
 		}},

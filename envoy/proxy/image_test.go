@@ -16,8 +16,8 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// engine puts a podman on PATH that has and can get these images. What a container of one does is what the script run
-// says; $image is the image's name.
+// engine puts a podman on PATH that has some images and can pull others. To run a container it runs
+// the script run, in which $image is the name of the image.
 func (m *machine) engine(has, gets []string, run string) {
 	script.Write(m.t, filepath.Join(m.path, "podman"), `
 for image; do case $image in *:*) break;; esac; done
@@ -35,7 +35,7 @@ esac
 `)
 }
 
-// newEnvoy answers as Envoy does.
+// newEnvoy is a script that prints the version of Envoy, and fails for any other arguments.
 const newEnvoy = `case $* in *--version) echo 'envoy  version: 0abc/1.40.0/Clean/RELEASE/BoringSSL';; *) exit 1;; esac`
 
 func (m *machine) findImage(ctx context.Context) (Container, error) {
@@ -122,8 +122,8 @@ echo 'time="now" level=warning msg="look out"' >&2; echo 'Error: crun: writing f
 	}
 }
 
-// A container that does not answer ends with the question, and it is removed.
-func TestAnImageThatHangs(t *testing.T) {
+// When ctx ends, FindImage kills and removes a container that hangs.
+func TestImageHangs(t *testing.T) {
 	m := newMachine(t)
 	t.Setenv(ImageVariable, "my/envoy:1")
 	m.engine([]string{"my/envoy:1"}, nil, `echo $$ >'`+m.dir+`/pid'; exec sleep 300`)
@@ -148,8 +148,9 @@ func TestAnImageThatHangs(t *testing.T) {
 	wait.Gone(t, pid)
 }
 
-// The container is removed whatever becomes of it: the engine's status tells nothing.
-func TestAContainerIsRemoved(t *testing.T) {
+// The container is removed in every case, because the engine's exit status does not tell whether it
+// still exists.
+func TestContainerIsRemoved(t *testing.T) {
 	for name, run := range map[string]string{
 		"one that has ended":  "exit 0",
 		"one that has failed": "exit 3",
@@ -171,9 +172,9 @@ func TestAContainerIsRemoved(t *testing.T) {
 	}
 }
 
-// What the engine is told of a container. Most of it shows only on another machine: with an image of the Envoy project,
-// under SELinux, with an engine that would fetch an image or keep a log.
-func TestAContainerIsAskedFor(t *testing.T) {
+// The options of the engine. Most of them make a difference only on another machine: with an image
+// of the Envoy project, with SELinux, or with an engine that pulls images or keeps logs by default.
+func TestContainerOptions(t *testing.T) {
 	m := newMachine(t)
 	m.engine(nil, nil, newEnvoy)
 	engine, err := container.Find(t.Context())
@@ -189,7 +190,7 @@ func TestAContainerIsAskedFor(t *testing.T) {
 	}
 	calls := strings.Split(strings.TrimSpace(contents(t, filepath.Join(m.dir, "run"))), "\n")
 	if len(calls) != 2 {
-		t.Fatalf("the engine was called with %q, want a question and a job", calls)
+		t.Fatalf("the engine was called with %q, want a query and a server", calls)
 	}
 	here, err := os.Getwd()
 	if err != nil {
@@ -209,8 +210,8 @@ func TestAContainerIsAskedFor(t *testing.T) {
 	}
 }
 
-// One that has heard it is left alone, however long it takes: told again, when it listens no more, it would be killed.
-func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
+// A container that is shutting down gets no second SIGTERM at once: it could kill the container.
+func TestContainerCanShutDown(t *testing.T) {
 	m := newMachine(t)
 	m.engine(nil, nil, `trap 'trap - TERM; sleep 1; exit 7' TERM; kill -TERM $PPID; while :; do sleep 0.01; done`)
 	engine, err := container.Find(t.Context())
@@ -223,8 +224,8 @@ func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
 	}
 }
 
-// What podman does not hear, because it has just made the container, it is told again.
-func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
+// podman ignores a SIGTERM just after it has created the container, so the signal is repeated.
+func TestSIGTERMIsRepeated(t *testing.T) {
 	m := newMachine(t)
 	begun := filepath.Join(m.dir, "begun")
 	m.engine(nil, nil, "deaf=yes; trap '[ $deaf = no ] && exit 0; deaf=no' TERM; echo >"+begun+"; while :; do sleep 0.01; done")
@@ -245,7 +246,7 @@ func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
 	m.removedWhatRan()
 }
 
-// removedWhatRan checks that the engine was told to remove each container that it was told to run.
+// removedWhatRan checks that each container that the engine had to run was removed.
 func (m *machine) removedWhatRan() {
 	m.t.Helper()
 	removed := contents(m.t, filepath.Join(m.dir, "removed"))

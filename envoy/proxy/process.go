@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// startLimit bounds a start whose context has no deadline. The slow part is V8's compilation of
-	// the filter: two seconds on two idle cores, minutes on a busy machine.
+	// startLimit bounds a start, however long its context lasts. The slow part is V8's compilation
+	// of the filter: two seconds on two idle cores, but minutes on a busy core.
 	startLimit = 5 * time.Minute
 	// startPoll is how often Start asks whether Envoy serves.
 	startPoll = 10 * time.Millisecond
