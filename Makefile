@@ -3,7 +3,7 @@
 GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
 # Modules of their own, for what their tests import.
-NESTED      := e2e/mesh e2e/operators e2e/compose
+NESTED      := e2e/mesh e2e/operators e2e/compose e2e/http3
 # The Envoys of README's support matrix that PyPI has.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)

@@ -7,8 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Which callbacks tell of a stream's end over HTTP/3. Over HTTP/1.1 and HTTP/2 on_log comes first in
-// every row. e2e/http3 plays the same streams on Envoy and here, and compares.
+// Which callbacks tell of a stream's end over HTTP/3. Over HTTP/1.1 and HTTP/2 on_log comes first
+// in every row. e2e/http3 plays the same streams on Envoy and here, and compares.
 func TestEndsOverHTTP3(t *testing.T) {
 	t.Parallel()
 	upstreamEnds := func(s *host.Stream) {

@@ -43,8 +43,9 @@ type Conn struct {
 	http Transport
 }
 
-// A Transport is one connection to Envoy, as net/http has them. A test that brings its own wraps [ErrReset] into the
-// error of a response that Envoy has reset, and context.Canceled into that of one that the client has cancelled.
+// A Transport is one connection to Envoy, as net/http has them. A test that brings its own wraps
+// [ErrReset] into the error of a response that Envoy has reset, and context.Canceled into that of
+// one that the client has cancelled.
 type Transport interface {
 	http.RoundTripper
 	Close() error
@@ -55,8 +56,11 @@ type Transport interface {
 // ErrReset is how a [Transport] says that Envoy has reset a stream.
 var ErrReset = errors.New("reset by envoy")
 
-// Over makes a connection that is open already one of the rig's.
-func (r *Rig) Over(p Protocol, t Transport) *Conn { return &Conn{Protocol: p, rig: r, http: t} }
+// Over makes a connection of the rig's from one that Envoy has taken already.
+func (r *Rig) Over(p Protocol, t Transport) *Conn {
+	r.dialed.Add(1)
+	return &Conn{Protocol: p, rig: r, http: t}
+}
 
 // Dial opens a connection; the system chooses the worker.
 func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {
