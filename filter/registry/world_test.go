@@ -178,7 +178,7 @@ func (t *thread) end(streams []*Stream) {
 			t.world.breaks("stream %d of %s, %s, was to be ended", handle.Context, s.client, s.fate)
 		}
 		t.world.mu.Unlock()
-		s.fate = map[Why]fate{BySuccessor: told, ByItself: told, ByLoss: foundBy, ByOperator: dismissed, ByRefusal: refused}[handle.Why()]
+		s.fate = map[Why]fate{BySuccessor: told, ByOwnInstance: told, ByLoss: foundBy, ByOperator: dismissed, ByRefusal: refused}[handle.Why()]
 		s.held, s.err = t.Release(handle)
 	}
 }
