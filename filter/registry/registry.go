@@ -1,14 +1,14 @@
 // Package registry keeps, in a store that all workers of Envoy share, which event streams each
-// client has open. The words and the protocol are explained in ../DESIGN.md.
+// client has open. filter/DESIGN.md explains the words and the protocol.
 //
 // # What is stored
 //
 // A [Store] can get a value, and set one with compare-and-swap. It cannot delete a key or list
 // keys. A key for each client would therefore stay for ever, so clients share a fixed number of
 // buckets: the client's hash picks its [Bucket]. Each worker has a slot, whose [Record] says that
-// the worker lives. One more key holds the [Table]: the number of buckets and the seed of the hash,
-// on which all workers must agree. Keys begin with the version of the format, so two versions never
-// read each other's values.
+// the worker lives. One key holds the [Table]: the number of buckets and the seed of the hash,
+// on which all workers must agree. Another holds the names of the rules. Keys begin with the
+// version of the format, so two versions never read each other's values.
 //
 // # Who does what
 //
