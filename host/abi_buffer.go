@@ -18,9 +18,9 @@ const (
 	maxBufferType          = 8
 )
 
-// buffer returns what a type stands for in the current context, nil if Envoy has
-// no such buffer now. A body that is not there is not nil: Envoy answers for an
-// empty one that cannot be written.
+// buffer returns the buffer of a type in the present context, or nil if Envoy answers NotFound for
+// it. A body that the guest cannot reach now is not nil, but an empty buffer that cannot be
+// written, as in Envoy.
 //
 // Envoy: source/extensions/common/wasm/context.cc, getBuffer.
 func (v *vm) buffer(kind uint32) *buffer {
@@ -37,11 +37,11 @@ func (v *vm) buffer(kind uint32) *buffer {
 		return nil
 	case bufferRequestBody:
 		if c.stream != nil {
-			body = c.stream.request.openBody
+			body = c.stream.request.visibleBody
 		}
 	case bufferResponseBody:
 		if c.stream != nil {
-			body = c.stream.response.openBody
+			body = c.stream.response.visibleBody
 		}
 	}
 	if body == nil {
@@ -50,15 +50,15 @@ func (v *vm) buffer(kind uint32) *buffer {
 	return body
 }
 
-// proxyGetBufferBytes is proxy_get_buffer_bytes: a copy of a part of a buffer. The
-// range is clamped; an empty one is Ok with pointer 0 and size 0.
+// proxyGetBufferBytes is proxy_get_buffer_bytes, which copies a part of a buffer. A range that goes
+// beyond the end is cut there, without an error. An empty result is Ok, with pointer 0 and size 0.
 //
-// Parameters: buffer type, start, length, where to write the pointer and the size.
+// Parameters: buffer type, start, length, where to write the pointer, where to write the size.
 //
 //   - BadArgument: the type is above 8
-//   - NotFound: no such buffer now; the plugin's configuration is there only in
-//     the plugin's on_context_create and on_configure
-//   - InvalidMemoryAccess: a result cannot be written
+//   - NotFound: the context has no such buffer now; the plugin's configuration is available only in
+//     its on_context_create and on_configure
+//   - InvalidMemoryAccess: the pointer or the size cannot be written
 //
 // cpp-host: src/exports.cc, get_buffer_bytes.
 func proxyGetBufferBytes(v *vm, a args) uint32 {
@@ -69,18 +69,17 @@ func proxyGetBufferBytes(v *vm, a args) uint32 {
 	if b == nil {
 		return uint32(StatusNotFound)
 	}
-	return uint32(v.give(b.read(a.u32(1), a.u32(2)), a.u32(3), a.u32(4)))
+	return uint32(v.copyToGuest(b.read(a.u32(1), a.u32(2)), a.u32(3), a.u32(4)))
 }
 
-// proxySetBufferBytes is proxy_set_buffer_bytes: see buffer.write for what start
-// and length mean.
+// proxySetBufferBytes is proxy_set_buffer_bytes. For what start and length mean see buffer.write.
 //
 // Parameters: buffer type, start, length, data pointer, data size.
 //
-//   - BadArgument: the type is above 8; or the range has no meaning; or the buffer
-//     cannot be changed, as configurations and bodies outside their callback
-//   - NotFound: no such buffer now
-//   - InvalidMemoryAccess: the data is out of bounds
+//   - BadArgument: the type is above 8; the range has no meaning; or the buffer cannot be changed,
+//     like a configuration, or a body outside of its callbacks
+//   - NotFound: the context has no such buffer now
+//   - InvalidMemoryAccess: the data are out of bounds
 //
 // cpp-host: src/exports.cc, set_buffer_bytes.
 func proxySetBufferBytes(v *vm, a args) uint32 {
@@ -91,21 +90,21 @@ func proxySetBufferBytes(v *vm, a args) uint32 {
 	if b == nil {
 		return uint32(StatusNotFound)
 	}
-	data, ok := v.data(a.u32(3), a.u32(4))
+	data, ok := v.readBytes(a.u32(3), a.u32(4))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
 	return uint32(b.write(a.u32(1), a.u32(2), data))
 }
 
-// proxyGetBufferStatus is proxy_get_buffer_status: the length, and flags that are
-// always 0.
+// proxyGetBufferStatus is proxy_get_buffer_status, which returns the length of a buffer. The flags
+// are always 0.
 //
-// Parameters: buffer type, where to write the length and the flags.
+// Parameters: buffer type, where to write the length, where to write the flags.
 //
 //   - BadArgument: the type is above 8
-//   - NotFound: no such buffer now
-//   - InvalidMemoryAccess: a result cannot be written
+//   - NotFound: the context has no such buffer now
+//   - InvalidMemoryAccess: the length or the flags cannot be written
 //
 // cpp-host: src/exports.cc, get_buffer_status.
 func proxyGetBufferStatus(v *vm, a args) uint32 {

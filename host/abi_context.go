@@ -7,10 +7,10 @@ func contextFunctions() []hostFunc {
 	}
 }
 
-// proxySetEffectiveContext is proxy_set_effective_context: hostcalls are
-// attributed to another context of the VM until the current callback returns.
+// proxySetEffectiveContext is proxy_set_effective_context. Until the present callback returns,
+// hostcalls act on the given context of this VM.
 //
-// Parameters: context id; 0, the VM's own, takes the change back.
+// Parameters: context id; 0 goes back to the context of the callback.
 //
 //   - BadArgument: the VM has no such context
 //
@@ -23,10 +23,10 @@ func proxySetEffectiveContext(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyDone is proxy_done: the plugin, whose on_done answered false, is done now.
-// on_delete follows when the current callback has returned.
+// proxyDone is proxy_done. A plugin whose on_done returned false calls it when it is done.
+// on_delete follows when the present callback has returned.
 //
-//   - NotFound: the plugin was not asked to end, or is done already
+//   - NotFound: no plugin with this key is waiting for proxy_done
 //
 // cpp-host: src/wasm.cc, done.
 func proxyDone(v *vm, _ args) uint32 {
@@ -36,6 +36,6 @@ func proxyDone(v *vm, _ args) uint32 {
 	}
 	pending := v.pendingDone[p.key()]
 	delete(v.pendingDone, p.key())
-	v.after = append(v.after, pending.delete)
+	v.deferred = append(v.deferred, pending.delete)
 	return uint32(StatusOk)
 }

@@ -2,10 +2,10 @@ package host
 
 func headerFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_get_header_map_value", signature: "iiiii->i", run: proxyGetHeaderMapValue, subject: subjectKeyAt1},
-		{name: "proxy_add_header_map_value", signature: "iiiii->i", run: proxyAddHeaderMapValue, subject: subjectKeyAt1},
-		{name: "proxy_replace_header_map_value", signature: "iiiii->i", run: proxyReplaceHeaderMapValue, subject: subjectKeyAt1},
-		{name: "proxy_remove_header_map_value", signature: "iii->i", run: proxyRemoveHeaderMapValue, subject: subjectKeyAt1},
+		{name: "proxy_get_header_map_value", signature: "iiiii->i", run: proxyGetHeaderMapValue, describe: describeKeyAt1},
+		{name: "proxy_add_header_map_value", signature: "iiiii->i", run: proxyAddHeaderMapValue, describe: describeKeyAt1},
+		{name: "proxy_replace_header_map_value", signature: "iiiii->i", run: proxyReplaceHeaderMapValue, describe: describeKeyAt1},
+		{name: "proxy_remove_header_map_value", signature: "iii->i", run: proxyRemoveHeaderMapValue, describe: describeKeyAt1},
 		{name: "proxy_get_header_map_pairs", signature: "iii->i", run: proxyGetHeaderMapPairs},
 		{name: "proxy_set_header_map_pairs", signature: "iii->i", run: proxySetHeaderMapPairs},
 		{name: "proxy_get_header_map_size", signature: "ii->i", run: proxyGetHeaderMapSize},
@@ -18,22 +18,22 @@ const (
 	mapRequestTrailers  = 1
 	mapResponseHeaders  = 2
 	mapResponseTrailers = 3
-	maxMapType          = 7 // 4 to 7: gRPC metadata and HTTP callouts, which never arrive here
+	maxMapType          = 7 // 4 to 7 belong to gRPC and HTTP callouts, which this host lacks
 )
 
-// mutableMap returns a map that the guest may change now, or nil. A map is open
-// from its callback on until the filter answered Continue; trailers also come into
-// being when they are asked for in the last body callback.
+// mutableMap returns a map that the guest may change now, or nil. The guest may change a map from
+// the callback that shows it until the filter returns Continue. In the last body callback it may
+// also add trailers to a message that has none.
 //
 // Envoy: source/extensions/common/wasm/context.cc, getMap.
 func (s *Stream) mutableMap(kind uint32) *Headers {
 	switch kind {
 	case mapRequestHeaders:
-		return s.request.openHeaders
+		return s.request.visibleHeaders
 	case mapRequestTrailers:
 		return s.mutableTrailers(&s.request)
 	case mapResponseHeaders:
-		return s.response.openHeaders
+		return s.response.visibleHeaders
 	case mapResponseTrailers:
 		return s.mutableTrailers(&s.response)
 	}
@@ -41,15 +41,15 @@ func (s *Stream) mutableMap(kind uint32) *Headers {
 }
 
 func (s *Stream) mutableTrailers(f *flow) *Headers {
-	if f.openTrailers == nil && f.openBody != nil && s.endOfStream {
+	if f.visibleTrailers == nil && f.visibleBody != nil && s.endOfStream {
 		f.hasTrailers = true
-		f.openTrailers = &f.trailers
+		f.visibleTrailers = &f.trailers
 	}
-	return f.openTrailers
+	return f.visibleTrailers
 }
 
-// readableMap returns a map that the guest may read now, or nil. In on_log it is
-// what the access log has: no request trailers.
+// readableMap returns a map that the guest may read now, or nil. In on_log these are the maps that
+// Envoy gives to access logs, which do not include the request trailers.
 //
 // Envoy: source/extensions/common/wasm/context.cc, getConstMap.
 func (s *Stream) readableMap(kind uint32) *Headers {
@@ -67,9 +67,9 @@ func (s *Stream) readableMap(kind uint32) *Headers {
 	case s.logging > 0:
 		return nil
 	case kind == mapRequestHeaders || kind == mapResponseHeaders:
-		return f.openHeaders
+		return f.visibleHeaders
 	default:
-		return f.openTrailers
+		return f.visibleTrailers
 	}
 }
 
@@ -87,22 +87,22 @@ func (c *vmContext) readableMap(kind uint32) *Headers {
 	return c.stream.readableMap(kind)
 }
 
-// proxyGetHeaderMapValue is proxy_get_header_map_value: the first value of a name.
+// proxyGetHeaderMapValue is proxy_get_header_map_value, which returns the first value of a header.
 //
-// Parameters: map type, key pointer, key size, where to write the value's pointer
-// and its size.
+// Parameters: map type, name pointer, name size, where to write the value's pointer, where to write
+// its size.
 //
-//   - BadArgument: the type is above 7, checked first; or the map is not available
-//     now. In on_log the latter is NotFound
-//   - InvalidMemoryAccess: the key is out of bounds, or a result cannot be written
-//   - NotFound: no such header
+//   - BadArgument: the type is above 7, which is checked first; or the map is not available now (in
+//     on_log this is NotFound)
+//   - InvalidMemoryAccess: the name is out of bounds, or a result cannot be written
+//   - NotFound: there is no such header
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, getHeaderMapValue.
 func proxyGetHeaderMapValue(v *vm, a args) uint32 {
 	if a.u32(0) > maxMapType {
 		return uint32(StatusBadArgument)
 	}
-	key, ok := v.text(a.u32(1), a.u32(2))
+	key, ok := v.readString(a.u32(1), a.u32(2))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -118,25 +118,24 @@ func proxyGetHeaderMapValue(v *vm, a args) uint32 {
 	if !ok {
 		return uint32(StatusNotFound)
 	}
-	return uint32(v.give([]byte(value), a.u32(3), a.u32(4)))
+	return uint32(v.copyToGuest([]byte(value), a.u32(3), a.u32(4)))
 }
 
-// proxyAddHeaderMapValue is proxy_add_header_map_value: one more entry.
+// proxyAddHeaderMapValue is proxy_add_header_map_value, which appends an entry.
 //
-// Parameters: map type, key pointer, key size, value pointer, value size.
+// Parameters: map type, name pointer, name size, value pointer, value size.
 //
-//   - BadArgument: the type is above 7, checked first; or the map cannot be changed
-//     now
-//   - InvalidMemoryAccess: key or value is out of bounds
+//   - BadArgument: the type is above 7, which is checked first; or the map cannot be changed now
+//   - InvalidMemoryAccess: the name or the value is out of bounds
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, addHeaderMapValue.
 func proxyAddHeaderMapValue(v *vm, a args) uint32 {
 	return uint32(v.changeMap(a, func(m *Headers, key, value string) { m.add(key, value) }))
 }
 
-// proxyReplaceHeaderMapValue is proxy_replace_header_map_value: all entries of the
-// name become one, which is added if there was none. Parameters and statuses are
-// those of proxy_add_header_map_value.
+// proxyReplaceHeaderMapValue is proxy_replace_header_map_value, which leaves one entry of this
+// name, and adds it if there was none. Parameters and statuses are those of
+// proxy_add_header_map_value.
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, replaceHeaderMapValue.
 func proxyReplaceHeaderMapValue(v *vm, a args) uint32 {
@@ -147,8 +146,8 @@ func (v *vm) changeMap(a args, change func(m *Headers, key, value string)) Statu
 	if a.u32(0) > maxMapType {
 		return StatusBadArgument
 	}
-	key, okKey := v.text(a.u32(1), a.u32(2))
-	value, okValue := v.text(a.u32(3), a.u32(4))
+	key, okKey := v.readString(a.u32(1), a.u32(2))
+	value, okValue := v.readString(a.u32(3), a.u32(4))
 	if !okKey || !okValue {
 		return StatusInvalidMemoryAccess
 	}
@@ -160,21 +159,20 @@ func (v *vm) changeMap(a args, change func(m *Headers, key, value string)) Statu
 	return StatusOk
 }
 
-// proxyRemoveHeaderMapValue is proxy_remove_header_map_value: it removes all
-// entries of a name, and is Ok if there is none.
+// proxyRemoveHeaderMapValue is proxy_remove_header_map_value, which removes all entries of a name.
+// It is Ok if there are none.
 //
-// Parameters: map type, key pointer, key size.
+// Parameters: map type, name pointer, name size.
 //
-//   - BadArgument: the type is above 7, checked first; or the map cannot be changed
-//     now
-//   - InvalidMemoryAccess: the key is out of bounds
+//   - BadArgument: the type is above 7, which is checked first; or the map cannot be changed now
+//   - InvalidMemoryAccess: the name is out of bounds
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, removeHeaderMapValue.
 func proxyRemoveHeaderMapValue(v *vm, a args) uint32 {
 	if a.u32(0) > maxMapType {
 		return uint32(StatusBadArgument)
 	}
-	key, ok := v.text(a.u32(1), a.u32(2))
+	key, ok := v.readString(a.u32(1), a.u32(2))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -186,13 +184,13 @@ func proxyRemoveHeaderMapValue(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyGetHeaderMapPairs is proxy_get_header_map_pairs: the whole map, serialised.
-// A map that is empty, or not available now, is Ok with pointer 0 and size 0.
+// proxyGetHeaderMapPairs is proxy_get_header_map_pairs, which returns the whole map: see
+// encodePairs. A map that is empty, or that is not available now, is Ok with pointer 0 and size 0.
 //
-// Parameters: map type, where to write the map's pointer and its size.
+// Parameters: map type, where to write the map's pointer, where to write its size.
 //
 //   - BadArgument: the type is above 7
-//   - InvalidMemoryAccess: a result cannot be written
+//   - InvalidMemoryAccess: the pointer or the size cannot be written
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, getHeaderMapPairs.
 func proxyGetHeaderMapPairs(v *vm, a args) uint32 {
@@ -203,16 +201,15 @@ func proxyGetHeaderMapPairs(v *vm, a args) uint32 {
 	if m := v.context().readableMap(a.u32(0)); m != nil && len(*m) > 0 {
 		pairs = encodePairs(*m)
 	}
-	return uint32(v.give(pairs, a.u32(1), a.u32(2)))
+	return uint32(v.copyToGuest(pairs, a.u32(1), a.u32(2)))
 }
 
-// proxySetHeaderMapPairs is proxy_set_header_map_pairs: it replaces the whole map.
-// Bytes that are no map, or one beyond the limits, empty it, and that is Ok.
+// proxySetHeaderMapPairs is proxy_set_header_map_pairs, which replaces the whole map. Input that is
+// malformed or exceeds the limits of decodePairs empties the map, and the status is Ok.
 //
 // Parameters: map type, map pointer, map size.
 //
-//   - BadArgument: the type is above 7, checked first; or the map cannot be changed
-//     now
+//   - BadArgument: the type is above 7, which is checked first; or the map cannot be changed now
 //   - InvalidMemoryAccess: the map is out of bounds
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, setHeaderMapPairs.
@@ -232,12 +229,13 @@ func proxySetHeaderMapPairs(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyGetHeaderMapSize is proxy_get_header_map_size: the bytes of all names and
-// values, not the number of entries.
+// proxyGetHeaderMapSize is proxy_get_header_map_size, which returns the number of bytes of all
+// names and values, not the number of entries.
 //
 // Parameters: map type, where to write the size.
 //
-//   - BadArgument: the type is above 7; or the map cannot be changed now (sic)
+//   - BadArgument: the type is above 7; or the map cannot be changed now, although it is only read:
+//     Envoy looks it up with getMap
 //   - InvalidMemoryAccess: the size cannot be written
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, getHeaderMapSize.

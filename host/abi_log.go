@@ -10,11 +10,11 @@ func logFunctions(version abiVersion) []hostFunc {
 	return functions
 }
 
-// proxyLog is proxy_log: it writes one line to the log.
+// proxyLog is proxy_log, which writes one line to the log. The host keeps lines of every level.
 //
 // Parameters: level, message pointer, message size.
 //
-//   - BadArgument: the level is above critical (5); checked first
+//   - BadArgument: the level is above critical (5), which is checked first
 //   - InvalidMemoryAccess: the message is out of bounds
 //
 // cpp-host: src/exports.cc, log.
@@ -23,7 +23,7 @@ func proxyLog(v *vm, a args) uint32 {
 	if level > LogCritical {
 		return uint32(StatusBadArgument)
 	}
-	message, ok := v.text(a.u32(1), a.u32(2))
+	message, ok := v.readString(a.u32(1), a.u32(2))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -31,11 +31,11 @@ func proxyLog(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyGetLogLevel is proxy_get_log_level, of ABI 0.2.1: Config.LogLevel.
+// proxyGetLogLevel is proxy_get_log_level of ABI 0.2.1, which returns Config.LogLevel.
 //
 // Parameters: where to write the level.
 //
-//   - InvalidMemoryAccess: it cannot be written there
+//   - InvalidMemoryAccess: the level cannot be written
 //
 // cpp-host: src/exports.cc, get_log_level.
 func proxyGetLogLevel(v *vm, a args) uint32 {

@@ -2,27 +2,27 @@ package host
 
 func metricFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_define_metric", signature: "iiii->i", run: proxyDefineMetric, subject: subjectKeyAt1},
-		{name: "proxy_increment_metric", signature: "iI->i", run: proxyIncrementMetric, subject: subjectMetric},
-		{name: "proxy_record_metric", signature: "iI->i", run: proxyRecordMetric, subject: subjectMetric},
-		{name: "proxy_get_metric", signature: "ii->i", run: proxyGetMetric, subject: subjectMetric},
+		{name: "proxy_define_metric", signature: "iiii->i", run: proxyDefineMetric, describe: describeKeyAt1},
+		{name: "proxy_increment_metric", signature: "iI->i", run: proxyIncrementMetric, describe: describeMetric},
+		{name: "proxy_record_metric", signature: "iI->i", run: proxyRecordMetric, describe: describeMetric},
+		{name: "proxy_get_metric", signature: "ii->i", run: proxyGetMetric, describe: describeMetric},
 	}
 }
 
-func subjectMetric(v *vm, a args, c *Call) { c.Key = v.metrics.names[a.u32(0)] }
+func describeMetric(v *vm, a args, c *Call) { c.Key = v.metrics.names[a.u32(0)] }
 
-// proxyDefineMetric is proxy_define_metric: a new id at every call, for a
-// statistic that all VMs of the process share by name.
+// proxyDefineMetric is proxy_define_metric. Every call returns a new id, even for a name that is
+// known. All VMs of the process share the metric of a name.
 //
-// Parameters: type (0 counter, 1 gauge, 2 histogram), name pointer, name size,
-// where to write the id.
+// Parameters: type (0 counter, 1 gauge, 2 histogram), name pointer, name size, where to write the
+// id.
 //
 //   - InvalidMemoryAccess: the name is out of bounds, or the id cannot be written
 //   - BadArgument: the type is above 2
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, defineMetric.
 func proxyDefineMetric(v *vm, a args) uint32 {
-	name, ok := v.text(a.u32(1), a.u32(2))
+	name, ok := v.readString(a.u32(1), a.u32(2))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -40,7 +40,7 @@ func proxyDefineMetric(v *vm, a args) uint32 {
 //
 // Parameters: id, offset.
 //
-//   - BadArgument: a counter and an offset that is not positive; a histogram
+//   - BadArgument: the metric is a counter and the offset is 0 or negative; or it is a histogram
 //   - NotFound: this VM did not define the id
 //
 // Envoy: context.cc, incrementMetric.
@@ -48,8 +48,8 @@ func proxyIncrementMetric(v *vm, a args) uint32 {
 	return uint32(v.metrics.increment(a.u32(0), a.i64(1)))
 }
 
-// proxyRecordMetric is proxy_record_metric: it adds to a counter, sets a gauge,
-// samples a histogram.
+// proxyRecordMetric is proxy_record_metric. It adds to a counter, sets a gauge, and adds a sample
+// to a histogram.
 //
 // Parameters: id, value.
 //
@@ -60,9 +60,9 @@ func proxyRecordMetric(v *vm, a args) uint32 { return uint32(v.metrics.record(a.
 
 // proxyGetMetric is proxy_get_metric.
 //
-// Parameters: id, where to write the value, of 64 bits.
+// Parameters: id, where to write the 64-bit value.
 //
-//   - BadArgument: a histogram
+//   - BadArgument: the metric is a histogram
 //   - NotFound: this VM did not define the id
 //   - InvalidMemoryAccess: the value cannot be written
 //

@@ -2,27 +2,27 @@ package host
 
 func queueFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_register_shared_queue", signature: "iii->i", run: proxyRegisterSharedQueue, subject: subjectKey},
-		{name: "proxy_resolve_shared_queue", signature: "iiiii->i", run: proxyResolveSharedQueue, subject: subjectQueueName},
-		{name: "proxy_dequeue_shared_queue", signature: "iii->i", run: proxyDequeueSharedQueue, subject: subjectQueue},
-		{name: "proxy_enqueue_shared_queue", signature: "iii->i", run: proxyEnqueueSharedQueue, subject: subjectQueue},
+		{name: "proxy_register_shared_queue", signature: "iii->i", run: proxyRegisterSharedQueue, describe: describeKey},
+		{name: "proxy_resolve_shared_queue", signature: "iiiii->i", run: proxyResolveSharedQueue, describe: describeQueueName},
+		{name: "proxy_dequeue_shared_queue", signature: "iii->i", run: proxyDequeueSharedQueue, describe: describeQueue},
+		{name: "proxy_enqueue_shared_queue", signature: "iii->i", run: proxyEnqueueSharedQueue, describe: describeQueue},
 	}
 }
 
-func subjectQueueName(v *vm, a args, c *Call) { c.Key, _ = v.text(a.u32(2), a.u32(3)) }
+func describeQueueName(v *vm, a args, c *Call) { c.Key, _ = v.readString(a.u32(2), a.u32(3)) }
 
-// proxyRegisterSharedQueue is proxy_register_shared_queue: wake-ups for the queue
-// go to the plugin context of the caller from now on, taken from whoever
-// registered before. It is the same queue, token and items, for the same name.
+// proxyRegisterSharedQueue is proxy_register_shared_queue. From now on the wake-ups of this queue
+// go to the plugin context of the caller, and no longer to the context that registered it before. A
+// queue that exists already keeps its token and its items.
 //
 // Parameters: name pointer, name size, where to write the token.
 //
-//   - InvalidMemoryAccess: the name is out of bounds; or the token cannot be
-//     written, and then the queue is registered all the same
+//   - InvalidMemoryAccess: the name is out of bounds; or the token cannot be written, and then the
+//     queue is registered all the same
 //
 // cpp-host: src/exports.cc, register_shared_queue; src/context.cc.
 func proxyRegisterSharedQueue(v *vm, a args) uint32 {
-	name, ok := v.text(a.u32(0), a.u32(1))
+	name, ok := v.readString(a.u32(0), a.u32(1))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -33,19 +33,18 @@ func proxyRegisterSharedQueue(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyResolveSharedQueue is proxy_resolve_shared_queue.
+// proxyResolveSharedQueue is proxy_resolve_shared_queue, which returns the token of a queue.
 //
-// Parameters: vm id pointer, vm id size (0: the caller's own), name pointer, name
-// size, where to write the token.
+// Parameters: vm_id pointer, vm_id size (0: the caller's own vm_id), name pointer, name size, where
+// to write the token.
 //
-//   - InvalidMemoryAccess: an argument is out of bounds, or the token cannot be
-//     written
-//   - NotFound: nobody registered the queue
+//   - InvalidMemoryAccess: the vm_id or the name is out of bounds, or the token cannot be written
+//   - NotFound: the queue was never registered
 //
 // cpp-host: src/exports.cc, resolve_shared_queue.
 func proxyResolveSharedQueue(v *vm, a args) uint32 {
-	vmID, okID := v.text(a.u32(0), a.u32(1))
-	name, okName := v.text(a.u32(2), a.u32(3))
+	vmID, okID := v.readString(a.u32(0), a.u32(1))
+	name, okName := v.readString(a.u32(2), a.u32(3))
 	if !okID || !okName {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -62,13 +61,13 @@ func proxyResolveSharedQueue(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyDequeueSharedQueue is proxy_dequeue_shared_queue.
+// proxyDequeueSharedQueue is proxy_dequeue_shared_queue, which takes the oldest item.
 //
-// Parameters: token, where to write the item's pointer and its size.
+// Parameters: token, where to write the item's pointer, where to write its size.
 //
 //   - NotFound: there is no such queue
-//   - Empty: it has no item
-//   - InvalidMemoryAccess: a result cannot be written; the item is lost
+//   - Empty: the queue has no items
+//   - InvalidMemoryAccess: the pointer or the size cannot be written, and then the item is lost
 //
 // cpp-host: src/exports.cc, dequeue_shared_queue.
 func proxyDequeueSharedQueue(v *vm, a args) uint32 {
@@ -76,11 +75,12 @@ func proxyDequeueSharedQueue(v *vm, a args) uint32 {
 	if status != StatusOk {
 		return uint32(status)
 	}
-	return uint32(v.give(item, a.u32(1), a.u32(2)))
+	return uint32(v.copyToGuest(item, a.u32(1), a.u32(2)))
 }
 
-// proxyEnqueueSharedQueue is proxy_enqueue_shared_queue: it appends an item and
-// posts one wake-up to the listener. Ok says nothing about a listener.
+// proxyEnqueueSharedQueue is proxy_enqueue_shared_queue, which appends an item and posts one
+// wake-up to the context that registered the queue last. The status is Ok even if that context is
+// gone.
 //
 // Parameters: token, item pointer, item size.
 //
@@ -89,7 +89,7 @@ func proxyDequeueSharedQueue(v *vm, a args) uint32 {
 //
 // cpp-host: src/exports.cc, enqueue_shared_queue.
 func proxyEnqueueSharedQueue(v *vm, a args) uint32 {
-	item, ok := v.data(a.u32(1), a.u32(2))
+	item, ok := v.readBytes(a.u32(1), a.u32(2))
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}

@@ -12,44 +12,43 @@ func streamFunctions() []hostFunc {
 const (
 	streamRequest    = 0
 	streamResponse   = 1
-	streamDownstream = 2 // TCP, as is the next
-	streamUpstream   = 3
+	streamDownstream = 2 // TCP only
+	streamUpstream   = 3 // TCP only
 )
 
-// proxySendLocalResponse is proxy_send_local_response. The reply is sent when the
-// callback has returned, whose own result is ignored: see Stream.sendLocalReply.
-// Without a stream, as in on_tick, nothing is sent and the status is Ok.
+// proxySendLocalResponse is proxy_send_local_response. The reply is sent after the callback has
+// returned, and the result of that callback is ignored: see Stream.sendLocalReply. In a callback
+// without a stream, like on_tick, nothing is sent and the status is Ok all the same.
 //
-// Parameters: status code, details pointer and size, body pointer and size,
-// headers pointer and size (serialised; what does not decode is no headers), gRPC
-// status, -1 for none.
+// Parameters: HTTP status, details pointer, details size, body pointer, body size, headers pointer,
+// headers size (a map as in decodePairs), gRPC status (-1: none).
 //
-//   - InvalidMemoryAccess: an argument is out of bounds
+//   - InvalidMemoryAccess: the details, the body or the headers are out of bounds
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, sendLocalResponse.
 func proxySendLocalResponse(v *vm, a args) uint32 {
-	details, okDetails := v.text(a.u32(1), a.u32(2))
-	body, okBody := v.data(a.u32(3), a.u32(4))
+	details, okDetails := v.readString(a.u32(1), a.u32(2))
+	body, okBody := v.readBytes(a.u32(3), a.u32(4))
 	pairs, okPairs := v.view(a.u32(5), a.u32(6))
 	if !okDetails || !okBody || !okPairs {
 		return uint32(StatusInvalidMemoryAccess)
 	}
 	if s := v.context().stream; s != nil {
 		reply := newLocalReply(int(a.u32(0)), decodePairs(pairs), body, details, int32(a.u32(7)))
-		v.after = append(v.after, func() { s.sendLocalReply(reply) })
+		v.deferred = append(v.deferred, func() { s.sendLocalReply(reply) })
 	}
 	v.stopIteration = true
 	return uint32(StatusOk)
 }
 
-// proxyContinueStream is proxy_continue_stream: what was held goes on when the
-// callback has returned. The request's maps and body are out of reach at once,
-// also when it is the response that is continued.
+// proxyContinueStream is proxy_continue_stream. After the callback has returned, the filter chain
+// goes on with what it held. The guest can no longer reach the headers and the body of the request,
+// even if it is the response that continues.
 //
-// Parameters: stream type, 0 request, 1 response, 2 downstream, 3 upstream.
+// Parameters: stream type (0 request, 1 response, 2 downstream, 3 upstream).
 //
 //   - BadArgument: the type is above 3
-//   - Unimplemented: upstream
+//   - Unimplemented: the type is upstream
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, continueStream.
 func proxyContinueStream(v *vm, a args) uint32 {
@@ -60,8 +59,8 @@ func proxyContinueStream(v *vm, a args) uint32 {
 			if kind == streamResponse {
 				f = &s.response
 			}
-			v.after = append(v.after, func() { s.resume(f) })
-			s.request.shut()
+			v.deferred = append(v.deferred, func() { s.resume(f) })
+			s.request.hide()
 		}
 		return uint32(StatusOk)
 	case streamDownstream:
@@ -73,11 +72,10 @@ func proxyContinueStream(v *vm, a args) uint32 {
 	}
 }
 
-// proxyCloseStream is proxy_close_stream: the stream is reset when the callback
-// has returned. Request and response are the same. It is Ok if there is nothing
-// to reset.
+// proxyCloseStream is proxy_close_stream. The stream is reset after the callback has returned.
+// Types 0 and 1 both reset the whole stream. The status is Ok even if there is nothing to reset.
 //
-// Parameters: stream type, 0 request, 1 response, 2 downstream, 3 upstream.
+// Parameters: stream type (0 request, 1 response, 2 downstream, 3 upstream).
 //
 //   - BadArgument: the type is above 3
 //
@@ -91,7 +89,7 @@ func proxyCloseStream(v *vm, a args) uint32 {
 		if s.details == "" {
 			s.details = closeStreamDetails
 		}
-		v.after = append(v.after, func() { s.finish(Reset) })
+		v.deferred = append(v.deferred, func() { s.finish(Reset) })
 	}
 	return uint32(StatusOk)
 }

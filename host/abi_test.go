@@ -7,11 +7,11 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// dialogue is a list of guest commands with what each must be answered.
-type dialogue []string
+// transcript is a list of guest commands, each with the result that the guest must log.
+type transcript []string
 
-// script is the commands alone.
-func (d dialogue) script() string {
+// script returns the commands without the results.
+func (d transcript) script() string {
 	commands := make([]string, len(d))
 	for i, line := range d {
 		commands[i], _, _ = strings.Cut(line, " -> ")
@@ -19,16 +19,16 @@ func (d dialogue) script() string {
 	return strings.Join(commands, ";")
 }
 
-// TestHostcalls holds every hostcall to its statuses, each in one callback.
+// Every hostcall, with every status that it can return.
 func TestHostcalls(t *testing.T) {
 	tests := []struct {
 		name  string
-		phase string
-		lines dialogue
+		phase string // the callback that makes the calls
+		lines transcript
 	}{
-		{"shared data", "request-headers", dialogue{
+		{"shared data", "request-headers", transcript{
 			`get k -> NotFound`,
-			`set k _ 4294967295 -> Ok`, // any cas creates
+			`set k _ 4294967295 -> Ok`, // a new key may have any cas
 			`get k -> Ok "" cas 1`,
 			`set k two 4294967295 -> CasMismatch`,
 			`set k two $ -> Ok`,
@@ -39,7 +39,7 @@ func TestHostcalls(t *testing.T) {
 			`set _ empty-key 0 -> Ok`,
 			`get _ -> Ok "empty-key" cas 4`,
 		}},
-		{"shared queues", "request-headers", dialogue{
+		{"shared queues", "request-headers", transcript{
 			`resolve _ jobs -> NotFound`,
 			`enqueue 1 item -> NotFound`,
 			`dequeue 1 -> NotFound`,
@@ -56,7 +56,7 @@ func TestHostcalls(t *testing.T) {
 			`dequeue 1 -> Ok ""`,
 			`dequeue 1 -> Empty`,
 		}},
-		{"header maps", "request-headers", dialogue{
+		{"header maps", "request-headers", transcript{
 			`header 0 :method -> Ok "GET"`,
 			`header 0 :METHOD -> Ok "GET"`,
 			`header 0 x -> NotFound`,
@@ -70,10 +70,10 @@ func TestHostcalls(t *testing.T) {
 			`setpairs 0 a=1 B=2 a=3 -> Ok`,
 			`mapsize 0 -> Ok 6`,
 			`pairs 0 -> Ok "\x03\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00a\x001\x00b\x002\x00a\x003\x00"`,
-			`raw setpairs 0 0 1 -> Ok`, // undecodable: an empty map
+			`raw setpairs 0 0 1 -> Ok`, // malformed input: an empty map
 			`mapsize 0 -> Ok 0`,
 			`pairs 0 -> Ok ""`,
-			// maps that are not there now
+			// maps that are not available now
 			`header 2 x -> BadArgument`,
 			`add 2 x y -> BadArgument`,
 			`replace 1 x y -> BadArgument`,
@@ -82,7 +82,7 @@ func TestHostcalls(t *testing.T) {
 			`mapsize 6 -> BadArgument`,
 			`header 7 x -> BadArgument`,
 			`pairs 2 -> Ok ""`,
-			// maps that are not
+			// map types that do not exist
 			`header 8 x -> BadArgument`,
 			`add 8 x y -> BadArgument`,
 			`replace 8 x y -> BadArgument`,
@@ -91,21 +91,21 @@ func TestHostcalls(t *testing.T) {
 			`setpairs 8 -> BadArgument`,
 			`mapsize 8 -> BadArgument`,
 		}},
-		{"the request is out of reach in the response", "response-headers", dialogue{
+		{"the response callbacks cannot reach the request", "response-headers", transcript{
 			`header 0 :method -> BadArgument`,
 			`property request/path -> NotFound`,
 			`header 2 :status -> Ok "200"`,
 			`property response/code -> Ok "\xc8\x00\x00\x00\x00\x00\x00\x00"`,
 		}},
-		{"everything can be read in on_log, and nothing changed", "log", dialogue{
+		{"on_log can read everything and change nothing", "log", transcript{
 			`header 0 :method -> Ok "GET"`,
 			`header 2 :status -> Ok "200"`,
-			`header 1 x -> NotFound`, // not BadArgument as elsewhere
+			`header 1 x -> NotFound`, // in other callbacks BadArgument
 			`header 3 x -> NotFound`,
 			`property request/path -> Ok "/events?tab=1"`,
 			`add 0 x y -> BadArgument`,
 		}},
-		{"buffers", "response-body", dialogue{
+		{"buffers", "response-body", transcript{
 			`bodystatus 1 -> Ok 4`,
 			`body 1 0 100 -> Ok "body"`,
 			`body 1 1 2 -> Ok "od"`,
@@ -116,7 +116,7 @@ func TestHostcalls(t *testing.T) {
 			`setbody 1 1 1 x -> BadArgument`,
 			`setbody 1 0 11 all -> Ok`,
 			`body 1 0 100 -> Ok "all"`,
-			// a body that is not there reads as empty and cannot be written
+			// a body that is not available reads as empty and cannot be written
 			`body 0 0 100 -> Ok ""`,
 			`bodystatus 0 -> Ok 0`,
 			`setbody 0 0 0 x -> BadArgument`,
@@ -125,12 +125,12 @@ func TestHostcalls(t *testing.T) {
 			`bodystatus 4 -> NotFound`,
 			`body 6 0 100 -> Ok "say hi"`,
 			`setbody 6 0 0 x -> BadArgument`,
-			`body 7 0 1 -> NotFound`, // only while the plugin is configured
+			`body 7 0 1 -> NotFound`, // available only in on_context_create and on_configure
 			`body 9 0 1 -> BadArgument`,
 			`setbody 9 0 0 x -> BadArgument`,
 			`bodystatus 9 -> BadArgument`,
 		}},
-		{"metrics", "request-headers", dialogue{
+		{"metrics", "request-headers", transcript{
 			`define 3 x -> BadArgument`,
 			`define 0 c -> Ok 4`,
 			`define 0 c -> Ok 8`,
@@ -149,7 +149,7 @@ func TestHostcalls(t *testing.T) {
 			`metric 12 -> NotFound`,
 			`record 10 1 -> NotFound`,
 		}},
-		{"properties", "request-headers", dialogue{
+		{"properties", "request-headers", transcript{
 			`property request/path -> Ok "/events?tab=1"`,
 			`property request/url_path -> Ok "/events"`,
 			`property request/query -> Ok "tab=1"`,
@@ -160,8 +160,8 @@ func TestHostcalls(t *testing.T) {
 			`property request/nonsense -> NotFound`,
 			`property response/code -> NotFound`,
 			`property plugin_vm_id -> Ok "my-vm"`,
-			`property source/address -> Ok "10.0.0.1:5000"`, // of the world
-			`property connection/id -> Ok "stream's"`,       // of the stream
+			`property source/address -> Ok "10.0.0.1:5000"`, // from Config.Properties
+			`property connection/id -> Ok "stream's"`,       // from Stream.SetProperty
 			`property _ -> SerializationFailure`,
 			`property request -> SerializationFailure`,
 			`property filter_state -> SerializationFailure`,
@@ -176,9 +176,9 @@ func TestHostcalls(t *testing.T) {
 			`property mine/x -> NotFound`,
 			`property filter_state/wasm.mine -> Ok "value"`,
 			`setproperty a/b value -> Ok`,
-			`property a/b -> NotFound`, // its key has a NUL in it, and paths are looked up by element
+			`property a/b -> NotFound`, // its name has a NUL in it, and paths are looked up by element
 		}},
-		{"streams and contexts", "request-headers", dialogue{
+		{"streams and contexts", "request-headers", transcript{
 			`continue 2 -> Ok`,
 			`continue 3 -> Unimplemented`,
 			`continue 4 -> BadArgument`,
@@ -188,7 +188,7 @@ func TestHostcalls(t *testing.T) {
 			`effective 1 -> Ok`,
 			`header 0 :method -> BadArgument`, // a plugin context has no maps
 			`setproperty a b -> NotFound`,
-			`close 0 -> Ok`, // nothing to close
+			`close 0 -> Ok`, // although there is nothing to close
 			`effective 0 -> Ok`,
 			`header 0 :method -> Ok "GET"`,
 			`done -> NotFound`,
@@ -196,7 +196,7 @@ func TestHostcalls(t *testing.T) {
 			`loglevel -> Ok 3`,
 			`time -> Ok 1767225600000000000`,
 		}},
-		{"WASI", "request-headers", dialogue{
+		{"WASI", "request-headers", transcript{
 			`write 1 ab c -> 3`,
 			`write 3 ab -> errno 8`,
 			`clock 0 -> 1767225600000000000`,
@@ -224,17 +224,17 @@ func TestHostcalls(t *testing.T) {
 	}
 }
 
-func TestFilterStateKeepsThePathAsItIs(t *testing.T) {
+func TestFilterStateNames(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
 	s := open(w.Worker(0), "request-headers", "setproperty one x; setproperty two/parts y")
 	got := s.FilterState()
 	if got["wasm.one"] != "x" || got["wasm.two\x00parts"] != "y" || len(got) != 2 {
-		t.Errorf("filter state: got %q", got)
+		t.Errorf("got the filter state %q, want wasm.one and wasm.two\\x00parts", got)
 	}
 }
 
-func TestWrittenLinesBecomeLogs(t *testing.T) {
+func TestStdoutAndStderrAreLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
 	open(w.Worker(0), "request-headers", "write 1 out|; write 2 err||; write 2 _")
@@ -249,16 +249,16 @@ func TestWrittenLinesBecomeLogs(t *testing.T) {
 			}
 		}
 		if found != 1 {
-			t.Errorf("%d lines %q at %v, want 1:\n%s", found, want.message, want.level, w.Logs())
+			t.Errorf("got %d lines %q at level %v, want 1:\n%s", found, want.message, want.level, w.Logs())
 		}
 	}
 	if empty := w.Logs().AtLeast(host.LogError); len(empty) != 1 {
-		t.Errorf("an empty write was logged:\n%s", empty)
+		t.Errorf("want one error line, because an empty write is not logged, got\n%s", empty)
 	}
 }
 
-// Each pointer of each hostcall, out of bounds in turn. The guest's memory is a
-// few MiB; 0xfffffff0 is beyond any.
+// Each pointer of each hostcall, out of bounds in turn. The address 0xfffffff0 is beyond any
+// guest's memory.
 func TestPointersOutOfBounds(t *testing.T) {
 	t.Parallel()
 	const setup = `set k v 0; register q; enqueue 1 i; enqueue 1 i; enqueue 1 i; define 0 m;`
@@ -288,14 +288,14 @@ func TestPointersOutOfBounds(t *testing.T) {
 	s := open(w.Worker(0), "request-headers", script.String())
 	wantLog(t, w.Logs().OfWorker(0), want...)
 
-	// Bad arguments had no effect.
+	// No call had an effect.
 	if s.Ended() || s.LocalReply() != nil {
-		t.Error("a local reply with bad pointers was sent")
+		t.Errorf("got local reply %+v, ended %v; want no reply and an open stream", s.LocalReply(), s.Ended())
 	}
 	if data := w.SharedData(); len(data) != 1 || string(data["k"].Bytes) != "v" {
-		t.Errorf("shared data: got %v", data)
+		t.Errorf("got the shared data %v, want only k = v", data)
 	}
 	if n := len(s.ToUpstream().Headers); n != 5 {
-		t.Errorf("%d request headers, want the 5 that came:\n%v", n, s.ToUpstream().Headers)
+		t.Errorf("got %d request headers, want the 5 of the client:\n%v", n, s.ToUpstream().Headers)
 	}
 }

@@ -9,10 +9,10 @@ func timerFunctions() []hostFunc {
 	}
 }
 
-// proxySetTickPeriodMilliseconds is proxy_set_tick_period_milliseconds: the timer
-// of the caller's plugin context starts anew, also when a stream calls.
+// proxySetTickPeriodMilliseconds is proxy_set_tick_period_milliseconds. It starts the timer of the
+// caller's plugin context anew, even if a stream calls it. The status is always Ok.
 //
-// Parameters: period; 0 stops the timer. It is always Ok.
+// Parameters: period; 0 stops the timer.
 //
 // cpp-host: src/context.cc, setTimerPeriod.
 func proxySetTickPeriodMilliseconds(v *vm, a args) uint32 {
@@ -20,12 +20,12 @@ func proxySetTickPeriodMilliseconds(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// proxyGetCurrentTimeNanoseconds is proxy_get_current_time_nanoseconds: the
-// virtual clock, as nanoseconds since 1970. It stands still during a callback.
+// proxyGetCurrentTimeNanoseconds is proxy_get_current_time_nanoseconds, which returns the virtual
+// clock as nanoseconds since 1970. The clock stands still during a callback.
 //
-// Parameters: where to write the time, of 64 bits.
+// Parameters: where to write the 64-bit time.
 //
-//   - InvalidMemoryAccess: it cannot be written there
+//   - InvalidMemoryAccess: the time cannot be written
 //
 // cpp-host: src/exports.cc, get_current_time_nanoseconds.
 func proxyGetCurrentTimeNanoseconds(v *vm, a args) uint32 {

@@ -6,7 +6,7 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// BenchmarkNewWorld measures a start-up with two workers: five VMs.
+// BenchmarkNewWorld measures the start of a world with two workers, which takes five VMs.
 //
 //	go test -run=- -bench=NewWorld ./host
 func BenchmarkNewWorld(b *testing.B) {
@@ -20,8 +20,8 @@ func BenchmarkNewWorld(b *testing.B) {
 	}
 }
 
-// BenchmarkStream measures a whole stream: eight callbacks, in which the guest
-// makes some thirty hostcalls.
+// BenchmarkStream measures a whole stream: eight callbacks, in which the guest makes about thirty
+// hostcalls.
 //
 //	go test -run=- -bench=Stream ./host
 func BenchmarkStream(b *testing.B) {

@@ -5,28 +5,29 @@ import (
 	"slices"
 )
 
-// buffer is a body as the guest may read and change it.
+// buffer is a body or a configuration, as the guest reads and changes it.
 //
 // Envoy: source/extensions/common/wasm/context.cc, Buffer.
 type buffer struct {
 	data     []byte
-	readOnly bool // configurations: any change is BadArgument
+	readOnly bool // a write is BadArgument
 }
 
-// read returns a copy of at most length bytes from start. It clamps: a range
-// beyond the end is empty, not an error. (cpp-host checks start+length for an
-// overflow, but in 64 bits, where none can happen: src/exports.cc,
-// get_buffer_bytes.)
+// read returns a copy of at most length bytes from start. A range that goes beyond the end is cut
+// there, and one that begins beyond it is empty. The sum is computed in 64 bits, as in cpp-host, so
+// no range overflows.
+//
+// cpp-host: src/exports.cc, get_buffer_bytes.
 func (b *buffer) read(start, length uint32) []byte {
 	from := min(uint64(start), uint64(len(b.data)))
 	to := min(uint64(start)+uint64(length), uint64(len(b.data)))
 	return bytes.Clone(b.data[from:to])
 }
 
-// write is set_buffer_bytes: of all ranges only four have a meaning.
+// write is proxy_set_buffer_bytes. Only these ranges have a meaning:
 //
 //	start 0, length 0          prepend
-//	start 0, length >= size    replace all
+//	start 0, length >= size    replace everything
 //	start >= size              append
 //	anything else              BadArgument
 func (b *buffer) write(start, length uint32, data []byte) Status {

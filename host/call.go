@@ -2,43 +2,42 @@ package host
 
 import "strings"
 
-// Call is one hostcall of a guest, as [Config.Intercept] sees it: made, and not
-// yet carried out. WASI calls are not shown.
+// Call is one hostcall of the guest, as an interceptor sees it before it takes effect: see
+// [Config.Intercept]. WASI calls are not intercepted.
 //
-// The interceptor decides when the call takes effect, if at all, and what the
-// guest is told. If it does nothing the call is carried out when it returns.
+// The interceptor decides when the call takes effect, if at all, and which status the guest gets.
+// If it decides nothing, the call takes effect when the interceptor returns.
 //
 //	func(c *host.Call) {
 //		if c.Name == "proxy_set_shared_data" && c.Worker == 0 {
-//			world.Worker(1).Tick() // another worker comes in between
-//			c.Proceed()            // now worker 0 writes
-//			world.Worker(1).Tick() // and again, before worker 0 learns the result
-//			c.Answer(host.StatusInternalFailure) // which is a lie
+//			world.Worker(1).Tick()               // another worker runs before the write
+//			c.Proceed()                          // now worker 0 writes
+//			world.Worker(1).Tick()               // and runs before worker 0 knows the result
+//			c.Answer(host.StatusInternalFailure) // worker 0 is told that its write failed
 //		}
 //	}
 //
-// Inside it the test may use all other workers, the clock and the world's
-// inspection methods, but not the worker that is making the call, nor one that
-// waits in an interceptor further out: a VM cannot be entered twice, and the
-// attempt panics. [World.Run] and [World.Advance] pass over such workers. Use of
-// the Call after the interceptor returned panics too.
+// The interceptor may use all other workers, the clock, and everything that inspects the world. It
+// must not use the worker that makes the call, nor a worker that waits in an outer interceptor,
+// because a VM cannot be entered twice: that panics. [World.Run] and [World.Advance] skip such
+// workers. A Call cannot be used after its interceptor has returned: that panics too.
 type Call struct {
-	Worker    int    // MainThread for the instances on the main thread
+	Worker    int    // the worker that makes the call, or MainThread
 	Name      string // the import, for example "proxy_set_shared_data"
-	ContextID uint32 // the context it is attributed to: see proxy_set_effective_context
-	Key       string // shared-data key, queue name, header, property path or metric name, if the call has one
-	Queue     uint32 // queue token of an enqueue or dequeue
+	ContextID uint32 // the context it acts on, which proxy_set_effective_context may have changed
+	Key       string // shared-data key, queue name, header name, property path or metric name; empty if it has none
+	Queue     uint32 // queue token, for enqueue and dequeue
 
-	perform   func() uint32 // nil when the call is over
+	perform   func() uint32 // nil after the interceptor has returned
 	performed bool
-	result    uint32 // of perform
+	result    uint32 // what perform returned
 	answered  bool
-	answer    uint32 // what the guest is told, if answered
+	answer    uint32 // the status for the guest, if answered is true
 	trap      string
 }
 
-// Proceed carries the call out now and returns its status. Later calls return
-// the same status without effect.
+// Proceed carries out the call now and returns its status. A second Proceed has no effect and
+// returns the same status.
 func (c *Call) Proceed() Status {
 	c.mustBeOpen("Proceed")
 	if !c.performed {
@@ -48,17 +47,17 @@ func (c *Call) Proceed() Status {
 	return Status(c.result)
 }
 
-// Answer settles what the guest is told. Without a Proceed the call has no effect
-// and its results in guest memory stay unwritten: so a lost enqueue is Answer(StatusOk)
-// alone, a storm of conflicts Answer(StatusCasMismatch).
+// Answer sets the status that the guest gets. Without Proceed, the call has no effect and writes no
+// results to guest memory. So Answer(StatusOk) alone loses an enqueue, and
+// Answer(StatusCasMismatch) alone makes a conflict that never happened.
 func (c *Call) Answer(s Status) {
 	c.mustBeOpen("Answer")
 	c.answered, c.answer = true, uint32(s)
 }
 
-// Trap makes the guest trap at this call: its VM has failed. After a Proceed it
-// is a crash between the effect and the guest's next instruction; without one the
-// call has no effect.
+// Trap makes the guest trap at this call, so that its VM fails. After Proceed the trap comes
+// between the effect of the call and the next instruction of the guest. Without Proceed the call
+// has no effect.
 func (c *Call) Trap(reason string) {
 	c.mustBeOpen("Trap")
 	c.trap = "trap injected at " + c.Name + ": " + reason
@@ -70,15 +69,15 @@ func (c *Call) mustBeOpen(method string) {
 	}
 }
 
-// intercepted carries out a hostcall, by way of the interceptor if there is one.
-func (v *vm) intercepted(f *hostFunc, stack []uint64) uint32 {
+// runIntercepted carries out a hostcall, through the interceptor if there is one.
+func (v *vm) runIntercepted(f *hostFunc, stack []uint64) uint32 {
 	intercept := v.world.intercept
 	if intercept == nil || !strings.HasPrefix(f.name, "proxy_") {
 		return f.run(v, stack)
 	}
 	c := &Call{Worker: v.thread, Name: f.name, ContextID: v.context().id}
-	if f.subject != nil {
-		f.subject(v, stack, c)
+	if f.describe != nil {
+		f.describe(v, stack, c)
 	}
 	c.perform = func() uint32 { return f.run(v, stack) }
 	intercept(c)
@@ -86,25 +85,25 @@ func (v *vm) intercepted(f *hostFunc, stack []uint64) uint32 {
 	c.perform = nil
 	switch {
 	case c.trap != "":
-		v.doomed = c.trap
+		v.pendingTrap = c.trap
 		return c.result
 	case c.answered:
 		return c.answer
-	case !c.performed && v.doomed == "":
+	case !c.performed && v.pendingTrap == "":
 		return perform()
 	}
 	return c.result
 }
 
-// subjectKey is the subject of calls whose first two parameters are a name.
-func subjectKey(v *vm, a args, c *Call) {
-	c.Key, _ = v.text(a.u32(0), a.u32(1))
+// describeKey describes calls whose first two parameters are a name.
+func describeKey(v *vm, a args, c *Call) {
+	c.Key, _ = v.readString(a.u32(0), a.u32(1))
 }
 
-// subjectKeyAt1 is the subject of calls that have a number before the name.
-func subjectKeyAt1(v *vm, a args, c *Call) {
-	c.Key, _ = v.text(a.u32(1), a.u32(2))
+// describeKeyAt1 describes calls whose second and third parameters are a name.
+func describeKeyAt1(v *vm, a args, c *Call) {
+	c.Key, _ = v.readString(a.u32(1), a.u32(2))
 }
 
-// subjectQueue is the subject of calls whose first parameter is a queue token.
-func subjectQueue(_ *vm, a args, c *Call) { c.Queue = a.u32(0) }
+// describeQueue describes calls whose first parameter is a queue token.
+func describeQueue(_ *vm, a args, c *Call) { c.Queue = a.u32(0) }

@@ -10,11 +10,12 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// increment is a guest's lost update waiting to happen: read, then write with the
-// cas that was read.
+// increment reads n and writes it with the cas of the read, so the write must fail if another
+// worker wrote n in between.
 const increment = "get n; set n mine $"
 
-// The test stops worker 0 between its read and its write and lets worker 1 write.
+// Worker 1 writes n while worker 0 is stopped in its own write, either before it takes effect or
+// after.
 func TestInterleaving(t *testing.T) {
 	t.Parallel()
 	for _, before := range []bool{true, false} {
@@ -26,7 +27,7 @@ func TestInterleaving(t *testing.T) {
 			}
 			if !before {
 				if got := c.Proceed(); got != host.StatusOk {
-					t.Errorf("set: got %v", got)
+					t.Errorf("set in the interceptor: got %v, want Ok", got)
 				}
 			}
 			open(w.Worker(1), "request-headers", "get n; set n theirs $")
@@ -35,11 +36,11 @@ func TestInterleaving(t *testing.T) {
 		if before {
 			wantLog(t, w.Logs(), `get n -> Ok "0" cas 1`, "set n theirs $ -> Ok", "set n mine $ -> CasMismatch")
 		} else {
-			// Worker 1 came after the write and before worker 0 knew its result.
+			// Worker 1 wrote after worker 0, before worker 0 knew the result of its own write.
 			wantLog(t, w.Logs(), `get n -> Ok "0" cas 1`, `get n -> Ok "mine" cas 2`, "set n theirs $ -> Ok", "set n mine $ -> Ok")
 		}
 		if got := string(w.SharedData()["n"].Bytes); got != "theirs" {
-			t.Errorf("n is %q in the end", got)
+			t.Errorf("n at the end: got %q, want theirs", got)
 		}
 	}
 }
@@ -64,7 +65,7 @@ func TestInterceptorSeesEveryCall(t *testing.T) {
 		`0/1 set_effective_context "" 0`, `0/2 set_property "a" 0`,
 	}
 	if !slices.Equal(calls, want) {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(calls, "\n"), strings.Join(want, "\n"))
+		t.Errorf("got the calls\n%s\nwant\n%s", strings.Join(calls, "\n"), strings.Join(want, "\n"))
 	}
 }
 
@@ -73,25 +74,25 @@ func TestFaults(t *testing.T) {
 	tests := []struct {
 		name   string
 		fault  func(c *host.Call)
-		answer string // of the set
-		value  string // of the key afterwards
-		failed bool
+		answer string // what the guest is told about its set
+		value  string // of the key after the call
+		failed bool   // the VM
 	}{
-		{"none", func(*host.Call) {}, "Ok", "v", false},
-		{"a conflict that never was", func(c *host.Call) { c.Answer(host.StatusCasMismatch) }, "CasMismatch", "old", false},
-		{"lost, with a good answer", func(c *host.Call) { c.Answer(host.StatusOk) }, "Ok", "old", false},
-		{"done, with a bad answer", func(c *host.Call) { c.Proceed(); c.Answer(host.StatusInternalFailure) }, "InternalFailure", "v", false},
-		{"the answer settled first", func(c *host.Call) { c.Answer(host.StatusInternalFailure); c.Proceed() }, "InternalFailure", "v", false},
-		{"an answer is not what the call did", func(c *host.Call) {
+		{"no fault", func(*host.Call) {}, "Ok", "v", false},
+		{"a conflict that never happened", func(c *host.Call) { c.Answer(host.StatusCasMismatch) }, "CasMismatch", "old", false},
+		{"not carried out, reported as Ok", func(c *host.Call) { c.Answer(host.StatusOk) }, "Ok", "old", false},
+		{"carried out, reported as failed", func(c *host.Call) { c.Proceed(); c.Answer(host.StatusInternalFailure) }, "InternalFailure", "v", false},
+		{"answered before it is carried out", func(c *host.Call) { c.Answer(host.StatusInternalFailure); c.Proceed() }, "InternalFailure", "v", false},
+		{"Proceed returns the true status, not the answer", func(c *host.Call) {
 			c.Proceed()
 			c.Answer(host.StatusEmpty)
 			if got := c.Proceed(); got != host.StatusOk {
 				c.Trap(got.String())
 			}
 		}, "Empty", "v", false},
-		{"proceeding twice is once", func(c *host.Call) { c.Proceed(); c.Proceed() }, "Ok", "v", false},
-		{"a trap before", func(c *host.Call) { c.Trap("here") }, "", "old", true},
-		{"a trap after", func(c *host.Call) { c.Proceed(); c.Trap("here") }, "", "v", true},
+		{"a second Proceed has no effect", func(c *host.Call) { c.Proceed(); c.Proceed() }, "Ok", "v", false},
+		{"a trap before the effect", func(c *host.Call) { c.Trap("here") }, "", "old", true},
+		{"a trap after the effect", func(c *host.Call) { c.Proceed(); c.Trap("here") }, "", "v", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,16 +112,16 @@ func TestFaults(t *testing.T) {
 				t.Errorf("value: got %q, want %q", got, tt.value)
 			}
 			if got := w.Worker(0).Failed(); got != tt.failed || got != (s.LocalReply() != nil) {
-				t.Errorf("failed: got %v, reply %+v", got, s.LocalReply())
+				t.Errorf("failed VM: got %v, local reply %+v; want %v, and a reply only then", got, s.LocalReply(), tt.failed)
 			}
 			if tt.failed && len(w.Logs().Containing("trap injected at proxy_set_shared_data: here")) != 1 {
-				t.Errorf("the log lacks the reason:\n%s", w.Logs())
+				t.Errorf("want the reason of the trap in the log, got\n%s", w.Logs())
 			}
 		})
 	}
 }
 
-func TestDroppedEnqueueIsNoWakeup(t *testing.T) {
+func TestLostEnqueueCausesNoWakeup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "configure: register q")
 	w.Intercept(func(c *host.Call) {
@@ -131,11 +132,12 @@ func TestDroppedEnqueueIsNoWakeup(t *testing.T) {
 	open(w.Worker(0), "request-headers", "enqueue 1 i")
 	wantLog(t, w.Logs(), "enqueue 1 i -> Ok")
 	if w.Queues()["q"] != 0 || len(w.PendingWakeups()) != 0 {
-		t.Errorf("queues %v, pending %v", w.Queues(), w.PendingWakeups())
+		t.Errorf("got queues %v and pending wake-ups %v, want both empty", w.Queues(), w.PendingWakeups())
 	}
 }
 
-// Three workers deep: each is stopped in its write and runs the next.
+// Interceptors nest: worker 0 is stopped in its write and runs worker 1, which is stopped in its
+// write and runs worker 2.
 func TestInterleavingNests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 3})
@@ -147,13 +149,13 @@ func TestInterleavingNests(t *testing.T) {
 	open(w.Worker(0), "request-headers", "set k by-0 0")
 	wantLog(t, w.Logs(), "set k by-2 0 -> Ok", "set k by-1 0 -> Ok", "set k by-0 0 -> Ok")
 	if got := w.SharedData()["k"]; string(got.Bytes) != "by-0" || got.CAS != 3 {
-		t.Errorf("got %v", got)
+		t.Errorf("k: got %v, want by-0 with cas 3", got)
 	}
 }
 
-// Run and Advance in an interceptor pass over the worker that waits in it: its
-// thread is busy, and gets its wake-ups and ticks afterwards.
-func TestBusyWorkersArePassedOver(t *testing.T) {
+// Run and Advance in an interceptor skip the worker that waits in it. That worker gets its wake-ups
+// and ticks later.
+func TestBusyWorkersAreSkipped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2}, "configure: tick 10", "queue-ready: say woken", "tick: say ticked")
 	open(w.Worker(0), "request-headers", "register q0")
@@ -165,20 +167,20 @@ func TestBusyWorkersArePassedOver(t *testing.T) {
 		}
 	})
 	open(w.Worker(0), "request-headers", "enqueue 1 i; enqueue 2 i; set k v 0; say back")
-	if ran != 1 || ticked != 2 { // worker 1 and the main thread tick
-		t.Errorf("in the interceptor: %d wake-ups, %d ticks, want 1 and 2", ran, ticked)
+	if ran != 1 || ticked != 2 { // the ticks of worker 1 and of the main thread
+		t.Errorf("in the interceptor: got %d wake-ups and %d ticks, want 1 and 2", ran, ticked)
 	}
 	if n := w.Run(); n != 1 {
-		t.Errorf("%d wake-ups were left for worker 0, want 1", n)
+		t.Errorf("afterwards: got %d wake-ups for worker 0, want 1", n)
 	}
 	if n := w.Advance(0); n != 1 {
-		t.Errorf("%d ticks were late, want worker 0's", n)
+		t.Errorf("afterwards: got %d late ticks, want 1 of worker 0", n)
 	}
 	wantLog(t, w.Logs().OfWorker(0), "set k v 0 -> Ok", "say back -> back", "1 queue-ready", "1 tick")
 }
 
-// The VM of a worker that waits in an interceptor cannot be entered: the test is
-// told so by a panic that reaches it, and is not taken for a trap of the guest.
+// The VM of a worker that waits in an interceptor cannot be entered again. The panic must reach the
+// test, and must not count as a trap of the guest.
 func TestReentryPanics(t *testing.T) {
 	t.Parallel()
 	for name, misuse := range map[string]func(w *host.World, s *host.Stream){
@@ -187,7 +189,7 @@ func TestReentryPanics(t *testing.T) {
 		"phase":  func(_ *host.World, s *host.Stream) { s.ResponseHeaders(host.Response(200), true) },
 		"reload": func(w *host.World, _ *host.Stream) { w.Worker(0).Reload() },
 		"end":    func(_ *host.World, s *host.Stream) { s.End() },
-		"other":  func(*host.World, *host.Stream) { panic("interceptor uses other workers only, they say") },
+		"other":  func(*host.World, *host.Stream) { panic("of the test: only other workers") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -199,11 +201,11 @@ func TestReentryPanics(t *testing.T) {
 				}
 			})
 			defer func() {
-				if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "other workers only") {
-					t.Errorf("panic: got %v", r)
+				if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "only other workers") {
+					t.Errorf("got the panic %v, want one about other workers", r)
 				}
 				if w.Worker(0).Failed() {
-					t.Error("the misuse was blamed on the guest")
+					t.Error("got a failed VM, want the misuse not to count as a trap")
 				}
 			}()
 			open(w.Worker(0), "request-headers", "set k v 0")
@@ -219,20 +221,20 @@ func TestCrashInsideAHostcall(t *testing.T) {
 			c.Proceed()
 			w.Worker(c.Worker).Crash()
 			if w.Worker(c.Worker).Failed() {
-				t.Error("failed before its hostcall returned")
+				t.Error("got a failed VM before the interceptor returned, want it after")
 			}
 		}
 	})
 	s := open(w.Worker(0), "request-headers", "set k v 0; say unreached")
 	if !w.Worker(0).Failed() || s.LocalReply() == nil || string(w.SharedData()["k"].Bytes) != "v" {
-		t.Errorf("failed %v, reply %v, data %v", w.Worker(0).Failed(), s.LocalReply(), w.SharedData())
+		t.Errorf("got failed %v, local reply %v, shared data %v; want a failed VM, a reply, and k set", w.Worker(0).Failed(), s.LocalReply(), w.SharedData())
 	}
 	if len(w.Logs().Containing("unreached")) > 0 {
-		t.Error("the guest went on")
+		t.Errorf("want no log line after the crash, got\n%s", w.Logs())
 	}
 }
 
-func TestCallOutlivedByItsInterceptor(t *testing.T) {
+func TestCallAfterItsInterceptorPanics(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
 	var kept *host.Call
@@ -240,7 +242,7 @@ func TestCallOutlivedByItsInterceptor(t *testing.T) {
 	open(w.Worker(0), "request-headers", "get k")
 	defer func() {
 		if recover() == nil {
-			t.Error("a call was carried out after its end")
+			t.Error("Proceed after the interceptor returned: got no panic, want one")
 		}
 	}()
 	kept.Proceed()

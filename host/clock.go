@@ -5,22 +5,21 @@ import (
 	"time"
 )
 
-// maxWakeups bounds one Run: two guests that wake each other for ever would
-// never let it end.
+// maxWakeups limits one Run, which would never end if two guests woke each other forever.
 const maxWakeups = 100_000
 
 // Now returns the time of the virtual clock.
 func (w *World) Now() time.Time { return w.now }
 
-// Advance moves the clock by d and fires what is due on the way, in the order of
-// time; at one instant the main thread's before worker 0's and so on. It returns
-// the number of ticks. Wake-ups stay pending: see Run.
+// Advance moves the clock by d. On the way it calls on_tick for every timer that is due, in the
+// order of time, and at the same time first on the main thread, then on worker 0, and so on. It
+// returns the number of ticks. It does not deliver wake-ups: see [World.Run].
 //
-// Threads that are busy, because Advance was called in an interceptor, are passed
-// over; their timers fire late.
+// Advance may be called in an interceptor. It skips threads that are busy then, and their timers
+// fire late.
 func (w *World) Advance(d time.Duration) (ticks int) {
 	if d < 0 {
-		panic(fmt.Sprintf("host: Advance(%s): time does not run backwards", d))
+		panic(fmt.Sprintf("host: Advance(%s): want 0 or more", d))
 	}
 	target := w.now.Add(d)
 	for {
@@ -40,8 +39,8 @@ func (w *World) Advance(d time.Duration) (ticks int) {
 	return ticks
 }
 
-// Tick advances the clock to the next timer and fires all that are due then. It
-// returns the number of ticks, 0 if no timer runs.
+// Tick advances the clock to the next timer and calls on_tick for all timers that are due then. It
+// returns the number of ticks, which is 0 if no timer runs.
 func (w *World) Tick() (ticks int) {
 	_, timer, ok := w.nextTimer()
 	if !ok {
@@ -50,23 +49,23 @@ func (w *World) Tick() (ticks int) {
 	return w.Advance(max(0, timer.due.Sub(w.now)))
 }
 
-// SkipTime moves the clock by d and fires nothing: what is due then is late. With
-// Worker.Tick it lets some workers stall while others live.
+// SkipTime moves the clock by d without calling on_tick, so timers that become due are late.
+// Together with [Worker.Tick] it makes some workers stall while others go on.
 func (w *World) SkipTime(d time.Duration) {
 	if d < 0 {
-		panic(fmt.Sprintf("host: SkipTime(%s): time does not run backwards", d))
+		panic(fmt.Sprintf("host: SkipTime(%s): want 0 or more", d))
 	}
 	w.now = w.now.Add(d)
 }
 
-// nextTimer finds the earliest timer of a thread that is free.
+// nextTimer returns the earliest timer of all threads that are ready.
 func (w *World) nextTimer() (*Worker, timer, bool) {
 	var (
 		worker *Worker
 		first  timer
 	)
 	for _, t := range w.threads() {
-		if !t.idle() {
+		if !t.ready() {
 			continue
 		}
 		if armed := t.vm.timers.armed(); len(armed) > 0 && (worker == nil || armed[0].due.Before(first.due)) {
@@ -76,10 +75,10 @@ func (w *World) nextTimer() (*Worker, timer, bool) {
 	return worker, first, worker != nil
 }
 
-// Run delivers pending wake-ups, the oldest first, and those that their delivery
-// causes, until none is left. It returns how many it took; one whose listener is
-// gone counts, and reaches nobody, as in Envoy. Wake-ups for threads that are
-// busy stay pending. It stops after 100,000, which PendingWakeups then shows.
+// Run delivers the pending wake-ups, oldest first, and the wake-ups that they cause, until none is
+// left. It returns how many it took. That includes wake-ups that reach no guest because their
+// context is gone, as in Envoy. Wake-ups for busy threads stay pending. Run stops after 100,000
+// wake-ups; [World.PendingWakeups] then shows the rest.
 func (w *World) Run() (delivered int) {
 	return w.deliver(func(Wakeup) bool { return true })
 }
@@ -89,7 +88,7 @@ func (w *World) PendingWakeups() []Wakeup {
 	return append([]Wakeup(nil), w.queues.pending...)
 }
 
-// DropWakeups loses all pending wake-ups and returns how many. The items stay in
+// DropWakeups discards all pending wake-ups and returns how many there were. The items stay in
 // their queues.
 func (w *World) DropWakeups() int {
 	n := len(w.queues.pending)
@@ -99,7 +98,7 @@ func (w *World) DropWakeups() int {
 
 func (w *World) deliver(wanted func(Wakeup) bool) (delivered int) {
 	for delivered < maxWakeups {
-		wakeup, ok := w.queues.take(func(u Wakeup) bool { return wanted(u) && !w.Worker(u.Worker).busy() })
+		wakeup, ok := w.queues.takeWakeup(func(u Wakeup) bool { return wanted(u) && !w.Worker(u.Worker).busy() })
 		if !ok {
 			break
 		}

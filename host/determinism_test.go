@@ -9,9 +9,9 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// trace runs a script that depends on everything a world gives its guests (random
-// numbers, Go's map order, both clocks, the garbage collector, reloads) and
-// returns every line, every hostcall and every byte that came of it.
+// trace runs a script that depends on everything in a guest's environment: random numbers, Go's map
+// order, both clocks, the garbage collector and reloads. It returns every hostcall, log line,
+// shared value and metric.
 func trace(t *testing.T, seed uint64) string {
 	w := newWorld(t, host.Config{Workers: 3, Seed: seed, FailurePolicy: host.FailReload},
 		"configure: random 8; mapwalk; tick 70; register q", "tick: mapwalk; clock 0; clock 1; set tick x 0; enqueue 1 i", "queue-ready: dequeue $; random 16")
@@ -27,7 +27,7 @@ func trace(t *testing.T, seed uint64) string {
 		w.Run()
 		if i%10 == 9 {
 			worker.Crash()
-			w.SkipTime(1300 * time.Millisecond) // within the jitter of the back-off
+			w.SkipTime(1300 * time.Millisecond) // within the jitter, so the seed decides whether the back-off is over
 		}
 	}
 	fmt.Fprintln(&out, w.Logs(), w.SharedData(), w.Metrics())
@@ -40,31 +40,31 @@ func TestSameSeedSameTrace(t *testing.T) {
 	again := strings.Split(trace(t, 42), "\n")
 	for i := range first {
 		if i >= len(again) || first[i] != again[i] {
-			t.Fatalf("line %d: first %q, then %q", i, first[i], again[min(i, len(again)-1)])
+			t.Fatalf("line %d: got %q in the first run and %q in the second, want the same", i, first[i], again[min(i, len(again)-1)])
 		}
 	}
 	if other := trace(t, 43); other == strings.Join(first, "\n") {
-		t.Error("another seed gave the same trace")
+		t.Error("got the same trace for seeds 42 and 43, want different ones")
 	}
 }
 
-// Each VM has randomness of its own: no two workers iterate alike.
-func TestVMsDifferFromEachOther(t *testing.T) {
+// Each VM gets different random numbers, even though one seed determines them all.
+func TestVMsGetDifferentRandomNumbers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2}, "configure: random 8")
 	seen := make(map[string]bool)
 	for _, entry := range w.Logs().Containing("random 8") {
 		if seen[entry.Message] {
-			t.Errorf("two VMs drew %q", entry.Message)
+			t.Errorf("got %q in two VMs, want different numbers", entry.Message)
 		}
 		seen[entry.Message] = true
 	}
 	if len(seen) != 4 {
-		t.Errorf("%d draws, want 4", len(seen))
+		t.Errorf("got %d different numbers, want 4: one for each VM", len(seen))
 	}
 }
 
-// Worlds of one module run side by side.
+// Worlds of one module run in parallel.
 func TestWorldsShareNothing(t *testing.T) {
 	t.Parallel()
 	for i := range 8 {

@@ -1,72 +1,96 @@
-// Package host runs a proxy-wasm filter the way Envoy runs it, in a Go test.
+// Package host runs a proxy-wasm HTTP filter in a Go test, under the rules of Envoy.
 //
-// A filter that is correct on one worker can be wrong on two: Envoy gives every
-// worker thread its own VM, and the VMs meet only in shared data, shared queues
-// and metrics. This package compiles a .wasm with wazero and builds a [World]
-// around it: several workers, Envoy's rules for every hostcall, one virtual
-// clock, and no concurrency at all. A test opens streams on workers of its
-// choice, advances the clock, delivers or loses wake-ups, crashes VMs, and can
-// stop any worker inside any hostcall to run another one there. The same seed
-// and the same script give the same run, bit for bit.
+// Envoy gives every worker thread its own VM for a filter. The VMs share only shared data, shared
+// queues and metrics. A filter that is correct on one worker can therefore be wrong on two, and
+// such a bug shows only when the workers happen to run in an unlucky order. This package runs the
+// same .wasm file that Envoy runs, with wazero, and lets the test choose that order.
+//
+// A [Module] is a compiled filter, called the guest. A [World] is one Envoy process that runs it:
+// worker threads, everything they share, and a clock. A [Stream] is one HTTP request with its
+// response. The test plays the client and the upstream:
 //
 //	module, err := host.Compile(ctx, wasm)
 //	world, err := host.NewWorld(module, host.Config{Workers: 2, PluginConfig: config})
 //	stream := world.Worker(0).Open(host.Request("GET", "/events", "accept", "text/event-stream"))
-//	stream.RequestHeaders(true)
+//	stream.RequestHeaders(true) // true: the request has no body
 //	stream.ResponseHeaders(host.Response(200, "content-type", "text/event-stream"), false)
-//	world.Run()                    // deliver the wake-ups of shared queues
-//	world.Advance(5 * time.Second) // on_tick of every worker that set a period
+//	stream.ResponseBody([]byte("data: 1\n\n"), false)
+//	received := stream.ToClient() // what the filter let through so far
+//
+// Every function of the Stream runs the filter's callback and returns what Envoy's filter chain
+// would do next. [Stream.ToUpstream], [Stream.ToClient], [Stream.LocalReply] and [Stream.Ending]
+// tell what became of the stream.
+//
+// # Time
+//
+// Nothing happens until the test asks for it. The clock is virtual: [World.Advance] moves it and
+// calls on_tick of every plugin whose timer is due. [World.Run] delivers the wake-ups of shared
+// queues, that is on_queue_ready. One callback runs at a time, in the goroutine of the test. All
+// randomness comes from [Config.Seed], so the same seed and the same script give the same run, bit
+// for bit.
+//
+// # Interleavings and faults
+//
+// Workers influence each other only through hostcalls, the functions that the guest imports from
+// its host. What a callback does between two hostcalls is therefore one step that nothing can
+// interrupt. [Config.Intercept] sees each hostcall before it takes effect. The interceptor may run
+// other workers first, or carry out the call and then run other workers. It may also return a false
+// status to the guest, or make the guest trap: see [Call]. [Worker.Crash], [World.DropWakeups] and
+// [World.SkipTime] make the larger faults: a dead VM, lost wake-ups and a stalled worker.
 //
 // # Configuration updates
 //
-// Envoy puts each plugin configuration into a plugin context of its own, in the one
-// VM that a thread has for a vm_id, code and VM configuration. So a new
-// configuration lives side by side with the old one until that has drained, and two
-// listeners that use the filter meet in every VM. [World.AddListener] does either,
-// [Listener.Open] chooses, [Listener.Drain] ends the old one:
+// Envoy gives each plugin configuration its own plugin context, inside the one VM that a thread has
+// for a vm_id, code and VM configuration. So after an update the new configuration runs beside the
+// old one until the old one has drained, and two listeners that use the filter share every VM.
+// [World.AddListener] starts a configuration, [Listener.Open] chooses one, and [Listener.Drain]
+// ends it:
 //
 //	old := world.Listeners()[0]
-//	fresh, err := world.AddListener(config) // refused: the old one is untouched
-//	stream := world.Worker(0).Open(request) // on the newest listener
-//	other := old.Open(0, request)           // on an old connection, say
-//	old.Drain()                             // its plugin contexts end with their last streams
+//	updated, err := world.AddListener(config) // if the guest refuses it, old is unchanged
+//	stream := world.Worker(0).Open(request)   // uses the newest listener
+//	late := old.Open(0, request)              // for example on an old connection
+//	old.Drain()                               // its plugin contexts end with their last streams
 //
-// # What is modelled
+// # What is exact
 //
-// Envoy, as far as one HTTP filter can see it: the plugin starts twice on the
-// main thread (a canary, which is thrown away, and the main thread's own VM) and
-// once on every worker; the callbacks of a stream and the actions they answer,
-// with held headers and buffered bodies; local replies, deferred resets and
-// continues; on_log, on_done, on_delete, in that order; timers that are re-armed
-// after on_tick; queue wake-ups that go to the last registrant and are lost with
-// it; traps, and the three failure policies; several plugin contexts in one VM, each
-// with its canary, timer, streams and reload. The standard is proxy-wasm-cpp-host
-// and Envoy's own source, cited by file where a rule may surprise, not the
-// specification's text, which differs in places. The dialogues of this package's
-// tests (every hostcall with its statuses, bad pointers, local replies, resets and
-// what comes of them together; updates, refusals, drains and reloads of several
-// listeners) have been held with Envoy 1.40 too, and agree.
+// The host follows proxy-wasm-cpp-host and Envoy's own source, not the text of the specification,
+// which differs from them in places. A comment names the source file where a rule may surprise. It
+// covers what one HTTP filter can observe:
 //
-// # What is not
+//   - Start-up: the plugin starts twice on the main thread (a canary, which is then discarded, and
+//     the main thread's own VM), and once on every worker.
+//   - The callbacks of a stream and the actions that they return, with held headers and buffered
+//     bodies.
+//   - Local replies, and resets and continues, which take effect after the callback.
+//   - The end of a stream: on_log, on_done, on_delete, in this order. Over HTTP/3 there may be no
+//     on_log: see [Stream.SetProtocol].
+//   - Timers, which start again only after on_tick has returned.
+//   - Queue wake-ups, which go to the context that registered the queue last, and are lost if that
+//     context is gone.
+//   - Traps, and the three failure policies.
+//   - Several plugin contexts in one VM, each with its canary, timer, streams and reload.
 //
-// One guest under one virtual machine id, no other filters, no router: the test
-// plays client and upstream. The code, the VM's configuration, the plugin's name and
-// its root id are the same in all listeners. A VM outlives its last plugin; Envoy
-// drops it at once, with what is pending in it, and shared data with the last VM.
-// Callouts (http_call, grpc), foreign functions, TCP callbacks, metadata maps, ABI
-// 0.1.0 and allow_on_headers_stop_iteration are missing, and so is
-// proxy_get_status; a guest that imports a missing hostcall is refused by
-// [Compile], which names it. Buffer limits and watermarks never trigger. Time stands
-// still while a guest runs, but for one nanosecond that its monotonic clock gains
-// per reading. A guest that loops for ever hangs the test, as it hangs a worker.
+// The dialogues in this package's tests were also run through Envoy 1.40, which gave the same
+// results: every hostcall with its statuses, pointers out of bounds, local replies and resets and
+// their combinations, and updates, refusals, drains and reloads of several listeners.
 //
-// # Interleaving and faults
+// # What is missing
 //
-// Only hostcalls cross from one worker to another, so what happens between two of
-// them is one step. [Config.Intercept] sees each hostcall before it is carried
-// out. It may run other workers first, let the call proceed and run others after,
-// answer with any status instead, or make the guest trap: see [Call].
+//   - Other filters and the router.
+//   - A second guest or a second vm_id in one world. All listeners have the same code, VM
+//     configuration, plugin name and root id.
+//   - The end of a VM. Envoy drops a VM, with everything pending in it, as soon as its last plugin
+//     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
+//   - The hostcalls for HTTP and gRPC callouts and for foreign functions, proxy_get_status, TCP
+//     callbacks, metadata maps, ABI 0.1.0 and the option allow_on_headers_stop_iteration. [Compile]
+//     refuses a guest that imports a missing hostcall, and names it.
+//   - Buffer limits and watermarks: no body is too large.
+//   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond
+//     at each reading. A guest that loops forever hangs the test, as it would hang an Envoy worker.
 //
-// A World and all that belongs to it is for one goroutine. Worlds share nothing
-// but the immutable [Module], so tests may run in parallel.
+// # Goroutines
+//
+// A World and everything that belongs to it is for one goroutine. Worlds share only the immutable
+// Module, so tests can run in parallel.
 package host

@@ -5,11 +5,11 @@ import "fmt"
 // Ending is how a stream ended.
 type Ending int
 
-// The endings; zero is a stream that has not ended.
+// The endings. Zero means that the stream is open.
 const (
-	Completed    Ending = iota + 1 // the response, or a local reply, went out whole
-	Reset                          // cut by the filter, or because its VM failed, or by a local reply that came too late
-	Disconnected                   // the test ended it: End
+	Completed    Ending = iota + 1 // the client got the whole response, or a whole local reply
+	Reset                          // cut by the filter, by the failure of its VM, or by a local reply that came too late
+	Disconnected                   // the client disconnected: Stream.End
 )
 
 func (e Ending) String() string {
@@ -26,23 +26,27 @@ func (e Ending) String() string {
 	return fmt.Sprintf("Ending(%d)", int(e))
 }
 
-// maxLogDepth bounds how often on_log of a stream may run inside itself.
+// maxLogDepth limits how often on_log of a stream can be called inside itself.
 const maxLogDepth = 16
 
-// finish ends the stream: on_log, on_done, on_delete, in the order of Envoy (which
-// logs before it destroys filters) and not of the specification.
+// finish ends the stream with on_log, on_done and on_delete. This is the order of Envoy, which logs
+// before it destroys the filters. The specification says on_done first. Over HTTP/3 there may be no
+// on_log: see [Stream.SetProtocol].
 //
-// The last two are made once, and on_log for every end: a stream that the guest
-// resets twice in one callback is logged twice, since the second reset is carried
-// out when on_log of the first returns, before anything is destroyed. A guest that
-// resets its stream in on_log itself makes Envoy recurse until it crashes; here
-// its VM fails.
+// on_done and on_delete are called once, but on_log once for every end. If a guest resets its
+// stream twice in one callback, on_log is called twice: the second reset is carried out when on_log
+// of the first has returned, before anything is destroyed. If a guest resets its stream in on_log
+// itself, Envoy recurses until it crashes. Here the VM fails.
 //
-// Envoy: source/common/http/conn_manager_impl.cc, doEndStream and
-// doDeferredStreamDestroy. Measured on 1.40.
+// Envoy: source/common/http/conn_manager_impl.cc, doEndStream and doDeferredStreamDestroy. Measured
+// on Envoy 1.40.
 func (s *Stream) finish(how Ending) {
 	if s.vm != nil && !s.vm.failed {
 		s.vm.mustBeIdle("the end of a stream")
+	}
+	if s.ended && s.protocol == HTTP3 && s.vm != nil {
+		s.vm.fail(fmt.Sprintf("stream %d over HTTP/3 is ended a second time: Envoy crashes here", s.context.id))
+		return
 	}
 	s.ended, s.ending = true, how
 	if s.vm == nil {
@@ -50,14 +54,16 @@ func (s *Stream) finish(how Ending) {
 		return
 	}
 	if s.logging == maxLogDepth {
-		s.vm.fail(fmt.Sprintf("stream %d ends itself in its own on_log, and again, and again: Envoy crashes here", s.context.id))
+		s.vm.fail(fmt.Sprintf("stream %d ends itself again in each on_log: Envoy crashes here", s.context.id))
 		return
 	}
 	id := uint64(s.context.id)
-	s.create() // on_log may be the first that the filter hears of a stream
-	s.logging++
-	s.vm.callback(s.context, "proxy_on_log", id)
-	s.logging--
+	if s.isLogged(how) {
+		s.create() // on_log may be the first callback of a stream
+		s.logging++
+		s.vm.callback(s.context, "proxy_on_log", id)
+		s.logging--
+	}
 	if s.destroyed {
 		return
 	}

@@ -8,11 +8,11 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Two workers write the same key. The interceptor lets the second one write
-// between the first one's read and write, so that the compare-and-swap fails.
+// Two workers write the same key. The interceptor lets worker 1 write after worker 0 has read the
+// key and before worker 0 writes it, so the compare-and-swap of worker 0 fails.
 //
-// The guest here runs scripts that the test puts into request headers; a real
-// filter is compiled with GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared.
+// The guest of this example runs scripts that the test puts into request headers. A real filter is
+// built with GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared.
 func Example() {
 	wasm, err := guestWasm()
 	if err != nil {

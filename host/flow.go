@@ -2,117 +2,117 @@ package host
 
 import "slices"
 
-// Message is what has gone past the filter in one direction: to the upstream, or
-// to the client.
+// Message is what the filter let through in one direction: to the upstream, or to the client.
 type Message struct {
-	Headers  Headers // nil: none yet
+	Headers  Headers // nil: not yet
 	Body     []byte
 	Trailers Headers
-	Complete bool // the end has gone past too
+	Complete bool // the end of the message went through too
 }
 
-// hold is how far Envoy's filter chain is stopped at this filter.
-type hold int
+// iterationState says how far Envoy's filter chain is stopped at this filter, in one direction.
+//
+// Envoy: source/common/http/filter_manager.h, IterationState.
+type iterationState int
 
 const (
-	holdNone hold = iota
-	holdOne       // data that the filter has seen is kept back
-	holdAll       // the filter is not shown what arrives either
+	iterating     iterationState = iota
+	stoppedSingle                // the filter sees new data, but nothing goes on to the next filter
+	stoppedAll                   // the filter does not see new data either
 )
 
-// direction names the callbacks of requests or of responses.
-type direction struct{ headers, body, trailers string }
+// callbackNames are the callbacks of requests or of responses.
+type callbackNames struct{ headers, body, trailers string }
 
 var (
-	requestNames  = direction{"proxy_on_request_headers", "proxy_on_request_body", "proxy_on_request_trailers"}
-	responseNames = direction{"proxy_on_response_headers", "proxy_on_response_body", "proxy_on_response_trailers"}
+	requestCallbacks  = callbackNames{"proxy_on_request_headers", "proxy_on_request_body", "proxy_on_request_trailers"}
+	responseCallbacks = callbackNames{"proxy_on_response_headers", "proxy_on_response_body", "proxy_on_response_trailers"}
 )
 
 // flow is one direction of a stream: a message on its way through the filter.
 //
-// Envoy: source/common/http/filter_manager.cc (commonContinue and the
-// commonHandleAfter… functions), source/extensions/common/wasm/context.cc
-// (decodeHeaders to encodeTrailers).
+// Envoy: source/common/http/filter_manager.cc (commonContinue and the commonHandleAfter…
+// functions), source/extensions/common/wasm/context.cc (decodeHeaders to encodeTrailers).
 type flow struct {
-	direction direction
+	callbacks callbackNames
 
 	headers  Headers
 	trailers Headers
-	body     buffer // kept back
-	started  bool   // headers arrived
-	ended    bool   // the end arrived
+	body     buffer // held at this filter
+	started  bool   // the headers have arrived
+	ended    bool   // the end has arrived
 
-	hold            hold
-	inHeaders       bool // the guest is in the headers callback
-	buffering       bool // the guest is to see the whole body so far
-	passed          bool // headers went past
-	hasTrailers     bool // trailers arrived and were shown, or the guest added some
-	trailersWaiting bool // trailers arrived while everything was held
+	iteration       iterationState
+	inHeaders       bool // the headers callback is running
+	buffering       bool // the next body callback sees everything that is held, not only the new data
+	headersSent     bool // the headers went on to the next filter
+	hasTrailers     bool // the filter has seen trailers, or added some
+	trailersWaiting bool // trailers arrived in state stoppedAll
 
-	// What the guest can reach now; nil is what it cannot.
-	openHeaders, openTrailers *Headers
-	openBody                  *buffer
+	// What the guest can reach now. The others are nil.
+	visibleHeaders, visibleTrailers *Headers
+	visibleBody                     *buffer
 
-	out Message
+	out Message // what went on to the next filter
 }
 
-// shut takes away what the guest could reach.
-func (f *flow) shut() { f.openHeaders, f.openTrailers, f.openBody = nil, nil, nil }
+// hide makes everything unreachable for the guest.
+func (f *flow) hide() { f.visibleHeaders, f.visibleTrailers, f.visibleBody = nil, nil, nil }
 
 func (s *Stream) headersArrive(f *flow, end bool) Action {
 	f.started, f.ended = true, end
-	if !s.asks(f) {
-		s.passHeaders(f, end)
+	if !s.isFiltered(f) {
+		s.sendHeaders(f, end)
 		return Continue
 	}
-	f.openHeaders = &f.headers
+	f.visibleHeaders = &f.headers
 	s.endOfStream = end
 	f.inHeaders = true
-	action := s.ask(headersAction, f.direction.headers, uint64(len(f.headers)), flag(end))
+	action := s.callFilter(headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
 	f.inHeaders = false
 	if action == Continue {
-		f.openHeaders = nil
+		f.visibleHeaders = nil
 	}
 	switch {
 	case s.destroyed:
 	case action != Continue:
-		f.hold = holdAll
-	case f.passed:
+		f.iteration = stoppedAll
+	case f.headersSent:
 		s.worker.world.log(s.worker.index, LogError,
-			"continue_stream in a headers callback that answers Continue: Envoy sends the headers on twice")
+			"continue_stream in a headers callback that returns Continue: Envoy sends the headers twice")
 	default:
-		s.passHeaders(f, end)
+		s.sendHeaders(f, end)
 	}
 	return action
 }
 
 func (s *Stream) bodyArrives(f *flow, data []byte, end bool) Action {
 	f.ended = f.ended || end
-	if f.hold == holdAll {
+	if f.iteration == stoppedAll {
 		f.body.data = append(f.body.data, data...)
 		return StopAllIterationAndWatermark
 	}
-	return s.offerBody(f, slices.Clone(data), end)
+	return s.showBody(f, slices.Clone(data), end)
 }
 
-// offerBody shows the guest a chunk, or all that is buffered with the chunk at
-// its end if it asked for that.
-func (s *Stream) offerBody(f *flow, data []byte, end bool) Action {
-	if !s.asks(f) {
+// showBody shows the filter new data, together with everything that is held if the filter asked to
+// buffer.
+func (s *Stream) showBody(f *flow, data []byte, end bool) Action {
+	if !s.isFiltered(f) {
 		f.body.data = append(f.body.data, data...)
-		s.passOn(f)
+		s.sendHeld(f)
 		return Continue
 	}
 	chunk := &buffer{data: data}
-	f.openBody = chunk
+	f.visibleBody = chunk
 	if f.buffering {
 		f.body.data = append(f.body.data, data...)
-		f.openBody, chunk = &f.body, nil
+		f.visibleBody, chunk = &f.body, nil
 	}
 	s.endOfStream = end
-	action := s.ask(bodyAction, f.direction.body, uint64(len(f.openBody.data)), flag(end))
+	action := s.callFilter(bodyAction, f.callbacks.body, uint64(len(f.visibleBody.data)), boolUint64(end))
 	f.buffering = action == StopIterationAndBuffer
-	f.openBody = nil
+	f.visibleBody = nil
 	if s.destroyed {
 		return action
 	}
@@ -120,12 +120,12 @@ func (s *Stream) offerBody(f *flow, data []byte, end bool) Action {
 		f.body.data = append(f.body.data, chunk.data...)
 	}
 	if action == Continue {
-		s.passOn(f)
+		s.sendHeld(f)
 		return action
 	}
-	f.hold = holdOne
+	f.iteration = stoppedSingle
 	if f.buffering {
-		f.openBody = &f.body
+		f.visibleBody = &f.body
 	}
 	return action
 }
@@ -133,81 +133,82 @@ func (s *Stream) offerBody(f *flow, data []byte, end bool) Action {
 func (s *Stream) trailersArrive(f *flow, trailers Headers) Action {
 	f.ended = true
 	f.trailers = trailers.normalized()
-	if f.hold == holdAll {
+	if f.iteration == stoppedAll {
 		f.trailersWaiting = true
 		return StopAllIterationAndWatermark
 	}
-	return s.offerTrailers(f)
+	return s.showTrailers(f)
 }
 
-func (s *Stream) offerTrailers(f *flow) Action {
+func (s *Stream) showTrailers(f *flow) Action {
 	f.hasTrailers = true
-	if !s.asks(f) {
-		s.passOn(f)
+	if !s.isFiltered(f) {
+		s.sendHeld(f)
 		return Continue
 	}
-	f.openTrailers = &f.trailers
-	action := s.ask(trailersAction, f.direction.trailers, uint64(len(f.trailers)))
+	f.visibleTrailers = &f.trailers
+	action := s.callFilter(trailersAction, f.callbacks.trailers, uint64(len(f.trailers)))
 	if action == Continue {
-		f.openTrailers = nil
+		f.visibleTrailers = nil
 	}
 	switch {
 	case s.destroyed:
 	case action == Continue:
-		s.passOn(f)
+		s.sendHeld(f)
 	default:
-		f.hold = holdOne
+		f.iteration = stoppedSingle
 	}
 	return action
 }
 
-// resume is continue_stream, when the callback that asked for it has returned.
-// After a stop of everything the headers go to the next filter, and what was kept
-// back behind them is shown to this one first. If it was the headers callback
-// itself, they go on, and what it answers holds only what follows them. After a
-// local reply no request goes on.
+// resume is proxy_continue_stream, after the callback that called it has returned.
+//
+// If everything was stopped, the headers go to the next filter, and the filter is now shown the
+// body and the trailers that arrived in the meantime. If the call came from the headers callback
+// itself, the headers go on, and the result of that callback applies only to what follows them. A
+// request does not go on after a local reply.
 func (s *Stream) resume(f *flow) {
 	if s.ended || f == &s.request && s.reply != nil {
 		return
 	}
-	switch f.hold {
-	case holdNone:
-		if f.inHeaders && !f.passed {
-			s.passHeaders(f, f.ended)
+	switch f.iteration {
+	case iterating:
+		if f.inHeaders && !f.headersSent {
+			s.sendHeaders(f, f.ended)
 		}
 		return
-	case holdOne:
-		s.passOn(f)
+	case stoppedSingle:
+		s.sendHeld(f)
 		return
 	}
-	f.hold = holdNone
+	f.iteration = iterating
 	body := f.body.data
 	f.body.data = nil
-	if !f.passed {
-		s.passHeaders(f, f.ended && len(body) == 0 && !f.trailersWaiting)
+	if !f.headersSent {
+		s.sendHeaders(f, f.ended && len(body) == 0 && !f.trailersWaiting)
 	}
 	if len(body) > 0 && !s.ended {
-		s.offerBody(f, body, f.ended && !f.trailersWaiting)
+		s.showBody(f, body, f.ended && !f.trailersWaiting)
 	}
-	if f.trailersWaiting && !s.ended && f.hold != holdAll {
+	if f.trailersWaiting && !s.ended && f.iteration != stoppedAll {
 		f.trailersWaiting = false
-		s.offerTrailers(f)
+		s.showTrailers(f)
 	}
 }
 
-func (s *Stream) passHeaders(f *flow, end bool) {
-	f.passed = true
+func (s *Stream) sendHeaders(f *flow, end bool) {
+	f.headersSent = true
 	f.out.Headers = slices.Clone(f.headers)
 	if end {
 		s.complete(f)
 	}
 }
 
-// passOn lets go of everything that was kept back.
-func (s *Stream) passOn(f *flow) {
-	f.hold = holdNone
-	if !f.passed {
-		s.passHeaders(f, false)
+// sendHeld lets everything go that was held.
+func (s *Stream) sendHeld(f *flow) {
+	f.iteration = iterating
+	if !f.headersSent {
+		s.sendHeaders(f, false)
 	}
 	f.out.Body = append(f.out.Body, f.body.data...)
 	f.body.data = nil
@@ -219,9 +220,9 @@ func (s *Stream) passOn(f *flow) {
 	}
 }
 
-// complete marks the end of a direction. A complete response ends the stream,
-// whether or not the request is complete. One that is made for a stream that has
-// ended, by a local reply carried out in on_log, still reaches the client.
+// complete marks the end of a message. A complete response ends the stream, even if the request is
+// not complete. If the stream has ended already, this is a local reply that was sent in on_log:
+// Envoy still delivers it to the client.
 func (s *Stream) complete(f *flow) {
 	f.out.Complete = true
 	switch {
@@ -233,7 +234,7 @@ func (s *Stream) complete(f *flow) {
 	}
 }
 
-func flag(b bool) uint64 {
+func boolUint64(b bool) uint64 {
 	if b {
 		return 1
 	}

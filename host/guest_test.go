@@ -2,7 +2,7 @@ package host_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,10 +15,11 @@ import (
 
 // guestWasm builds the guest of testdata/guest, once.
 var guestWasm = sync.OnceValues(func() ([]byte, error) {
-	// The go tool caches test results by the files a test itself looks at.
+	// Read the sources: the go command caches a test's result until a file that the test read
+	// changes.
 	sources, err := filepath.Glob("testdata/guest/*.go")
-	if err != nil || len(sources) == 0 {
-		return nil, fmt.Errorf("find the guest's sources: %d found, %w", len(sources), err)
+	if len(sources) == 0 {
+		return nil, errors.Join(err, errors.New("testdata/guest/*.go matches no files"))
 	}
 	for _, source := range sources {
 		if _, err := os.ReadFile(source); err != nil {
@@ -28,7 +29,7 @@ var guestWasm = sync.OnceValues(func() ([]byte, error) {
 	return gobuild.Build(context.Background(), "./testdata/guest", "")
 })
 
-// guestModule compiles the guest, once: all tests share it, in parallel.
+// guestModule compiles the guest, once. All tests use it, in parallel.
 var guestModule = sync.OnceValues(func() (*host.Module, error) {
 	wasm, err := guestWasm()
 	if err != nil {
@@ -46,7 +47,7 @@ func module(tb testing.TB) *host.Module {
 	return m
 }
 
-// newWorld starts the guest. The plugin's scripts are lines "callback: script".
+// newWorld starts the guest. Each of the plugin's scripts is a line "callback: script".
 func newWorld(tb testing.TB, config host.Config, scripts ...string) *host.World {
 	tb.Helper()
 	config.PluginConfig = []byte(strings.Join(scripts, "\n"))
@@ -62,8 +63,8 @@ func newWorld(tb testing.TB, config host.Config, scripts ...string) *host.World 
 	return w
 }
 
-// open begins a stream with scripts, given as callback and script in turn, and
-// shows the guest its headers.
+// open begins a stream and shows the guest its request headers. The scripts of the stream are given
+// as callback and script in turn.
 func open(worker *host.Worker, scripts ...string) *host.Stream {
 	s := worker.Open(request(scripts...))
 	s.RequestHeaders(true)
@@ -81,7 +82,8 @@ func request(scripts ...string) host.Headers {
 	return host.Request("GET", "/events?tab=1", pairs...)
 }
 
-// wantLog checks that the guest logged these lines, in this order, among others.
+// wantLog checks that the log contains these lines in this order. Other lines may stand between
+// them.
 func wantLog(tb testing.TB, logs host.Logs, lines ...string) {
 	tb.Helper()
 	rest := lines
@@ -91,6 +93,6 @@ func wantLog(tb testing.TB, logs host.Logs, lines ...string) {
 		}
 	}
 	if len(rest) > 0 {
-		tb.Errorf("log lacks %q (in the order given); it has\n%s", rest[0], logs)
+		tb.Errorf("log: want the line %q after %q, got\n%s", rest[0], lines[:len(lines)-len(rest)], logs)
 	}
 }

@@ -10,27 +10,27 @@ import (
 // Header is one entry of a header map.
 type Header struct{ Name, Value string }
 
-// Headers is a header map: entries in order, names in lower case, a name as
-// often as it was added. Pseudo headers (":path") are entries like any other.
+// Headers is a header map: its entries in order. Names are in lower case. A name that was added
+// twice has two entries. Pseudo headers such as ":path" are ordinary entries.
 type Headers []Header
 
-// Request builds request headers: the pseudo headers, then name-value pairs.
-// It panics on an odd number of pairs.
+// Request returns request headers: the pseudo headers, and then names and values in turn. It panics
+// if the last name has no value.
 func Request(method, path string, pairs ...string) Headers {
-	return headersOf(Headers{
+	return withPairs(Headers{
 		{":method", method}, {":path", path}, {":scheme", "http"}, {":authority", "example.test"},
 	}, pairs)
 }
 
-// Response builds response headers: the status, then name-value pairs. It
-// panics on an odd number of pairs.
+// Response returns response headers: ":status", and then names and values in turn. It panics if the
+// last name has no value.
 func Response(status int, pairs ...string) Headers {
-	return headersOf(Headers{{":status", strconv.Itoa(status)}}, pairs)
+	return withPairs(Headers{{":status", strconv.Itoa(status)}}, pairs)
 }
 
-func headersOf(h Headers, pairs []string) Headers {
+func withPairs(h Headers, pairs []string) Headers {
 	if len(pairs)%2 != 0 {
-		panic(fmt.Sprintf("host: headers want names with values, got an odd list %q", pairs))
+		panic(fmt.Sprintf("host: headers %q: want a value for every name", pairs))
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		h.add(pairs[i], pairs[i+1])
@@ -38,7 +38,7 @@ func headersOf(h Headers, pairs []string) Headers {
 	return h
 }
 
-// Get returns the first value of name, and whether there is one.
+// Get returns the first value of a header, and whether there is one.
 func (h Headers) Get(name string) (string, bool) {
 	name = strings.ToLower(name)
 	for _, e := range h {
@@ -49,7 +49,7 @@ func (h Headers) Get(name string) (string, bool) {
 	return "", false
 }
 
-// Values returns all values of name, in order.
+// Values returns all values of a header, in order.
 func (h Headers) Values(name string) []string {
 	name = strings.ToLower(name)
 	var values []string
@@ -74,8 +74,8 @@ func (h *Headers) add(name, value string) {
 	*h = append(*h, Header{strings.ToLower(name), value})
 }
 
-// replace sets the first entry of name, removes its others, and adds the entry
-// if there was none: Envoy's setCopy.
+// replace sets the first entry of a name and removes the other ones. If there is none, it adds one.
+// Envoy calls this setCopy.
 func (h *Headers) replace(name, value string) {
 	name = strings.ToLower(name)
 	i := slices.IndexFunc(*h, func(e Header) bool { return e.Name == name })
@@ -93,8 +93,8 @@ func (h *Headers) remove(name string) {
 	*h = slices.DeleteFunc(*h, func(e Header) bool { return e.Name == name })
 }
 
-// byteSize is what get_header_map_size answers: the bytes of names and values,
-// not a count.
+// byteSize returns the number of bytes of all names and values, which is what
+// proxy_get_header_map_size returns.
 func (h Headers) byteSize() uint32 {
 	n := 0
 	for _, e := range h {

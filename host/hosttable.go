@@ -9,33 +9,34 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// hostFunc is one function that the host offers to the guest.
+// hostFunc is one function that the guest can import.
 type hostFunc struct {
 	module, name string
-	signature    string // as signature writes it
+	signature    string // in the notation of the function signature
 
-	// run carries the call out and returns a Status or a WASI errno. It copies
-	// what it reads from guest memory, and checks all pointers to arguments before
-	// it has any effect.
+	// run carries out the call and returns a Status or a WASI errno. It copies what it reads from
+	// guest memory, and it checks all pointers to arguments before it has any effect.
 	run func(v *vm, a args) uint32
 
-	// subject reads what the call is about for an interceptor. Nil: nothing.
-	subject func(v *vm, a args, c *Call)
+	// describe fills Key or Queue of a Call for the interceptor. Nil: the call has neither.
+	describe func(v *vm, a args, c *Call)
 
-	// Envoy traps a guest that calls anything else while it starts
-	// (_initialize, main) or allocates.
+	// Whether the guest may make this call in its start functions, and in its allocator. Any other
+	// call traps there.
+	//
+	// cpp-host: src/wasm.cc, startVm; include/proxy-wasm/wasm.h, allocMemory.
 	whileStarting, whileAllocating bool
 }
 
-// args are the raw parameters of a call.
+// args are the parameters of a hostcall as wazero passes them.
 type args []uint64
 
 func (a args) u32(i int) uint32 { return uint32(a[i]) }
 func (a args) i64(i int) int64  { return int64(a[i]) }
 
-// guestFunctions are the exports the host may call, with the types Envoy wants.
+// guestFunctions are the exports that the host may call, with the types that Envoy wants.
 //
-// cpp-host: include/proxy-wasm/wasm.h, src/wasm.cc getFunctions.
+// cpp-host: include/proxy-wasm/wasm.h; src/wasm.cc, getFunctions.
 var guestFunctions = []struct{ name, signature string }{
 	{"_initialize", "->"},
 	{"main", "ii->i"},
@@ -59,9 +60,9 @@ var guestFunctions = []struct{ name, signature string }{
 	{"proxy_on_delete", "i->"},
 }
 
-// hostTable returns all functions for guests of an ABI version.
+// hostTable returns all functions that a guest of this ABI version can import.
 //
-// cpp-host: src/wasm.cc registerCallbacks, include/proxy-wasm/exports.h.
+// cpp-host: src/wasm.cc, registerCallbacks; include/proxy-wasm/exports.h.
 func hostTable(version abiVersion) []hostFunc {
 	var table []hostFunc
 	for _, group := range [][]hostFunc{
@@ -82,7 +83,8 @@ func hostTable(version abiVersion) []hostFunc {
 	return table
 }
 
-// instantiateHost makes the table importable, once for all worlds of a runtime.
+// instantiateHost makes the functions of the table available for import, once for all worlds of a
+// runtime.
 func instantiateHost(ctx context.Context, runtime wazero.Runtime, table []hostFunc) error {
 	builders := make(map[string]wazero.HostModuleBuilder)
 	for i := range table {
@@ -105,21 +107,21 @@ func instantiateHost(ctx context.Context, runtime wazero.Runtime, table []hostFu
 	return nil
 }
 
-// vmKey is the context key under which every call into a guest carries its VM.
+// vmKey is the key under which the context of every call into a guest carries the vm.
 type vmKey struct{}
 
-// dispatcher wraps run with what all hostcalls share: the restrictions, the
-// interceptor, and the bookkeeping of panics that are not the guest's.
+// dispatcher wraps run with what all hostcalls have in common: the restrictions while starting and
+// allocating, the interceptor, and the handling of panics.
 func (f *hostFunc) dispatcher() api.GoModuleFunc {
 	return func(ctx context.Context, _ api.Module, stack []uint64) {
 		v := ctx.Value(vmKey{}).(*vm)
-		defer v.noteHostPanic()
+		defer v.recordHostPanic()
 		if v.starting && !f.whileStarting || v.allocating && !f.whileAllocating {
 			panic(guestTrap("restricted_callback: " + f.name))
 		}
-		result := v.intercepted(f, stack)
-		if v.doomed != "" {
-			panic(guestTrap(v.doomed))
+		result := v.runIntercepted(f, stack)
+		if v.pendingTrap != "" {
+			panic(guestTrap(v.pendingTrap))
 		}
 		if !strings.HasSuffix(f.signature, ">") {
 			stack[0] = uint64(result)

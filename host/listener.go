@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Listener is one use of the filter in Envoy's configuration, with a plugin
-// configuration of its own: a second listener with the same vm_id, code and VM
-// configuration, or what an update of the first brings. Each has a plugin context
-// in the VM of every thread, next to those of the others.
+// Listener is one use of the filter in Envoy's configuration, with its own plugin configuration. It
+// is either another listener with the same vm_id, code and VM configuration, or the next version of
+// a listener that is being updated. Each has its own plugin context in the VM of every thread,
+// beside those of the others.
 //
-// An update is a new listener, and the end of the old one:
+// An update adds a listener and drains the old one:
 //
 //	old := world.Listeners()[0]
-//	fresh, err := world.AddListener(config) // if it is refused the old one stays
-//	stream := world.Worker(0).Open(request) // on the fresh one, as is each new stream
-//	old.Drain()                             // its streams, if any are left, live on
+//	updated, err := world.AddListener(config) // if the guest refuses it, old is unchanged
+//	stream := world.Worker(0).Open(request)   // uses the updated listener, which is the newest
+//	old.Drain()                               // its open streams live on
 //
 // Listeners with equal configurations share their plugin contexts, as in Envoy.
 type Listener struct {
@@ -30,39 +30,38 @@ type Listener struct {
 
 // slot is what a listener has on one thread.
 type slot struct {
-	plugin *plugin   // nil: it did not start here
-	loaded time.Time // when it was last started here, or tried to
+	plugin *plugin   // nil: it has not started here
+	loaded time.Time // when the last attempt to start it was made
 }
 
-// AddListener brings one more listener with a plugin configuration. As in Envoy a
-// canary on the main thread tries the configuration first; if that refuses it the
-// error is a *StartError, and nothing has changed but for what the canary did to
-// shared data, queues and metrics. A configuration that was tried before is not
-// tried again. Then the plugin starts on the main thread and on every worker, in
-// the VMs that are there; a thread whose VM has failed gets a new one, for this
-// listener only.
+// AddListener adds a listener with a plugin configuration.
 //
-// A plugin that the canary accepted and that fails on a thread all the same is no
-// error to Envoy, but a line in its log: streams of the listener pass that thread
-// unfiltered, whatever the failure policy, and no configuration is accepted any
-// more.
+// As in Envoy, a canary on the main thread tries the configuration first. If it fails, the error is
+// a *StartError, and nothing has changed except what the canary did to shared data, queues and
+// metrics. A configuration that on_configure has judged before is not tried again. Then the plugin
+// starts on the main thread and on every worker, in the VMs that run there. A thread whose VM has
+// failed gets a new VM; the other listeners keep the failed one until they are reloaded.
 //
-// It is an error if all listeners have drained. It panics in an interceptor, since
+// If the canary accepts the configuration and the plugin then fails on a thread, Envoy only logs
+// it. Streams of the listener bypass the filter on that thread, whatever the failure policy, and
+// Envoy accepts no further configuration.
+//
+// AddListener returns an error if all listeners have drained. It panics in an interceptor, because
 // it needs all threads.
 //
 // Envoy: source/extensions/common/wasm/wasm.cc, PluginConfig and createWasm.
 func (w *World) AddListener(pluginConfig []byte) (*Listener, error) {
-	w.mustBeFree("AddListener")
+	w.mustNotBeBusy("AddListener")
 	if len(w.listeners) == 0 {
-		return nil, errors.New("add listener: all have drained, and Envoy's VMs and shared data have gone with them: make a new World")
+		return nil, errors.New("add listener: all listeners have drained, which ends Envoy's VMs and shared data: want a new World")
 	}
-	if err := w.tryOut(pluginConfig); err != nil {
+	if err := w.runCanary(pluginConfig); err != nil {
 		return nil, err
 	}
-	if w.baseFailure != nil {
-		return nil, fmt.Errorf("add listener: Envoy accepts no configuration any more, since an earlier one failed on a thread: %w", w.baseFailure)
+	if w.startFailure != nil {
+		return nil, fmt.Errorf("add listener: Envoy accepts no configuration after one has failed on a thread: %w", w.startFailure)
 	}
-	l := w.listen(pluginConfig)
+	l := w.newListener(pluginConfig)
 	for _, t := range w.threads() {
 		if err := l.load(t); err != nil {
 			w.log(t.index, LogError, "plugin failed to start: "+err.Error())
@@ -71,8 +70,8 @@ func (w *World) AddListener(pluginConfig []byte) (*Listener, error) {
 	return l, nil
 }
 
-// listen makes a listener whose plugin has not started anywhere.
-func (w *World) listen(config []byte) *Listener {
+// newListener returns a listener whose plugin has not started on any thread.
+func (w *World) newListener(config []byte) *Listener {
 	l := &Listener{world: w, config: bytes.Clone(config), slots: make(map[*Worker]*slot)}
 	for _, t := range w.threads() {
 		l.slots[t] = &slot{}
@@ -81,40 +80,42 @@ func (w *World) listen(config []byte) *Listener {
 	return l
 }
 
-// Listeners returns the listeners that have not drained, the oldest first. NewWorld
-// makes one.
+// Listeners returns the listeners that have not drained, oldest first. NewWorld makes the first
+// one.
 func (w *World) Listeners() []*Listener { return slices.Clone(w.listeners) }
 
-// newest is the listener that new streams take unless the test says otherwise.
-func (w *World) newest() *Listener {
+// newestListener returns the listener for streams whose test names none.
+func (w *World) newestListener() *Listener {
 	if len(w.listeners) == 0 {
-		panic("host: Open in a world whose listeners have drained")
+		panic("host: Open: all listeners have drained")
 	}
 	return w.listeners[len(w.listeners)-1]
 }
 
-// Open begins a stream of this listener on a worker, with request headers that have
-// arrived and that the filter has not seen: call RequestHeaders next. The stream
-// keeps its plugin context whatever becomes of the listener. If the VM has failed
-// and the policy is FailReload, and the back-off is over, the listener's plugin
-// starts again now, in a new VM, or in one that another listener was given since.
+// Open begins a stream of this listener on a worker. The request headers have arrived, but the
+// filter has not seen them: call [Stream.RequestHeaders] next. The stream keeps its plugin context
+// even if the listener drains.
 //
-// It panics for the main thread, which never has a stream, and after Drain.
+// If the worker's VM has failed, the policy is FailReload and the back-off is over, the listener's
+// plugin is started again first. It gets a new VM, or joins one that another listener has started
+// in the meantime.
+//
+// Open panics for the main thread, which never has streams, and after Drain.
 func (l *Listener) Open(worker int, request Headers) *Stream {
 	switch {
 	case worker == MainThread:
-		panic("host: Open on the main thread: streams live on workers")
+		panic("host: Open on the main thread: want a worker")
 	case l.drained:
-		panic("host: Open on a listener that has drained")
+		panic("host: Open on a listener that has drained: want one of World.Listeners")
 	}
 	t := l.world.Worker(worker)
-	t.mustBeFree("Open")
+	t.mustNotBeBusy("Open")
 	l.reloadIfDue(t)
 	s := &Stream{
-		worker: t, opened: l.world.now,
+		worker: t, protocol: HTTP1, opened: l.world.now,
 		properties: make(map[string][]byte), filterState: make(map[string][]byte),
 	}
-	s.request.direction, s.response.direction = requestNames, responseNames
+	s.request.callbacks, s.response.callbacks = requestCallbacks, responseCallbacks
 	s.request.headers = request.normalized()
 	switch p := l.slots[t].plugin; {
 	case p == nil:
@@ -129,20 +130,19 @@ func (l *Listener) Open(worker int, request Headers) *Stream {
 	return s
 }
 
-// Drain takes the listener away: no stream can be opened on it any more. On each
-// thread its plugin context ends with the last stream that is in it, at once if
-// there is none: on_done, and on_delete unless on_done answered false, which leaves
-// the context pending until it calls proxy_done. A context that another listener
-// shares does not end. A second Drain is nothing.
+// Drain removes the listener: no stream can be opened on it any more. On each thread its plugin
+// context ends with its last stream, or at once if it has none. The end is on_done and on_delete.
+// If on_done returns false, the context stays until it calls proxy_done, and on_delete follows
+// then. A context that another listener shares does not end. A second Drain does nothing.
 //
-// It panics in an interceptor, since it needs all threads.
+// Drain panics in an interceptor, because it needs all threads.
 //
 // cpp-host: include/proxy-wasm/wasm.h, ~PluginHandleBase.
 func (l *Listener) Drain() {
 	if l.drained {
 		return
 	}
-	l.world.mustBeFree("Drain")
+	l.world.mustNotBeBusy("Drain")
 	l.drained = true
 	l.world.listeners = slices.DeleteFunc(l.world.listeners, func(other *Listener) bool { return other == l })
 	for _, t := range l.world.threads() {
@@ -152,24 +152,23 @@ func (l *Listener) Drain() {
 	}
 }
 
-// load starts the listener's plugin on a thread, in place of none or of one whose VM
-// has failed, and which therefore cannot end in any other way. On an error the slot
-// keeps what it had.
+// load starts the listener's plugin on a thread. If the listener had a plugin there, its VM has
+// failed, so it needs no orderly end. After an error the listener keeps what it had there.
 func (l *Listener) load(t *Worker) error {
 	s := l.slots[t]
 	s.loaded = l.world.now
 	p, err := t.plugin(l.config)
 	if p == nil {
-		l.world.baseFailure = err
+		l.world.startFailure = err
 		return err
 	}
 	s.plugin = p
 	return err
 }
 
-// reloadIfDue is FailReload. A failed attempt counts for the back-off too, and each
-// listener has its own. The interval is drawn anew at every stream: the base and up
-// to half of it again. A plugin that never started on this thread is not reloaded.
+// reloadIfDue is the policy FailReload. The back-off begins with the last attempt, even if that
+// failed, and each listener has its own. Its length is drawn anew at every stream: the base plus up
+// to half of it. A plugin that never started on this thread is not started here either.
 //
 // Envoy: source/extensions/common/wasm/wasm.cc, maybeReloadHandleIfNeeded.
 func (l *Listener) reloadIfDue(t *Worker) {
@@ -186,7 +185,7 @@ func (l *Listener) reloadIfDue(t *Worker) {
 	}
 }
 
-// failed reports whether the VM that the listener has on a thread has failed.
+// failed reports whether the VM that this listener uses on a thread has failed.
 func (l *Listener) failed(t *Worker) bool {
 	p := l.slots[t].plugin
 	return p != nil && p.vm.failed

@@ -8,8 +8,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// What the canary accepted may fail on a thread. Then Envoy has taken the listener:
-// its streams pass there without the filter, and no other one is taken.
+// The canary accepts the plugin, but it fails on worker 1. Envoy keeps the listener, its streams
+// bypass the filter on worker 1, and Envoy accepts no further configuration.
 func TestPluginFailsOnOneWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2})
@@ -22,33 +22,34 @@ func TestPluginFailsOnOneWorker(t *testing.T) {
 	fresh := addListener(t, w, "configure: register gate; tick 10; return $", "tick: say alive")
 	w.Intercept(nil)
 	if n := len(w.Logs().OfWorker(1).AtLeast(host.LogError).Containing("plugin failed to start: start filter on worker 1: proxy_on_configure returned false")); n != 1 {
-		t.Errorf("%d lines about it in the log:\n%s", n, w.Logs())
+		t.Errorf("got %d log lines about the failed start, want 1:\n%s", n, w.Logs())
 	}
 	s := openOn(fresh, 1, "request-headers", "reply 403 _ _")
 	s.ResponseHeaders(host.Response(200), true)
 	if s.ID() != 0 || s.LocalReply() != nil || s.Ending() != host.Completed {
-		t.Errorf("a stream of it there: context %d, %+v, %v; want it unfiltered", s.ID(), s.LocalReply(), s.Ending())
+		t.Errorf("a stream of the failed plugin: got context %d, local reply %+v, ending %v; want no context, no reply, completed", s.ID(), s.LocalReply(), s.Ending())
 	}
 	for _, s := range []*host.Stream{
 		openOn(fresh, 0, "request-headers", "reply 403 _ _"), openOn(old, 1, "request-headers", "reply 403 _ _"),
 	} {
 		if r := s.LocalReply(); r == nil || r.Status != 403 {
-			t.Errorf("a stream elsewhere: got %+v", r)
+			t.Errorf("a stream of another plugin or worker: got the local reply %+v, want 403", r)
 		}
 	}
 	if w.Worker(1).Tick(); len(w.Logs().OfWorker(1).Containing("say alive")) != 1 {
-		t.Error("the context that was refused does not live on")
+		t.Errorf("want one tick of the plugin that failed, because its context still exists, got\n%s", w.Logs().OfWorker(1))
 	}
-	if _, err := w.AddListener([]byte("configure: say more")); err == nil || !strings.Contains(err.Error(), "Envoy accepts no configuration any more") {
-		t.Errorf("another listener: error %v", err)
+	if _, err := w.AddListener([]byte("configure: say more")); err == nil || !strings.Contains(err.Error(), "Envoy accepts no configuration after one has failed") {
+		t.Errorf("another listener: got the error %v, want: Envoy accepts no configuration", err)
 	}
 	fresh.Drain()
 	if n := w.Worker(1).Contexts(); n != 2 {
-		t.Errorf("%d contexts on worker 1, want those of both plugins", n)
+		t.Errorf("got %d contexts on worker 1, want 2: one for each plugin", n)
 	}
 }
 
-// A trap in the new plugin's on_configure takes the old one's streams with it.
+// All plugins of a thread share its VM. So if the new plugin traps in on_configure, streams of the
+// old plugin fail too.
 func TestPluginTrapsOnOneWorker(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2})
@@ -61,16 +62,16 @@ func TestPluginTrapsOnOneWorker(t *testing.T) {
 	fresh := addListener(t, w, "configure: get k")
 	s.ResponseHeaders(host.Response(200), true)
 	if r := s.LocalReply(); r == nil || r.Status != 503 || !w.Worker(1).Failed() {
-		t.Errorf("a stream of the old listener: got %+v", r)
+		t.Errorf("a stream of the old listener: got the local reply %+v, want 503 from a failed VM", r)
 	}
 	if s := openOn(fresh, 1); s.ID() != 0 || s.LocalReply() != nil {
-		t.Errorf("a stream of the new one: context %d, %+v, want it unfiltered", s.ID(), s.LocalReply())
+		t.Errorf("a stream of the new listener: got context %d, local reply %+v; want neither", s.ID(), s.LocalReply())
 	}
 }
 
-// After a crash each listener comes back with its own next stream: the first to
-// come brings the new VM, and the others join it. So ids, and what hangs on them,
-// may change hands.
+// After a crash each listener is reloaded by its own next stream. The first one creates the new VM,
+// and the others join it. So a context id can pass from one plugin to another, with the queue that
+// is registered under it.
 func TestFailReloadOfTwoListeners(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{FailurePolicy: host.FailReload}, "queue-ready: say first")
@@ -83,11 +84,11 @@ func TestFailReloadOfTwoListeners(t *testing.T) {
 
 	before := w.Logs()
 	if s := openOn(second, 0); s.LocalReply() != nil || s.ID() != 2 {
-		t.Errorf("the second's stream: got %+v, context %d", s.LocalReply(), s.ID())
+		t.Errorf("a stream of the second listener: got local reply %+v, context %d; want none, and 2", s.LocalReply(), s.ID())
 	}
 	wantLines(t, since(w, before), "1 vm-start", "1 configure", "set second started 0 -> Ok", "2 request-headers")
 	if worker.Failed() || worker.Contexts() != 2 {
-		t.Errorf("failed %v, %d contexts, want a VM with the second plugin alone", worker.Failed(), worker.Contexts())
+		t.Errorf("got failed %v and %d contexts, want a new VM with 2: the second plugin and its stream", worker.Failed(), worker.Contexts())
 	}
 	before = w.Logs()
 	openOn(second, 0, "request-headers", "enqueue 1 x")
@@ -96,19 +97,19 @@ func TestFailReloadOfTwoListeners(t *testing.T) {
 
 	before = w.Logs()
 	if s := openOn(first, 0); s.LocalReply() != nil || s.ID() != 5 {
-		t.Errorf("the first's stream: got %+v, context %d", s.LocalReply(), s.ID())
+		t.Errorf("a stream of the first listener: got local reply %+v, context %d; want none, and 5", s.LocalReply(), s.ID())
 	}
 	wantLines(t, since(w, before), "4 vm-start", "4 configure", "5 request-headers")
 	held.ResponseHeaders(host.Response(200), false)
 	if r := held.LocalReply(); r == nil || r.Status != 503 {
-		t.Errorf("a stream of the dead VM: got %+v", r)
+		t.Errorf("a stream of the crashed VM: got the local reply %+v, want 503", r)
 	}
 	first.Drain()
-	wantLines(t, since(w, before).Containing(" done"), "1 done") // the main thread's: a stream holds the worker's
+	wantLines(t, since(w, before).Containing(" done"), "1 done") // only on the main thread: on the worker a stream is open
 }
 
-// A plugin that is refused when it is reloaded keeps its context, as the VM is
-// another listener's too, and is started in it again.
+// A plugin that refuses its configuration in a reload keeps its context, because the VM belongs to
+// another listener too. The next reload starts the plugin in that context.
 func TestFailReloadThatIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{FailurePolicy: host.FailReload}, "configure: define 0 m; get k; return $")
@@ -124,17 +125,17 @@ func TestFailReloadThatIsRefused(t *testing.T) {
 	})
 	before := w.Logs()
 	if s := openOn(first, 0); s.LocalReply() == nil {
-		t.Error("a stream was served by a plugin that refused its configuration")
+		t.Error("got no local reply for a stream of a plugin that refused its configuration, want 503")
 	}
 	w.Intercept(nil)
 	w.SkipTime(1500 * time.Millisecond)
 	if s := openOn(first, 0); s.LocalReply() != nil || s.ID() != 4 {
-		t.Errorf("got %+v, context %d", s.LocalReply(), s.ID())
+		t.Errorf("after the next reload: got local reply %+v, context %d; want none, and 4", s.LocalReply(), s.ID())
 	}
 	wantLog(t, since(w, before), "3 configure", "define 0 m -> InternalFailure", "3 vm-start", "3 configure", "define 0 m -> Ok 4", "4 request-headers")
 }
 
-// The back-off is each listener's own.
+// Each listener has its own back-off.
 func TestBackOffOfTwoListeners(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{FailurePolicy: host.FailReload})
@@ -143,18 +144,18 @@ func TestBackOffOfTwoListeners(t *testing.T) {
 	second := addListener(t, w, "configure: say second")
 	w.Worker(0).Crash()
 	if s := openOn(second, 0); s.LocalReply() == nil {
-		t.Error("a stream of the second was served, which has just started")
+		t.Error("got no local reply for a stream of the second listener, which has just started; want 503")
 	}
 	if s := openOn(first, 0); s.LocalReply() != nil {
-		t.Errorf("a stream of the first: got %+v", s.LocalReply())
+		t.Errorf("a stream of the first listener: got the local reply %+v, want none", s.LocalReply())
 	}
 	if s := openOn(second, 0); s.LocalReply() == nil {
-		t.Error("a stream of the second was served in the VM of the first, within its back-off")
+		t.Error("got no local reply for a stream of the second listener within its back-off, want 503 although the first has a new VM")
 	}
 }
 
-// A new listener gets a new VM where the old one has failed. The old one's streams
-// go on failing until it is reloaded as well.
+// A new listener gets a new VM if the old one has failed. Streams of the old listener fail until
+// that is reloaded too.
 func TestAddListenerAfterACrash(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "configure: say first")
@@ -163,10 +164,10 @@ func TestAddListenerAfterACrash(t *testing.T) {
 	fresh := addListener(t, w, "configure: say fresh")
 	wantLog(t, w.Logs().OfWorker(0), "crashed by the test", "1 configure", "say fresh -> fresh")
 	if s := openOn(fresh, 0); s.LocalReply() != nil || worker.Failed() {
-		t.Errorf("a stream of the new listener: got %+v", s.LocalReply())
+		t.Errorf("a stream of the new listener: got the local reply %+v, want none", s.LocalReply())
 	}
 	if s := openOn(old, 0); s.LocalReply() == nil {
-		t.Error("a stream of the old listener was served by a VM that it was not given")
+		t.Error("got no local reply for a stream of the old listener before its reload, want 503")
 	}
 	before := w.Logs()
 	if err := worker.Reload(); err != nil {
@@ -174,7 +175,7 @@ func TestAddListenerAfterACrash(t *testing.T) {
 	}
 	wantLines(t, since(w, before), "3 vm-start", "3 configure", "say first -> first")
 	if s := openOn(old, 0); s.LocalReply() != nil {
-		t.Errorf("a stream of the old listener: got %+v", s.LocalReply())
+		t.Errorf("a stream of the old listener: got the local reply %+v, want none", s.LocalReply())
 	}
 
 	worker.Crash()

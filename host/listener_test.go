@@ -21,17 +21,17 @@ func addListener(tb testing.TB, w *host.World, scripts ...string) *host.Listener
 	return l
 }
 
-// openOn begins a stream of a listener, and shows the guest its headers.
+// openOn begins a stream of a listener and shows the guest its request headers.
 func openOn(l *host.Listener, worker int, scripts ...string) *host.Stream {
 	s := l.Open(worker, request(scripts...))
 	s.RequestHeaders(true)
 	return s
 }
 
-// since returns the lines that were logged after these.
+// since returns the lines that were logged after before was taken.
 func since(w *host.World, before host.Logs) host.Logs { return w.Logs()[len(before):] }
 
-// wantLines checks that the guest logged these lines and no others.
+// wantLines checks that the log is exactly these lines.
 func wantLines(tb testing.TB, logs host.Logs, lines ...string) {
 	tb.Helper()
 	var got []string
@@ -39,12 +39,12 @@ func wantLines(tb testing.TB, logs host.Logs, lines ...string) {
 		got = append(got, entry.Message)
 	}
 	if !slices.Equal(got, lines) {
-		tb.Errorf("got the lines\n%s\nwant\n%s", logs, strings.Join(lines, "\n"))
+		tb.Errorf("got the log lines\n%s\nwant exactly\n%s", logs, strings.Join(lines, "\n"))
 	}
 }
 
-// A second listener starts a second plugin in the VMs that are there, after a
-// canary of its own.
+// A second listener starts a second plugin in the VMs that run already, after a canary in a VM of
+// its own.
 func TestAddListener(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2, VMConfig: []byte("define 0 starts; increment $ 1; body 7 0 1")}, "configure: say first")
@@ -56,20 +56,20 @@ func TestAddListener(t *testing.T) {
 		order = append(order, fmt.Sprintf("%d: %s", entry.Worker, entry.Message))
 	}
 	if want := []string{"-1: 1 configure", "-1: 2 configure", "0: 2 configure", "1: 2 configure"}; !slices.Equal(order, want) {
-		t.Errorf("configured %q, want %q: the canary in a VM of its own", order, want)
+		t.Errorf("got on_configure in the order %q, want %q", order, want)
 	}
 	if got := w.Metrics().Counters["starts"]; got != 2*(2+2) {
-		t.Errorf("on_vm_start was called %d times, want once a plugin and VM: 8", got)
+		t.Errorf("got %d calls of on_vm_start, want 8: one for each plugin in each VM", got)
 	}
 	wantLines(t, since(w, before).OfWorker(1), "2 vm-start", "define 0 starts -> Ok 8", "increment $ 1 -> Ok",
 		"body 7 0 1 -> NotFound", "2 configure", "say second -> second", `body 7 15 6 -> Ok "second"`, "effective 1 -> Ok", "body 7 0 1 -> NotFound")
 	if n := w.Worker(0).Contexts(); n != 2 {
-		t.Errorf("%d contexts in the VM, want the two plugins'", n)
+		t.Errorf("got %d contexts in the VM, want 2: one for each plugin", n)
 	}
 }
 
-// Streams are in the context of the listener that they came by, and so are their
-// timers and queues. All contexts of a VM are numbered by one counter.
+// A stream belongs to the plugin of the listener that it was opened on, and so do the timer and the
+// queue that it sets up. All contexts of a VM get their ids from one counter.
 func TestStreamsOfTwoListeners(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "tick: say first", "queue-ready: say first")
@@ -77,12 +77,12 @@ func TestStreamsOfTwoListeners(t *testing.T) {
 	old := openOn(first, 0, "request-headers", "tick 1000; register q1", "response-headers", "say still+here")
 	second := addListener(t, w, "tick: say second", "queue-ready: say second", "stream: say of+second")
 	if got := w.Listeners(); !slices.Equal(got, []*host.Listener{first, second}) {
-		t.Errorf("listeners %v, want the two", got)
+		t.Errorf("got the listeners %v, want %v", got, []*host.Listener{first, second})
 	}
 	byDefault := open(w.Worker(0), "request-headers", "tick 300; register q2")
 	chosen := openOn(first, 0)
 	if old.ID() != 2 || byDefault.ID() != 4 || chosen.ID() != 5 {
-		t.Errorf("streams have the ids %d, %d and %d, want 2, 4 and 5: the second plugin has 3", old.ID(), byDefault.ID(), chosen.ID())
+		t.Errorf("got streams with the ids %d, %d and %d, want 2, 4 and 5 (3 is the second plugin)", old.ID(), byDefault.ID(), chosen.ID())
 	}
 
 	before := w.Logs()
@@ -93,7 +93,7 @@ func TestStreamsOfTwoListeners(t *testing.T) {
 	before = w.Logs()
 	openOn(second, 0, "request-headers", "enqueue 1 a; enqueue 2 b")
 	if got := w.PendingWakeups(); len(got) != 2 || got[0].ContextID != 1 || got[1].ContextID != 3 {
-		t.Errorf("pending %v, want one for each plugin", got)
+		t.Errorf("got the pending wake-ups %v, want one for context 1 and one for context 3", got)
 	}
 	w.Run()
 	wantLines(t, since(w, before), "say of+second -> of+second", "6 request-headers", "enqueue 1 a -> Ok", "enqueue 2 b -> Ok",
@@ -102,8 +102,8 @@ func TestStreamsOfTwoListeners(t *testing.T) {
 	wantLog(t, w.Logs(), "2 response-headers", "say still+here -> still+here")
 }
 
-// A drained listener takes no streams, and its context ends on each thread with
-// the last stream there.
+// A drained listener takes no new streams. On each thread its context ends with its last stream
+// there.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{Workers: 2}, "configure: tick 100", "done: say old", "delete: say gone")
@@ -121,13 +121,13 @@ func TestDrain(t *testing.T) {
 	a.ResponseHeaders(host.Response(200), false)
 	a.End()
 	if n := w.Worker(0).Tick(); n != 1 {
-		t.Errorf("%d ticks while a stream is left, want 1", n)
+		t.Errorf("got %d ticks while a stream is open, want 1", n)
 	}
 	before = w.Logs()
 	b.End()
 	wantLines(t, since(w, before), append([]string{"3 log", "3 done", "3 delete"}, ended...)...)
 	if n := w.Advance(time.Hour); n != 0 {
-		t.Errorf("%d ticks of a plugin that has ended", n)
+		t.Errorf("got %d ticks of a plugin that has ended, want 0", n)
 	}
 
 	before = w.Logs()
@@ -135,11 +135,11 @@ func TestDrain(t *testing.T) {
 	w.Run()
 	wantLines(t, since(w, before).Containing("queue-ready"))
 	if got := w.Listeners(); !slices.Equal(got, []*host.Listener{fresh}) {
-		t.Errorf("listeners %v, want the fresh one", got)
+		t.Errorf("got the listeners %v, want only %v", got, fresh)
 	}
 	fresh.Drain()
-	if _, err := w.AddListener(nil); err == nil || !strings.Contains(err.Error(), "make a new World") {
-		t.Errorf("a listener after the last has drained: error %v", err)
+	if _, err := w.AddListener(nil); err == nil || !strings.Contains(err.Error(), "want a new World") {
+		t.Errorf("AddListener after the last one has drained: got the error %v, want one about a new World", err)
 	}
 }
 
@@ -147,18 +147,18 @@ func TestShutdown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "done: done; say last; return 0", "tick: done; done; say after", "configure: tick 10")
 	if n := w.Shutdown(); n != 2 {
-		t.Errorf("%d pending, want the main thread's and worker 0's", n)
+		t.Errorf("got %d pending plugins, want 2: on the main thread and on worker 0", n)
 	}
 	wantLog(t, w.Logs().OfWorker(0), "1 done", "done -> NotFound", "say last -> last")
 	w.Worker(0).Tick()
 	wantLog(t, w.Logs().OfWorker(0), "1 tick", "done -> Ok", "done -> NotFound", "say after -> after", "1 delete")
 	if n := w.Worker(0).Tick(); n != 0 || w.Worker(0).Contexts() != 0 {
-		t.Errorf("%d ticks, %d contexts after the end", n, w.Worker(0).Contexts())
+		t.Errorf("after the end: got %d ticks and %d contexts, want 0 and 0", n, w.Worker(0).Contexts())
 	}
 }
 
-// proxy_done is about the plugin of the caller. One that is pending twice under the
-// same configuration is forgotten the first time.
+// proxy_done ends the plugin of its caller. If two plugins with the same configuration are pending,
+// the first one is dropped without on_delete.
 func TestPendingPlugins(t *testing.T) {
 	t.Parallel()
 	const slow = "configure: tick 10\ndone: return 0\ntick: done"
@@ -169,7 +169,7 @@ func TestPendingPlugins(t *testing.T) {
 		addListener(t, w, slow).Drain()
 	}
 	if n := worker.Contexts(); n != 2 {
-		t.Errorf("%d contexts, want the first listener's and the one that is pending", n)
+		t.Errorf("got %d contexts, want 2: the first listener's and the pending one", n)
 	}
 	s := openOn(base, 0, "request-headers", "done")
 	wantLog(t, w.Logs(), "4 request-headers", "done -> NotFound")
@@ -179,20 +179,20 @@ func TestPendingPlugins(t *testing.T) {
 	worker.Tick()
 	wantLines(t, since(w, before), "3 tick", "done -> Ok", "3 delete")
 	if n := worker.Contexts(); n != 1 {
-		t.Errorf("%d contexts, want the first listener's, which is pending", n)
+		t.Errorf("got %d contexts, want 1: the first listener's, which is pending", n)
 	}
 	if len(w.Logs().OfWorker(0).Containing("2 delete")) > 0 {
-		t.Error("the plugin that was forgotten got on_delete")
+		t.Errorf("want no on_delete for the plugin that was pending first, got\n%s", w.Logs().OfWorker(0))
 	}
 }
 
-// A configuration that the canary refuses changes nothing, and is not tried twice.
+// A configuration that the canary refuses changes nothing, and no second canary tries it.
 func TestRefusedListener(t *testing.T) {
 	tests := []struct {
 		name, config string
 		reason       string
 	}{
-		{"on_configure answers false", "configure: say bad; set mark canary 0; return 0", "proxy_on_configure returned false"},
+		{"on_configure returns false", "configure: say bad; set mark canary 0; return 0", "proxy_on_configure returned false"},
 		{"on_configure traps", "configure: say bad; set mark canary 0; panic ouch", "proxy_on_configure trapped"},
 	}
 	for _, tt := range tests {
@@ -205,28 +205,28 @@ func TestRefusedListener(t *testing.T) {
 				_, err := w.AddListener([]byte(tt.config))
 				var start *host.StartError
 				if !errors.As(err, &start) || start.Thread != "main thread (canary)" || start.Reason != tt.reason {
-					t.Fatalf("error %v, want %q", err, tt.reason)
+					t.Fatalf("got the error %v, want %q in the canary", err, tt.reason)
 				}
 			}
 			if n := len(since(w, before).Containing("say bad")); n != 1 {
-				t.Errorf("the guest was asked %d times, want once", n)
+				t.Errorf("got %d calls of on_configure, want 1", n)
 			}
 			if got := since(w, before); len(got) != len(got.OfWorker(host.MainThread)) || len(got.Containing(" delete")) > 0 {
-				t.Errorf("the refusal reached a worker, or on_delete was called:\n%s", got)
+				t.Errorf("want log lines of the main thread only, and no on_delete, got\n%s", got)
 			}
 			if len(w.Listeners()) != 1 || string(w.SharedData()["mark"].Bytes) != "canary" {
-				t.Errorf("listeners %v, shared data %v", w.Listeners(), w.SharedData())
+				t.Errorf("got the listeners %v and the shared data %v, want 1 listener, and what the canary wrote", w.Listeners(), w.SharedData())
 			}
 			old.ResponseHeaders(host.Response(200), true)
 			if s := open(w.Worker(0)); old.Ending() != host.Completed || s.Ended() || w.Tick() != 3 {
-				t.Errorf("the old listener suffered: %v, %v", old.Ending(), s.Ending())
+				t.Errorf("on the old listener: got an old stream %v and a new one %v, want completed and open, and 3 ticks", old.Ending(), s.Ending())
 			}
 			addListener(t, w, "configure: say good")
 		})
 	}
 }
 
-// on_vm_start's refusal is not remembered.
+// If on_vm_start refuses the plugin, the next canary tries the configuration again.
 func TestRefusedAtVMStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{VMConfig: []byte("register gate; return $")})
@@ -238,14 +238,14 @@ func TestRefusedAtVMStart(t *testing.T) {
 	_, err := w.AddListener([]byte("another"))
 	var start *host.StartError
 	if !errors.As(err, &start) || start.Reason != "proxy_on_vm_start returned false" {
-		t.Errorf("error %v", err)
+		t.Errorf("got the error %v, want proxy_on_vm_start returned false", err)
 	}
 	w.Intercept(nil)
 	addListener(t, w, "another")
 }
 
-// Two listeners with one configuration have one plugin, and so has one that comes
-// back while streams of its predecessor live.
+// Two listeners with the same configuration share one plugin. So does a listener that comes after
+// both have drained, while a stream keeps the plugin alive.
 func TestEqualConfigurations(t *testing.T) {
 	t.Parallel()
 	const config = "done: say over"
@@ -255,7 +255,7 @@ func TestEqualConfigurations(t *testing.T) {
 	second := addListener(t, w, config)
 	wantLines(t, since(w, before))
 	if n := w.Worker(0).Contexts(); n != 1 {
-		t.Errorf("%d contexts, want 1", n)
+		t.Errorf("got %d contexts, want 1", n)
 	}
 	first.Drain()
 	wantLines(t, since(w, before))

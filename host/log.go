@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// LogLevel is the severity of a log line. The numbers are the ABI's.
+// LogLevel is the severity of a log line. The numbers are those of the ABI.
 type LogLevel uint32
 
-// The levels.
+// The log levels.
 const (
 	LogTrace    LogLevel = 0
 	LogDebug    LogLevel = 1
@@ -28,28 +28,23 @@ func (l LogLevel) String() string {
 	return fmt.Sprintf("LogLevel(%d)", uint32(l))
 }
 
-// LogEntry is one line: what a guest logged with proxy_log or wrote to stdout
-// (info) or stderr (error), or what Envoy itself logs about a VM that failed
-// (error).
+// LogEntry is one log line: from proxy_log, from the guest's stdout (LogInfo) or stderr (LogError),
+// or from Envoy itself about a VM that failed (LogError).
 type LogEntry struct {
 	Time    time.Time // of the virtual clock
-	Worker  int       // MainThread for the instances on the main thread
+	Worker  int       // or MainThread
 	Level   LogLevel
 	Message string
 }
 
 func (e LogEntry) String() string {
-	thread := fmt.Sprintf("worker %d", e.Worker)
-	if e.Worker == MainThread {
-		thread = "main thread"
-	}
-	return fmt.Sprintf("[%s][%s] %s", thread, e.Level, e.Message)
+	return fmt.Sprintf("[%s][%s] %s", threadName(e.Worker), e.Level, e.Message)
 }
 
-// Logs are log lines in the order they were written.
+// Logs are log lines, oldest first.
 type Logs []LogEntry
 
-// AtLeast returns the lines of level or worse.
+// AtLeast returns the lines of this level and of more severe ones.
 func (l Logs) AtLeast(level LogLevel) Logs {
 	return l.where(func(e LogEntry) bool { return e.Level >= level })
 }
@@ -74,7 +69,7 @@ func (l Logs) where(keep func(LogEntry) bool) Logs {
 	return out
 }
 
-// String is the lines as text, one a line, for a test's failure message.
+// String returns the log lines as text, for failure messages.
 func (l Logs) String() string {
 	lines := make([]string, len(l))
 	for i, e := range l {

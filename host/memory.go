@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// view returns guest memory, or false if any of it is out of bounds. It is the
-// guest's own memory, valid only until the guest runs again, even if only to
-// allocate: callers copy.
+// view returns a part of guest memory, or false if it is out of bounds. The bytes are the guest's
+// own and are valid only until the guest runs again, which a memory allocation for the result of
+// the same hostcall also does. Callers that need them longer must copy them.
 //
 // cpp-host: src/v8/v8.cc, getMemory.
 func (v *vm) view(pointer, size uint32) ([]byte, bool) {
 	return v.memory.Read(pointer, size)
 }
 
-// text copies guest memory into a string.
-func (v *vm) text(pointer, size uint32) (string, bool) {
+// readString copies a part of guest memory.
+func (v *vm) readString(pointer, size uint32) (string, bool) {
 	b, ok := v.view(pointer, size)
 	return string(b), ok
 }
 
-// data copies guest memory into a slice, which is never nil.
-func (v *vm) data(pointer, size uint32) ([]byte, bool) {
+// readBytes copies a part of guest memory. The slice is never nil.
+func (v *vm) readBytes(pointer, size uint32) ([]byte, bool) {
 	b, ok := v.view(pointer, size)
 	return append([]byte{}, b...), ok
 }
@@ -30,11 +30,11 @@ func (v *vm) putUint32(pointer, x uint32) bool { return v.memory.WriteUint32Le(p
 
 func (v *vm) putUint64(pointer uint32, x uint64) bool { return v.memory.WriteUint64Le(pointer, x) }
 
-// give copies b into memory that the guest allocates, and writes where it is and
-// how long it is. Nothing is allocated for an empty b: the guest gets 0 and 0.
+// copyToGuest copies b into memory that the guest allocates, and writes its address and its length
+// to pointerAt and sizeAt. For an empty b nothing is allocated, and the guest gets 0 and 0.
 //
 // cpp-host: include/proxy-wasm/wasm.h, copyToPointerSize.
-func (v *vm) give(b []byte, pointerAt, sizeAt uint32) Status {
+func (v *vm) copyToGuest(b []byte, pointerAt, sizeAt uint32) Status {
 	pointer := uint32(0)
 	if len(b) > 0 {
 		var ok bool
@@ -48,8 +48,8 @@ func (v *vm) give(b []byte, pointerAt, sizeAt uint32) Status {
 	return StatusOk
 }
 
-// allocate asks the guest for memory. While it allocates, hardly any hostcall is
-// allowed. A guest that answers 0, or memory it does not have, gets nothing.
+// allocate asks the guest for memory. While the guest allocates it may make hardly any hostcalls:
+// see hostFunc. It returns false if the guest trapped, or returned 0 or an address out of bounds.
 //
 // cpp-host: include/proxy-wasm/wasm.h, allocMemory.
 func (v *vm) allocate(size uint32) (uint32, bool) {
@@ -63,8 +63,8 @@ func (v *vm) allocate(size uint32) (uint32, bool) {
 	return pointer, ok
 }
 
-// gather copies the buffers of a WASI ciovec array.
-func (v *vm) gather(iovs, count uint32) (string, bool) {
+// readVectors copies and joins the buffers of a WASI ciovec array.
+func (v *vm) readVectors(iovs, count uint32) (string, bool) {
 	var s strings.Builder
 	for i := range count {
 		iov, ok := v.view(iovs+i*8, 8)

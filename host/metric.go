@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// Metrics are the statistics the guests defined, over all VMs of the process.
-// A metric appears when it is defined, at zero.
+// Metrics are the metrics that the guest defined, of all VMs together. A metric is present from its
+// definition on, with the value zero.
 type Metrics struct {
 	Counters   map[string]uint64
 	Gauges     map[string]uint64
-	Histograms map[string][]uint64 // the samples, in the order they were recorded
+	Histograms map[string][]uint64 // the samples, in the order of their recording
 }
 
-// metricKind is the ABI's metric type, which is also the two low bits of an id.
+// metricKind is the metric type of the ABI. The two lowest bits of a metric id hold it too.
 type metricKind uint32
 
 const (
@@ -25,7 +25,7 @@ const (
 	metricIDIncrement = 0x4
 )
 
-// metricStore holds the process-wide values. Ids belong to a VM: metricIDs.
+// metricStore holds the values of all metrics of the process. Ids belong to one VM: see metricIDs.
 type metricStore struct {
 	counters   map[string]uint64
 	gauges     map[string]uint64
@@ -52,13 +52,13 @@ func (m *metricStore) snapshot() Metrics {
 	return out
 }
 
-// metricIDs are the metric ids of one VM over the common store.
+// metricIDs maps the metric ids of one VM to the metrics of the process.
 //
 // Envoy: source/extensions/common/wasm/context.cc, defineMetric to getMetric.
 type metricIDs struct {
 	store *metricStore
 	names map[uint32]string
-	last  [3]uint32 // the last id of each kind
+	last  [3]uint32 // the newest id of each kind
 }
 
 func newMetricIDs(store *metricStore) *metricIDs {
@@ -69,8 +69,8 @@ func newMetricIDs(store *metricStore) *metricIDs {
 	}
 }
 
-// define gives a new id at every call, also for a name it knows: both ids then
-// stand for the one statistic.
+// define returns a new id at every call, even for a name that is known. All ids of a name stand for
+// the same metric.
 func (m *metricIDs) define(kind uint32, name string) (uint32, Status) {
 	if kind > uint32(kindHistogram) {
 		return 0, StatusBadArgument
@@ -91,8 +91,8 @@ func (m *metricIDs) define(kind uint32, name string) (uint32, Status) {
 	return id, StatusOk
 }
 
-// increment adds to a counter or moves a gauge either way. A counter cannot
-// fall or stand still; a histogram cannot be incremented.
+// increment adds offset to a counter or a gauge. For a counter the offset must be positive. A
+// histogram cannot be incremented.
 func (m *metricIDs) increment(id uint32, offset int64) Status {
 	kind := metricKind(id & metricKindMask)
 	if kind != kindCounter && kind != kindGauge {
@@ -113,7 +113,7 @@ func (m *metricIDs) increment(id uint32, offset int64) Status {
 	return StatusOk
 }
 
-// record adds to a counter, sets a gauge, samples a histogram.
+// record adds to a counter, sets a gauge, and adds a sample to a histogram.
 func (m *metricIDs) record(id uint32, value uint64) Status {
 	name, ok := m.names[id]
 	if !ok {
@@ -130,7 +130,7 @@ func (m *metricIDs) record(id uint32, value uint64) Status {
 	return StatusOk
 }
 
-// get reads a counter or a gauge; a histogram cannot be read.
+// get returns the value of a counter or a gauge. A histogram cannot be read.
 func (m *metricIDs) get(id uint32) (uint64, Status) {
 	kind := metricKind(id & metricKindMask)
 	if kind != kindCounter && kind != kindGauge {

@@ -11,21 +11,20 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// maxMemoryPages is the most memory a guest may grow to, in pages of 64 KiB:
-// 1 GiB.
+// maxMemoryPages limits the guest's memory, in pages of 64 KiB: 1 GiB.
 //
 // cpp-host: include/proxy-wasm/limits.h.
 const maxMemoryPages = 16384
 
-// Module is a compiled guest. It is immutable, and any number of worlds, in any
-// number of goroutines, may run it at once.
+// Module is a compiled guest. It is immutable: any number of worlds may use it at the same time, in
+// any number of goroutines.
 type Module struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	cache    wazero.CompilationCache
 }
 
-// A CompileOption changes how Compile works.
+// A CompileOption changes how [Compile] works.
 type CompileOption func(*compileOptions)
 
 type compileOptions struct {
@@ -33,22 +32,22 @@ type compileOptions struct {
 	interpreted bool
 }
 
-// WithCacheDir keeps the machine code in a directory, which is created if it is
-// missing. A Go guest takes about a second to compile and milliseconds to load.
-// Processes may share the directory.
+// WithCacheDir keeps the compiled machine code in a directory, which is created if it does not
+// exist. A guest written in Go takes about a second to compile, and milliseconds to load from the
+// cache. Several processes may share the directory.
 func WithCacheDir(dir string) CompileOption {
 	return func(o *compileOptions) { o.cacheDir = dir }
 }
 
-// WithInterpreter interprets the guest instead of compiling it: it starts several
-// times faster and runs about seven times slower.
+// WithInterpreter interprets the guest instead of compiling it. The guest is ready several times
+// sooner, and runs about seven times slower.
 func WithInterpreter() CompileOption {
 	return func(o *compileOptions) { o.interpreted = true }
 }
 
-// Compile makes a Module of a guest's WebAssembly. It refuses what Envoy would
-// refuse to link: the error names every import that this host lacks and every
-// export that the host needs and the guest lacks.
+// Compile compiles a guest from the bytes of a .wasm file. It refuses a guest that Envoy could not
+// link, and a guest that needs something that this host lacks. One error names all missing imports
+// and exports.
 func Compile(ctx context.Context, wasm []byte, options ...CompileOption) (*Module, error) {
 	var o compileOptions
 	for _, option := range options {
@@ -98,7 +97,7 @@ func (m *Module) Close(ctx context.Context) error {
 	return err
 }
 
-// abiVersion is the proxy-wasm ABI a guest was built for.
+// abiVersion is the version of the proxy-wasm ABI that a guest was built for.
 type abiVersion int
 
 const (
@@ -106,8 +105,8 @@ const (
 	abi021
 )
 
-// checkExports finds the ABI version and says everything that is missing, or has
-// a type that Envoy would refuse, in one error.
+// checkExports finds the ABI version. Its error names every export that is missing or that has a
+// type which Envoy would refuse.
 //
 // cpp-host: src/wasm.cc, load and getFunctions.
 func checkExports(compiled wazero.CompiledModule) (abiVersion, error) {
@@ -122,7 +121,7 @@ func checkExports(compiled wazero.CompiledModule) (abiVersion, error) {
 		version = abi021
 	case has("proxy_abi_version_0_2_0"):
 	case has("proxy_abi_version_0_1_0"):
-		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1 (it has proxy_abi_version_0_1_0, which this host does not model)")
+		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1 (this host does not support proxy_abi_version_0_1_0)")
 	default:
 		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1")
 	}
@@ -137,7 +136,7 @@ func checkExports(compiled wazero.CompiledModule) (abiVersion, error) {
 	}
 	var err error
 	if len(faults) > 0 {
-		err = fmt.Errorf("guest lacks %d required exports: %s", len(faults), strings.Join(faults, ", "))
+		err = fmt.Errorf("guest lacks required exports: %s", strings.Join(faults, ", "))
 	}
 	return version, errors.Join(err, checkCallbackTypes(functions))
 }
@@ -156,7 +155,7 @@ func checkCallbackTypes(functions map[string]api.FunctionDefinition) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return fmt.Errorf("guest exports %d functions of a wrong type: %s", len(faults), strings.Join(faults, ", "))
+	return fmt.Errorf("guest exports functions of the wrong type: %s", strings.Join(faults, ", "))
 }
 
 func checkImports(compiled wazero.CompiledModule, table []hostFunc) error {
@@ -173,21 +172,21 @@ func checkImports(compiled wazero.CompiledModule, table []hostFunc) error {
 	}
 	var errs []error
 	if len(missing) > 0 {
-		errs = append(errs, fmt.Errorf("guest imports %d functions this host lacks: %s", len(missing), strings.Join(missing, ", ")))
+		errs = append(errs, fmt.Errorf("guest imports functions that this host lacks: %s", strings.Join(missing, ", ")))
 	}
 	if len(mistyped) > 0 {
-		errs = append(errs, fmt.Errorf("guest imports %d functions of a wrong type: %s", len(mistyped), strings.Join(mistyped, ", ")))
+		errs = append(errs, fmt.Errorf("guest imports functions with the wrong type: %s", strings.Join(mistyped, ", ")))
 	}
 	return errors.Join(errs...)
 }
 
-// signature writes a function type as the tables of this package do: "i" for
-// i32, "I" for i64, parameters, an arrow, results.
+// signature returns a function type in the notation of this package: the parameters, an arrow, the
+// results. "i" stands for i32 and "I" for i64.
 func signature(f api.FunctionDefinition) string {
-	return letters(f.ParamTypes()) + "->" + letters(f.ResultTypes())
+	return typeLetters(f.ParamTypes()) + "->" + typeLetters(f.ResultTypes())
 }
 
-func letters(types []api.ValueType) string {
+func typeLetters(types []api.ValueType) string {
 	var b strings.Builder
 	for _, t := range types {
 		switch t {

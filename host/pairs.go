@@ -2,8 +2,8 @@ package host
 
 import "encoding/binary"
 
-// Limits of a serialised map that comes from the guest; what is beyond them is
-// read as an empty map, without an error.
+// Limits of a serialized map that comes from the guest. A map that exceeds them is read as an empty
+// map, without an error.
 //
 // cpp-host: include/proxy-wasm/limits.h.
 const (
@@ -11,10 +11,10 @@ const (
 	maxPairsCount = 1024
 )
 
-// encodePairs writes a map as the ABI has it: the number of pairs, then the
-// lengths of all names and values, then all names and values, each followed by
-// a NUL that its length does not count. Numbers are little-endian uint32.
-// (The bytes of the example in the specification are wrong.)
+// encodePairs serializes a map as the ABI defines it: the number of pairs; then the lengths of all
+// names and values; then all names and values. A NUL that the length does not count follows each
+// name and each value. Numbers are little-endian uint32. (The bytes of the specification's example
+// are wrong.)
 //
 // cpp-host: src/pairs_util.cc, marshalPairs.
 func encodePairs(h Headers) []byte {
@@ -35,9 +35,9 @@ func encodePairs(h Headers) []byte {
 	return b
 }
 
-// decodePairs is the inverse of encodePairs. Whatever encodePairs would not
-// have written (short or long input, a missing NUL, an excess of the limits)
-// decodes to nil. The result shares no memory with b.
+// decodePairs is the inverse of encodePairs. It returns nil for anything that encodePairs would not
+// have written, such as input that is too short or too long or lacks a NUL, and for a map that
+// exceeds the limits. The result shares no memory with b.
 //
 // cpp-host: src/pairs_util.cc, toPairs.
 func decodePairs(b []byte) Headers {

@@ -18,8 +18,8 @@ func TestPairsLayout(t *testing.T) {
 	}
 }
 
-// What is malformed or too large is an empty map, silently, as in Envoy.
-func TestPairsThatDecodeToNothing(t *testing.T) {
+// Envoy reads malformed input, and input above its limits, as an empty map, without an error.
+func TestDecodePairs(t *testing.T) {
 	good := encodePairs(Headers{{"name", "value"}})
 	many := slices.Repeat(Headers{{"n", "v"}}, maxPairsCount+1)
 	long := func(total int) []byte {
@@ -31,19 +31,19 @@ func TestPairsThatDecodeToNothing(t *testing.T) {
 		want int // pairs
 	}{
 		{"well-formed", good, 1},
-		{"no bytes", nil, 0},
+		{"no input", nil, 0},
 		{"half a count", good[:3], 0},
 		{"no pairs", make([]byte, 4), 0},
 		{"a count without lengths", good[:8], 0},
-		{"cut", good[:len(good)-1], 0},
-		{"something behind", append(slices.Clone(good), 0), 0},
+		{"the last byte is missing", good[:len(good)-1], 0},
+		{"one byte too many at the end", append(slices.Clone(good), 0), 0},
 		{"no NUL after the name", bytes.Replace(good, []byte("name\x00"), []byte("name!"), 1), 0},
 		{"no NUL after the value", append(slices.Clone(good[:len(good)-1]), '!'), 0},
-		{"a length beyond the end", bytes.Replace(good, []byte("\x04\x00\x00\x00"), []byte("\xff\xff\xff\xff"), 1), 0},
-		{"as many pairs as allowed", encodePairs(many[1:]), maxPairsCount},
-		{"one pair too many", encodePairs(many), 0},
-		{"as many bytes as allowed", long(maxPairsBytes), 1},
-		{"one byte too many", long(maxPairsBytes + 1), 0},
+		{"a length that goes beyond the end", bytes.Replace(good, []byte("\x04\x00\x00\x00"), []byte("\xff\xff\xff\xff"), 1), 0},
+		{"as many pairs as the limit", encodePairs(many[1:]), maxPairsCount},
+		{"one pair above the limit", encodePairs(many), 0},
+		{"as many bytes as the limit", long(maxPairsBytes), 1},
+		{"one byte above the limit", long(maxPairsBytes + 1), 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -54,8 +54,8 @@ func TestPairsThatDecodeToNothing(t *testing.T) {
 	}
 }
 
-// FuzzPairs holds the codec to be canonical: what decodes to anything is exactly
-// what encodes to it, so no two inputs mean the same map.
+// FuzzPairs checks that the encoding is canonical: no two inputs decode to the same map, except to
+// the empty one.
 func FuzzPairs(f *testing.F) {
 	f.Add(encodePairs(Headers{{"name", "value"}, {"", ""}, {"name", "a\x00b"}}))
 	f.Add(binary.LittleEndian.AppendUint32(nil, 1<<31))
@@ -63,10 +63,10 @@ func FuzzPairs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		pairs := decodePairs(in)
 		if len(pairs) > maxPairsCount {
-			t.Fatalf("%d pairs", len(pairs))
+			t.Fatalf("got %d pairs, want at most %d", len(pairs), maxPairsCount)
 		}
 		if len(pairs) > 0 && !bytes.Equal(encodePairs(pairs), in) {
-			t.Errorf("%q decodes to %q, which encodes to %q", in, pairs, encodePairs(pairs))
+			t.Errorf("%q decodes to %q: got the encoding %q, want the input", in, pairs, encodePairs(pairs))
 		}
 	})
 }

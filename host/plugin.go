@@ -1,28 +1,28 @@
 package host
 
-// plugin is one plugin context in one VM, with those who keep it alive: the
-// listeners that use it on its thread, and its streams. It ends with the last.
+// plugin is one plugin context in one VM. It is kept alive by its users: the listeners that use it
+// on this thread, and its streams. It ends when the last user releases it.
 //
 // cpp-host: include/proxy-wasm/wasm.h, PluginHandleBase.
 type plugin struct {
 	vm         *vm
 	config     []byte
 	root       *vmContext
-	configured bool // false: on_configure has not accepted the configuration, and nobody uses it
+	configured bool // on_configure accepted the configuration; without this there are no users
 	users      int
 }
 
-// key is what tells plugins of one VM apart. Envoy's has the name, the root id,
-// the direction and the listener's metadata in it too, of which a world has one
-// each.
+// pluginKey identifies a plugin in a VM. Envoy's key also holds the plugin's name, root id,
+// direction and listener metadata. A world has only one value of each, so the configuration is
+// enough.
 //
 // Envoy: source/extensions/common/wasm/plugin.h, createPluginKey.
 func pluginKey(config []byte) string { return string(config) }
 
 func (p *plugin) key() string { return pluginKey(p.config) }
 
-// plugin returns the plugin that runs a configuration, started if need be, with one
-// user more.
+// plugin returns the plugin that runs a configuration, and counts one more user. It starts the
+// plugin if it does not run yet.
 func (v *vm) plugin(config []byte) (*plugin, error) {
 	p := v.plugins[pluginKey(config)]
 	if p == nil || !p.configured {
@@ -38,9 +38,9 @@ func (v *vm) plugin(config []byte) (*plugin, error) {
 	return p, nil
 }
 
-// startPlugin creates a plugin's context: on_context_create and on_vm_start, which
-// is called once a plugin, not once a VM. A plugin that could not be configured
-// keeps its context, and is started in it again.
+// startPlugin calls on_context_create and on_vm_start for a new plugin context. Envoy calls
+// on_vm_start once for each plugin, not once for each VM. If on_configure refused the plugin
+// before, its context still exists and is started once more.
 //
 // cpp-host: src/wasm.cc, start; src/context.cc, onStart.
 func (v *vm) startPlugin(config []byte, role string) (*plugin, error) {
@@ -58,22 +58,23 @@ func (v *vm) startPlugin(config []byte, role string) (*plugin, error) {
 		return nil, v.startError(role, "proxy_on_context_create trapped")
 	}
 	result, called := v.callback(p.root, "proxy_on_vm_start", id, uint64(len(v.world.config.VMConfig)))
-	return p, v.verdict(role, "proxy_on_vm_start", result, called)
+	return p, v.callbackError(role, "proxy_on_vm_start", result, called)
 }
 
-// configure is on_configure, and says whether the guest accepts.
+// configure calls on_configure. The error says that the guest refused the configuration or trapped.
 //
 // cpp-host: src/context.cc, onConfigure.
 func (p *plugin) configure(role string) error {
 	p.root.configReadable = true
 	result, called := p.vm.callback(p.root, "proxy_on_configure", uint64(p.root.id), uint64(len(p.config)))
 	p.root.configReadable = false
-	err := p.vm.verdict(role, "proxy_on_configure", result, called)
+	err := p.vm.callbackError(role, "proxy_on_configure", result, called)
 	p.configured = err == nil
 	return err
 }
 
-func (v *vm) verdict(role, callback string, result uint32, called bool) error {
+// callbackError returns the error of a callback that must return true.
+func (v *vm) callbackError(role, callback string, result uint32, called bool) error {
 	switch {
 	case v.failed:
 		return v.startError(role, callback+" trapped")
@@ -87,10 +88,9 @@ func (v *vm) startError(role, reason string) error {
 	return v.world.startError(v.world.Worker(v.thread), role, reason)
 }
 
-// release is one user less. After the last the plugin is asked to end: on_done,
-// and on_delete if that answered true. Otherwise it is pending; another one of the
-// same key that becomes pending meanwhile takes its place, and then it is gone
-// without on_delete.
+// release counts one user less. After the last one it calls on_done, and on_delete if on_done
+// returned true. Otherwise the plugin is pending until it calls proxy_done. If a plugin with the
+// same key is pending already, that one is dropped without on_delete.
 //
 // cpp-host: src/wasm.cc, startShutdown.
 func (p *plugin) release() {
@@ -104,8 +104,8 @@ func (p *plugin) release() {
 		p.delete()
 		return
 	}
-	if forgotten := v.pendingDone[p.key()]; forgotten != nil {
-		forgotten.forget()
+	if previous := v.pendingDone[p.key()]; previous != nil {
+		previous.forget()
 	}
 	v.pendingDone[p.key()] = p
 }

@@ -6,34 +6,32 @@ import (
 	"strings"
 )
 
-// filterStatePrefix is what Envoy puts before the path of every property that a
-// guest sets, to name it in the filter state.
+// filterStatePrefix stands before the path of every property that a guest sets, in the names of the
+// filter state.
 const filterStatePrefix = "wasm."
 
-// PropertyPath joins the elements of a property's path as the ABI does.
+// PropertyPath joins the elements of a property's path with NUL, as the ABI does.
 func PropertyPath(path ...string) string { return strings.Join(path, "\x00") }
 
 func propertyFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_get_property", signature: "iiii->i", run: proxyGetProperty, subject: subjectKey},
-		{name: "proxy_set_property", signature: "iiii->i", run: proxySetProperty, subject: subjectKey},
+		{name: "proxy_get_property", signature: "iiii->i", run: proxyGetProperty, describe: describeKey},
+		{name: "proxy_set_property", signature: "iiii->i", run: proxySetProperty, describe: describeKey},
 	}
 }
 
-// proxyGetProperty is proxy_get_property. Strings are bytes as they are; numbers
-// are 64 bits, little-endian.
+// proxyGetProperty is proxy_get_property. The value of a string is its bytes. A number is 64 bits,
+// little-endian.
 //
-// Parameters: path pointer, path size, where to write the value's pointer and its
-// size.
+// Parameters: path pointer, path size, where to write the value's pointer, where to write its size.
 //
 //   - InvalidMemoryAccess: the path is out of bounds, or a result cannot be written
-//   - NotFound: no such property in this context
-//   - SerializationFailure: the path is empty, or names no value but a group of
-//     them, as "request"
+//   - NotFound: the context has no such property
+//   - SerializationFailure: the path is empty, or names a group of properties, like "request"
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, getProperty.
 func proxyGetProperty(v *vm, a args) uint32 {
-	path, ok := v.text(a.u32(0), a.u32(1))
+	path, ok := v.readString(a.u32(0), a.u32(1))
 	switch {
 	case !ok:
 		return uint32(StatusInvalidMemoryAccess)
@@ -44,22 +42,22 @@ func proxyGetProperty(v *vm, a args) uint32 {
 	if status != StatusOk {
 		return uint32(status)
 	}
-	return uint32(v.give(value, a.u32(2), a.u32(3)))
+	return uint32(v.copyToGuest(value, a.u32(2), a.u32(3)))
 }
 
-// proxySetProperty is proxy_set_property: it sets filter state, under "wasm." and
-// the path as it is, with its NULs. As get_property looks up one element at a
-// time, only a path of one element can be read back.
+// proxySetProperty is proxy_set_property, which sets filter state under the name "wasm." + path. A
+// path of several elements keeps its NULs in this name. Such a property cannot be read back,
+// because proxy_get_property looks up one element at a time.
 //
 // Parameters: path pointer, path size, value pointer, value size.
 //
-//   - InvalidMemoryAccess: path or value is out of bounds
-//   - NotFound: there is no stream, as in on_tick
+//   - InvalidMemoryAccess: the path or the value is out of bounds
+//   - NotFound: the context has no stream, as in on_tick
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, setProperty.
 func proxySetProperty(v *vm, a args) uint32 {
-	path, okPath := v.text(a.u32(0), a.u32(1))
-	value, okValue := v.data(a.u32(2), a.u32(3))
+	path, okPath := v.readString(a.u32(0), a.u32(1))
+	value, okValue := v.readBytes(a.u32(2), a.u32(3))
 	if !okPath || !okValue {
 		return uint32(StatusInvalidMemoryAccess)
 	}
@@ -71,8 +69,8 @@ func proxySetProperty(v *vm, a args) uint32 {
 	return uint32(StatusOk)
 }
 
-// property looks a path up: what the test supplied first, then what the host
-// knows itself, then the filter state.
+// property finds a property: first among those of the test, then among those that the host knows
+// itself, then in the filter state.
 //
 // Envoy: source/extensions/common/wasm/context.cc, findValue.
 func (v *vm) property(c *vmContext, path string) ([]byte, Status) {
@@ -115,13 +113,17 @@ func (v *vm) property(c *vmContext, path string) ([]byte, Status) {
 	return value, StatusOk
 }
 
-// requestProperty is "request" and one or two elements. What derives from headers
-// is there while the guest can read the headers, and in on_log.
+// requestProperty returns a property "request" + rest, where rest has one or two elements. A
+// property that comes from a header is available while the guest can read the request headers, and
+// in on_log.
 //
 // Envoy: source/extensions/filters/common/expr/context.cc, RequestWrapper.
 func (s *Stream) requestProperty(rest string) ([]byte, bool) {
-	if rest == "time" {
+	switch rest {
+	case "time":
 		return int64Property(s.opened.UnixNano()), true
+	case "protocol":
+		return []byte(s.protocol.String()), true
 	}
 	headers := s.readableMap(mapRequestHeaders)
 	if headers == nil {
@@ -162,7 +164,7 @@ func (s *Stream) requestProperty(rest string) ([]byte, bool) {
 	return nil, false
 }
 
-// responseProperty is "response" and one or two elements.
+// responseProperty returns a property "response" + rest, where rest has one or two elements.
 //
 // Envoy: source/extensions/filters/common/expr/context.cc, ResponseWrapper.
 func (s *Stream) responseProperty(rest string) ([]byte, bool) {

@@ -2,15 +2,15 @@ package host
 
 import "bytes"
 
-// Wakeup is one on_queue_ready on its way: Envoy posts one to the listener's
-// thread for every item that is enqueued.
+// Wakeup is one on_queue_ready that has not been delivered yet. Envoy posts one for every item that
+// is enqueued, to the thread of the context that registered the queue.
 type Wakeup struct {
-	Worker    int    // the thread it was posted to; MainThread for the main thread
-	ContextID uint32 // the plugin context that registered last when the item was enqueued
+	Worker    int    // the worker it was posted to, or MainThread
+	ContextID uint32 // the plugin context that had registered last when the item was enqueued
 	Queue     uint32
 }
 
-// sharedQueues are Envoy's shared queues for one process.
+// sharedQueues are the shared queues of one process.
 //
 // cpp-host: src/shared_queue.cc.
 type sharedQueues struct {
@@ -33,8 +33,8 @@ func newSharedQueues() *sharedQueues {
 	return &sharedQueues{tokens: make(map[queueName]uint32), queues: make(map[uint32]*sharedQueue), next: 1}
 }
 
-// register returns the token of a queue, the same one for the same name. The
-// items stay; the wake-ups of items enqueued from now on go to this registrant.
+// register returns the token of a queue, and creates the queue if it does not exist. Items that are
+// enqueued from now on wake this registrant, and no longer the one before.
 func (q *sharedQueues) register(vmID, name string, worker int, contextID uint32) uint32 {
 	key := queueName{vmID, name}
 	token, ok := q.tokens[key]
@@ -49,7 +49,7 @@ func (q *sharedQueues) register(vmID, name string, worker int, contextID uint32)
 	return token
 }
 
-// resolve returns the token of a queue that somebody registered.
+// resolve returns the token of a queue that was registered.
 func (q *sharedQueues) resolve(vmID, name string) (uint32, Status) {
 	token, ok := q.tokens[queueName{vmID, name}]
 	if !ok {
@@ -58,9 +58,9 @@ func (q *sharedQueues) resolve(vmID, name string) (uint32, Status) {
 	return token, StatusOk
 }
 
-// enqueue appends a copy of item and posts a wake-up. Anybody who knows the
-// number may call it. It is Ok even if no listener is left: nobody looks before
-// the wake-up is delivered. There is no bound on the length.
+// enqueue appends a copy of item and posts a wake-up. Any caller that knows the token may do so. It
+// is Ok even if the registrant is gone, because nothing checks that before the wake-up is
+// delivered. The length of a queue is not limited.
 func (q *sharedQueues) enqueue(token uint32, item []byte) Status {
 	queue, ok := q.queues[token]
 	if !ok {
@@ -71,7 +71,7 @@ func (q *sharedQueues) enqueue(token uint32, item []byte) Status {
 	return StatusOk
 }
 
-// dequeue takes the oldest item, for whichever VM asks.
+// dequeue removes and returns the oldest item. Any VM may call it.
 func (q *sharedQueues) dequeue(token uint32) ([]byte, Status) {
 	queue, ok := q.queues[token]
 	if !ok {
@@ -85,10 +85,10 @@ func (q *sharedQueues) dequeue(token uint32) ([]byte, Status) {
 	return item, StatusOk
 }
 
-// take removes and returns the oldest pending wake-up for which may holds.
-func (q *sharedQueues) take(may func(Wakeup) bool) (Wakeup, bool) {
+// takeWakeup removes and returns the oldest pending wake-up that satisfies wanted.
+func (q *sharedQueues) takeWakeup(wanted func(Wakeup) bool) (Wakeup, bool) {
 	for i, w := range q.pending {
-		if may(w) {
+		if wanted(w) {
 			q.pending = append(q.pending[:i:i], q.pending[i+1:]...)
 			return w, true
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func always(Wakeup) bool { return true }
+func anyWakeup(Wakeup) bool { return true }
 
 func TestQueueIsFirstInFirstOut(t *testing.T) {
 	q := newSharedQueues()
@@ -45,47 +45,47 @@ func TestQueueNamesBelongToAVMID(t *testing.T) {
 	token := q.register("vm", "jobs", 0, 1)
 	other := q.register("other", "jobs", 0, 1)
 	if token == other || token == 0 {
-		t.Errorf("tokens of two queues: %d and %d", token, other)
+		t.Errorf("got the tokens %d and %d for two queues, want two different ones, not 0", token, other)
 	}
 	if got, status := q.resolve("vm", "jobs"); got != token || status != StatusOk {
 		t.Errorf("resolve: got %d, %v, want %d", got, status, token)
 	}
 }
 
-// Registering again takes over the wake-ups of items to come and keeps the items:
-// the reason why every worker needs a queue name of its own.
+// A second registration keeps the items, and takes over the wake-ups of items that come later. This
+// is why each worker of a filter needs its own queue.
 func TestQueueWakesTheLastRegistrant(t *testing.T) {
 	q := newSharedQueues()
 	token := q.register("vm", "jobs", 0, 1)
 	q.enqueue(token, []byte("for worker 0"))
 	if again := q.register("vm", "jobs", 1, 7); again != token {
-		t.Errorf("registering again: token %d, want %d", again, token)
+		t.Errorf("second registration: got the token %d, want %d", again, token)
 	}
 	q.enqueue(token, []byte("for worker 1"))
 	want := []Wakeup{{Worker: 0, ContextID: 1, Queue: token}, {Worker: 1, ContextID: 7, Queue: token}}
 	if !slices.Equal(q.pending, want) {
-		t.Errorf("pending: got %+v, want %+v", q.pending, want)
+		t.Errorf("got the pending wake-ups %+v, want %+v", q.pending, want)
 	}
 	if got, _ := q.dequeue(token); string(got) != "for worker 0" {
-		t.Errorf("first item: got %q", got)
+		t.Errorf("got the first item %q, want for worker 0", got)
 	}
 }
 
-func TestQueueTakesWakeupsInOrderPastThoseThatMustWait(t *testing.T) {
+func TestTakeWakeupTakesTheOldestThatIsWanted(t *testing.T) {
 	q := newSharedQueues()
 	a, b := q.register("vm", "a", 0, 1), q.register("vm", "b", 1, 1)
 	q.enqueue(a, nil)
 	q.enqueue(b, nil)
 	q.enqueue(a, nil)
-	if w, ok := q.take(func(w Wakeup) bool { return w.Worker == 1 }); !ok || w.Queue != b {
-		t.Errorf("take for worker 1: got %+v, %v", w, ok)
+	if w, ok := q.takeWakeup(func(w Wakeup) bool { return w.Worker == 1 }); !ok || w.Queue != b {
+		t.Errorf("takeWakeup for worker 1: got %+v, %v, want that of queue %d", w, ok, b)
 	}
 	for range 2 {
-		if w, ok := q.take(always); !ok || w.Queue != a {
-			t.Errorf("take: got %+v, %v", w, ok)
+		if w, ok := q.takeWakeup(anyWakeup); !ok || w.Queue != a {
+			t.Errorf("takeWakeup: got %+v, %v, want one of queue %d", w, ok, a)
 		}
 	}
-	if w, ok := q.take(always); ok {
-		t.Errorf("take from nothing: got %+v", w)
+	if w, ok := q.takeWakeup(anyWakeup); ok {
+		t.Errorf("takeWakeup without wake-ups: got %+v, want none", w)
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"unicode"
 )
 
-// LocalReply is a response that Envoy made itself: for proxy_send_local_response,
-// or the 503 of a stream whose VM failed.
+// LocalReply is a response that Envoy makes itself: for proxy_send_local_response, or the 503 for a
+// stream whose VM failed.
 type LocalReply struct {
 	Status     int
-	Headers    Headers // with those that Envoy adds
+	Headers    Headers // including those that Envoy adds
 	Body       []byte
-	Details    string // RESPONSE_CODE_DETAILS
+	Details    string // RESPONSE_CODE_DETAILS in access logs
 	GRPCStatus int32  // -1: none
 }
 
@@ -21,10 +21,9 @@ const (
 	closeStreamDetails = "wasm_close_stream"
 )
 
-// newLocalReply adds what Envoy adds: a content-length, and a content-type unless
-// the filter gave one. White space in details would break access logs and becomes
-// underscores. (Replies to gRPC requests, which Envoy turns into trailers, are
-// not modelled.)
+// newLocalReply adds a content-length, and a content-type if the filter gave none, as Envoy does.
+// White space in details becomes underscores, because it would break access logs. Envoy also turns
+// replies to gRPC requests into trailers; this host does not.
 //
 // Envoy: source/common/http/utility.cc, prepareLocalReply.
 func newLocalReply(status int, headers Headers, body []byte, details string, grpcStatus int32) *LocalReply {
@@ -44,20 +43,20 @@ func newLocalReply(status int, headers Headers, body []byte, details string, grp
 	return &LocalReply{Status: status, Headers: h, Body: body, Details: details, GRPCStatus: grpcStatus}
 }
 
-// sendLocalReply replies in place of the upstream, and ends the stream. What is
-// left to do depends on how far the response is:
+// sendLocalReply sends a reply in place of the upstream's response. What happens depends on how far
+// the response has come:
 //
-//	nothing of it yet            the reply goes through the filter, like a response
-//	headers seen, not passed     the reply replaces them, and the filter is not asked
-//	headers passed               too late for a reply: the stream is reset
+//	no headers arrived          the reply goes through the filter like a response
+//	headers arrived, not sent   the reply replaces them, and the filter does not see it
+//	headers sent                it is too late for a reply, and the stream is reset
 //
 // Envoy: source/common/http/filter_manager.cc, sendLocalReply.
 func (s *Stream) sendLocalReply(r *LocalReply) {
 	switch {
-	case s.response.passed:
+	case s.response.headersSent:
 		s.finish(Reset)
 	case s.destroyed && s.response.started:
-		// A reply to the reply that a dead context was shown: nobody is left.
+		// The context was shown a reply after on_delete, and replies to it: see replyThroughFilter.
 	case s.response.started:
 		s.reply, s.details = r, r.Details
 		s.response.out = Message{Headers: r.Headers, Body: s.bodyOf(r)}
@@ -71,8 +70,8 @@ func (s *Stream) sendLocalReply(r *LocalReply) {
 	}
 }
 
-// sendPreparedReply sends what was asked for in a callback of the request, when
-// that has returned.
+// sendPreparedReply sends the reply that a request callback asked for, after that callback has
+// returned.
 //
 // Envoy: source/common/http/filter_manager.cc, prepareLocalReplyViaFilterChain and
 // executeLocalReplyIfPrepared.
@@ -83,29 +82,29 @@ func (s *Stream) sendPreparedReply() {
 	}
 }
 
-// replyThroughFilter sends a reply the way a response goes. If the stream was
-// reset in the same callback Envoy still shows the filter the headers of the
-// reply, after on_delete, with an id that is gone: filters that use the SDK panic.
-// (Measured on 1.40.)
+// replyThroughFilter sends a reply as if it were the upstream's response. If the same callback also
+// reset the stream, Envoy still calls on_response_headers with the reply's headers, after
+// on_delete, with the id of the deleted context. Filters that use the SDK panic then. Measured on
+// Envoy 1.40.
 func (s *Stream) replyThroughFilter(r *LocalReply) {
 	f := &s.response
 	f.headers = r.Headers.normalized()
 	body := s.bodyOf(r)
 	if s.destroyed {
 		f.started = true
-		f.openHeaders = &f.headers
-		s.vm.callback(s.context, f.direction.headers, uint64(s.context.id), uint64(len(f.headers)), flag(len(body) == 0))
+		f.visibleHeaders = &f.headers
+		s.vm.callback(s.context, f.callbacks.headers, uint64(s.context.id), uint64(len(f.headers)), boolUint64(len(body) == 0))
 		return
 	}
 	s.reply, s.details = r, r.Details
-	s.request.shut()
+	s.request.hide()
 	s.headersArrive(f, len(body) == 0)
 	if len(body) > 0 && !s.destroyed {
 		s.bodyArrives(f, body, true)
 	}
 }
 
-// bodyOf is the body of a reply, as far as it is sent: not for a HEAD request.
+// bodyOf returns the body of a reply, or nil for a HEAD request, which gets none.
 func (s *Stream) bodyOf(r *LocalReply) []byte {
 	if method, _ := s.request.headers.Get(":method"); method == "HEAD" {
 		return nil
@@ -113,8 +112,7 @@ func (s *Stream) bodyOf(r *LocalReply) []byte {
 	return r.Body
 }
 
-// failStream answers 503 for a VM that failed. Unlike the guest's own local
-// replies this is not deferred, and the filter is not asked about it.
+// failStream sends the 503 for a VM that failed. Unlike a reply of the guest, it is sent at once.
 //
 // Envoy: source/extensions/common/wasm/context.cc, failStream.
 func (s *Stream) failStream() {

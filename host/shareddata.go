@@ -2,26 +2,27 @@ package host
 
 import "bytes"
 
-// SharedValue is one entry of the shared data.
+// SharedValue is one value in shared data, with its cas: the number that a compare-and-swap
+// compares.
 type SharedValue struct {
 	Bytes []byte
 	CAS   uint32
 }
 
-// sharedData is Envoy's shared data for one vm_id. It copies bytes in and out:
-// nothing it holds aliases guest memory or a caller's slice.
+// sharedData is the shared data of one vm_id. It copies bytes in and out, so it shares no memory
+// with a guest or a test.
 //
 // cpp-host: src/shared_data.cc.
 type sharedData struct {
 	values map[string]SharedValue
-	cas    uint32 // the next number to hand out
+	cas    uint32 // the cas of the next value
 }
 
 func newSharedData() *sharedData {
 	return &sharedData{values: make(map[string]SharedValue), cas: 1}
 }
 
-// get answers NotFound for a key that was never set. An empty value is a value.
+// get returns NotFound only for a key that was never set. An empty value is a value.
 func (d *sharedData) get(key string) (SharedValue, Status) {
 	v, ok := d.values[key]
 	if !ok {
@@ -30,15 +31,14 @@ func (d *sharedData) get(key string) (SharedValue, Status) {
 	return SharedValue{Bytes: bytes.Clone(v.Bytes), CAS: v.CAS}, StatusOk
 }
 
-// set stores value under key.
+// set stores a value, if the cas permits it:
 //
-//	key absent                  any cas     creates it
-//	key present                 cas 0       overwrites it
-//	key present                 its cas     replaces it
-//	key present                 other cas   CasMismatch, nothing changes
+//	key does not exist    any cas      stored
+//	key exists            cas 0        stored
+//	key exists            its cas      stored
+//	key exists            another cas  CasMismatch
 //
-// The new cas comes from one counter for all keys, so it tells nothing about
-// how often this key was written.
+// All keys share one counter for the new cas, so a cas does not tell how often its key was written.
 func (d *sharedData) set(key string, value []byte, cas uint32) Status {
 	if old, ok := d.values[key]; ok && cas != 0 && cas != old.CAS {
 		return StatusCasMismatch
@@ -47,8 +47,7 @@ func (d *sharedData) set(key string, value []byte, cas uint32) Status {
 	return StatusOk
 }
 
-// nextCAS counts from 1 and skips 0 when it wraps: a cas of 0 means "do not
-// compare".
+// nextCAS counts from 1. It skips 0 when it wraps, because a cas of 0 means: do not compare.
 func (d *sharedData) nextCAS() uint32 {
 	cas := d.cas
 	d.cas++
@@ -58,7 +57,6 @@ func (d *sharedData) nextCAS() uint32 {
 	return cas
 }
 
-// snapshot returns a copy of everything.
 func (d *sharedData) snapshot() map[string]SharedValue {
 	out := make(map[string]SharedValue, len(d.values))
 	for k, v := range d.values {

@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// StartError says why a filter did not start.
+// StartError is the error of a guest that did not start, or that refused its configuration.
+// NewWorld, World.AddListener and Worker.Reload return it.
 type StartError struct {
-	Thread string // "main thread (canary)", "worker 1"
+	Thread string // for example "main thread (canary)" or "worker 1"
 	Reason string
-	Logs   Logs // all lines the guest wrote until then
+	Logs   Logs // all log lines until then
 }
 
 func (e *StartError) Error() string {
@@ -21,22 +22,23 @@ func (e *StartError) Error() string {
 	return s
 }
 
-// startUp is how Envoy starts: on the main thread the base VM, which only
-// initialises; then the first listener, as AddListener has it. Only that a plugin
-// must start on every thread is this host's own rule.
+// startFilter does what Envoy does when it starts: it creates the base VM on the main thread, in
+// which no plugin runs, and then starts the first listener as AddListener does. Unlike in
+// AddListener and in Envoy, it is an error if the plugin does not start on some thread: a test
+// wants to know at once.
 //
 // cpp-host: src/wasm.cc, createWasm.
-func (w *World) startUp() error {
+func (w *World) startFilter() error {
 	w.main.starting = true
 	base, err := w.initVM(w.main, "base VM")
 	w.main.starting = false
 	if err != nil {
 		return err
 	}
-	if err := w.tryOut(w.config.PluginConfig); err != nil {
+	if err := w.runCanary(w.config.PluginConfig); err != nil {
 		return errors.Join(err, base.close())
 	}
-	l := w.listen(w.config.PluginConfig)
+	l := w.newListener(w.config.PluginConfig)
 	for _, t := range w.threads() {
 		if err := l.load(t); err != nil {
 			return errors.Join(err, base.close())
@@ -45,15 +47,15 @@ func (w *World) startUp() error {
 	return base.close()
 }
 
-// tryOut starts a plugin in a VM of its own on the main thread, the canary, which
-// is then thrown away without on_done or on_delete. What it left in shared data
-// and queues stays. The verdict of on_configure is remembered: nobody asks the
-// guest twice about one configuration.
+// runCanary starts the plugin in a VM of its own on the main thread, the canary, and discards this
+// VM without on_done and on_delete. What the canary wrote to shared data, queues and metrics stays.
+// If on_configure was called, its result is kept: Envoy never runs a second canary for the same
+// configuration.
 //
 // cpp-host: src/wasm.cc, canary.
-func (w *World) tryOut(config []byte) error {
-	if verdict, tried := w.verdicts[pluginKey(config)]; tried {
-		return verdict
+func (w *World) runCanary(config []byte) error {
+	if result, tried := w.canaryResult[pluginKey(config)]; tried {
+		return result
 	}
 	w.main.starting = true
 	defer func() { w.main.starting = false }()
@@ -64,13 +66,13 @@ func (w *World) tryOut(config []byte) error {
 	p, err := canary.startPlugin(config, "canary")
 	if err == nil {
 		err = p.configure("canary")
-		w.verdicts[pluginKey(config)] = err
+		w.canaryResult[pluginKey(config)] = err
 	}
 	return errors.Join(err, canary.close())
 }
 
-// initVM instantiates the guest and runs its start functions: _initialize and
-// main, or _start. On an error it leaves no VM.
+// initVM instantiates the guest and calls its start functions. After an error there is no VM to
+// close.
 //
 // cpp-host: src/wasm.cc, startVm.
 func (w *World) initVM(t *Worker, role string) (*vm, error) {

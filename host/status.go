@@ -2,11 +2,12 @@ package host
 
 import "fmt"
 
-// Status is what a hostcall answers the guest. The numbers are the ABI's
-// (proxy-wasm-cpp-sdk, proxy_wasm_common.h).
+// Status is what a hostcall returns to the guest. The numbers are those of the ABI.
+//
+// proxy-wasm-cpp-sdk: proxy_wasm_common.h.
 type Status uint32
 
-// The statuses that Envoy's hostcalls answer.
+// The statuses of the ABI.
 const (
 	StatusOk                   Status = 0
 	StatusNotFound             Status = 1
@@ -35,14 +36,12 @@ func (s Status) String() string {
 	return fmt.Sprintf("Status(%d)", uint32(s))
 }
 
-// Action is what the filter chain does after a callback: Envoy's filter
-// status, not the number the guest returned. The guest's "pause" means
-// something else for headers, body and trailers, and after a local reply it is
-// ignored altogether.
+// Action is what Envoy's filter chain does after a callback. It is Envoy's filter status, not the
+// number that the guest returned: the same number means something else for headers, body and
+// trailers, and after a local reply it is ignored.
 type Action int
 
-// The actions. None is the zero value: the stream was over and the guest was
-// not asked.
+// The actions. None is the zero value: the stream was over, and the guest was not called.
 const (
 	None Action = iota
 	Continue
@@ -66,10 +65,9 @@ func (a Action) String() string {
 	return fmt.Sprintf("Action(%d)", int(a))
 }
 
-// headersAction turns the result of on_request_headers or on_response_headers
-// into what Envoy does: "stop" becomes "stop everything", since the plugin
-// option allow_on_headers_stop_iteration is not modelled, and a local reply
-// stops whatever the guest returned.
+// headersAction converts the result of on_request_headers or on_response_headers. A local reply
+// stops the filter chain, whatever the guest returned. Stop (1) means stop everything, because the
+// plugin option allow_on_headers_stop_iteration is off.
 //
 // cpp-host: src/context.cc, convertVmCallResultToFilterHeadersStatus.
 func headersAction(result uint32, stopped bool) Action {
@@ -80,12 +78,12 @@ func headersAction(result uint32, stopped bool) Action {
 		return Continue
 	case result == 2:
 		return StopAllIterationAndBuffer
-	default: // 1, by Envoy's default translation; 3; and everything unknown
+	default: // 1, 3, and every unknown number
 		return StopAllIterationAndWatermark
 	}
 }
 
-// bodyAction is headersAction for body callbacks.
+// bodyAction converts the result of on_request_body or on_response_body.
 //
 // cpp-host: src/context.cc, convertVmCallResultToFilterDataStatus.
 func bodyAction(result uint32, stopped bool) Action {
@@ -103,7 +101,7 @@ func bodyAction(result uint32, stopped bool) Action {
 	}
 }
 
-// trailersAction is headersAction for trailers callbacks.
+// trailersAction converts the result of on_request_trailers or on_response_trailers.
 //
 // cpp-host: src/context.cc, convertVmCallResultToFilterTrailersStatus.
 func trailersAction(result uint32, stopped bool) Action {

@@ -26,7 +26,7 @@ func TestActions(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestStrings(t *testing.T) {
 	for got, want := range map[string]string{
 		StatusOk.String():            "Ok",
 		StatusCasMismatch.String():   "CasMismatch",
@@ -41,7 +41,7 @@ func TestNames(t *testing.T) {
 		FailReload.String():          "fail reload",
 	} {
 		if got != want {
-			t.Errorf("got %q, want %q", got, want)
+			t.Errorf("String: got %q, want %q", got, want)
 		}
 	}
 }

@@ -6,30 +6,31 @@ import (
 	"time"
 )
 
-// Stream is one HTTP request and its response on their way through the filter.
-// The test is client and upstream: it says what arrives, phase by phase, and looks
-// at what went past. Each phase returns what the filter chain does next; on a
-// stream that has ended, phases do nothing and return None.
+// Stream is one HTTP request and its response on their way through the filter. The test plays the
+// client and the upstream: it says what arrives, and looks at what the filter let through. Each of
+// the functions RequestHeaders to ResponseTrailers runs one callback and returns what the filter
+// chain does next. After the stream has ended they do nothing and return None.
 //
-// A stream ends when its response has gone out whole, when the filter resets it,
-// or by End, and then on_log, on_done and on_delete run.
+// A stream ends when the whole response has gone to the client, when the filter resets it, or by
+// End. Then on_log, on_done and on_delete are called. For HTTP/3 see [Stream.SetProtocol].
 type Stream struct {
 	worker     *Worker
-	vm         *vm     // nil if the VM had failed when the stream began
-	plugin     *plugin // whose context it is in; nil like vm
+	vm         *vm     // nil if the VM had failed when the stream was opened
+	plugin     *plugin // the plugin of the stream's context; nil if vm is
 	context    *vmContext
-	unfiltered bool // fail open, or no plugin on this worker
+	protocol   Protocol
+	unfiltered bool // the stream bypasses the filter
 	created    bool // on_context_create was called
 
 	request, response flow
-	endOfStream       bool // of the frame that was shown last
-	logging           int  // on_log is running, so often one in the other
+	endOfStream       bool // of the newest headers or body callback
+	logging           int  // how many calls of on_log are running, one inside the other
 	failureReplySent  bool
-	decoding          bool        // in a callback of the request
-	prepared          *LocalReply // waits until that has returned
+	decoding          bool        // a request callback is running
+	prepared          *LocalReply // sent when the request callback has returned
 	ended             bool
 	ending            Ending
-	destroyed         bool // past on_log: nothing is passed on any more
+	destroyed         bool // on_log has returned: nothing more goes to the client or the upstream
 	reply             *LocalReply
 	details           string
 
@@ -38,7 +39,7 @@ type Stream struct {
 	filterState map[string][]byte
 }
 
-// RequestHeaders shows the filter the request headers that Open was given.
+// RequestHeaders shows the filter the request headers that were given to Open.
 func (s *Stream) RequestHeaders(endOfStream bool) Action {
 	if s.over() {
 		return None
@@ -47,9 +48,8 @@ func (s *Stream) RequestHeaders(endOfStream bool) Action {
 	return s.headersArrive(&s.request, endOfStream)
 }
 
-// RequestBody lets a chunk of the request body arrive. While the filter chain is
-// stopped at the headers the filter does not see it, and the action says that it
-// is stopped.
+// RequestBody lets a part of the request body arrive. If the filter has stopped everything in its
+// headers callback, it does not see the body now, and the action says that the chain is stopped.
 func (s *Stream) RequestBody(data []byte, endOfStream bool) Action {
 	if s.over() {
 		return None
@@ -77,7 +77,7 @@ func (s *Stream) ResponseHeaders(headers Headers, endOfStream bool) Action {
 	return s.headersArrive(&s.response, endOfStream)
 }
 
-// ResponseBody lets a chunk of the upstream's response body arrive.
+// ResponseBody lets a part of the upstream's response body arrive.
 func (s *Stream) ResponseBody(data []byte, endOfStream bool) Action {
 	if s.over() {
 		return None
@@ -93,15 +93,15 @@ func (s *Stream) ResponseTrailers(trailers Headers) Action {
 	return s.trailersArrive(&s.response, trailers)
 }
 
-// End is the client going away. It is nothing on a stream that has ended.
+// End makes the client disconnect. It does nothing if the stream has ended.
 func (s *Stream) End() {
 	if !s.ended {
 		s.finish(Disconnected)
 	}
 }
 
-// ID returns the context id, unique within the worker's VM; 0 if there is none
-// because the VM had failed.
+// ID returns the stream's context id, which is unique within the VM of its worker. It is 0 if the
+// stream has no context, because the VM had failed or the stream bypasses the filter.
 func (s *Stream) ID() uint32 {
 	if s.context == nil {
 		return 0
@@ -109,35 +109,34 @@ func (s *Stream) ID() uint32 {
 	return s.context.id
 }
 
-// Worker returns the worker the stream lives on.
+// Worker returns the worker that handles the stream.
 func (s *Stream) Worker() *Worker { return s.worker }
 
-// Ended reports whether the stream is over.
+// Ended reports whether the stream has ended.
 func (s *Stream) Ended() bool { return s.ended }
 
-// Ending returns how the stream ended, zero if it has not.
+// Ending returns how the stream ended, or zero if it is open.
 func (s *Stream) Ending() Ending { return s.ending }
 
-// WasReset reports whether the stream was cut before its response was whole, by
-// the filter or because its VM failed.
+// WasReset reports whether the stream was cut before its response was complete, by the filter or
+// because its VM failed.
 func (s *Stream) WasReset() bool { return s.ending == Reset }
 
-// LocalReply returns the reply that Envoy sent in place of the upstream's
-// response, nil if there was none.
+// LocalReply returns the reply that Envoy sent in place of the upstream's response, or nil.
 func (s *Stream) LocalReply() *LocalReply { return s.reply }
 
 // Details returns what Envoy logs as RESPONSE_CODE_DETAILS.
 func (s *Stream) Details() string { return s.details }
 
-// ToUpstream returns a copy of what of the request went past the filter.
+// ToUpstream returns a copy of the part of the request that the filter has let through.
 func (s *Stream) ToUpstream() Message { return s.request.out.clone() }
 
-// ToClient returns a copy of what of the response, or of a local reply, went past
-// the filter.
+// ToClient returns a copy of the part of the response that the filter has let through, or of the
+// local reply.
 func (s *Stream) ToClient() Message { return s.response.out.clone() }
 
-// FilterState returns a copy of what the guest set with proxy_set_property, under
-// the names that Envoy's access log uses: "wasm." and the path.
+// FilterState returns a copy of what the guest set with proxy_set_property. The names are those of
+// Envoy's access log: "wasm." + path.
 func (s *Stream) FilterState() map[string]string {
 	out := make(map[string]string, len(s.filterState))
 	for k, v := range s.filterState {
@@ -146,8 +145,8 @@ func (s *Stream) FilterState() map[string]string {
 	return out
 }
 
-// SetProperty sets what proxy_get_property finds at a path in this stream, before
-// anything that Config.Properties or the host itself would say.
+// SetProperty sets what proxy_get_property returns for a path in this stream. It takes precedence
+// over Config.Properties and over what the host itself knows.
 func (s *Stream) SetProperty(value []byte, path ...string) {
 	s.properties[PropertyPath(path...)] = slices.Clone(value)
 }
@@ -158,11 +157,11 @@ func (m Message) clone() Message {
 	return m
 }
 
-// over reports whether nothing can arrive any more: a local reply takes the place
-// of whatever client and upstream still had to say.
+// over reports whether nothing more can arrive. A local reply also replaces everything that the
+// client and the upstream would still send.
 func (s *Stream) over() bool { return s.ended || s.reply != nil }
 
-// create calls on_context_create, once.
+// create calls on_context_create, unless it was called before.
 func (s *Stream) create() {
 	if s.created || s.unfiltered {
 		return
@@ -173,19 +172,20 @@ func (s *Stream) create() {
 	}
 }
 
-// asks reports whether the filter is in the way at all: not before it saw the
-// request headers, and no response after its VM failed the stream.
-func (s *Stream) asks(f *flow) bool {
+// isFiltered reports whether the filter takes part in this direction of the stream. It does not
+// before it has seen the request headers, nor in the response after Envoy has replied for a failed
+// VM.
+func (s *Stream) isFiltered(f *flow) bool {
 	return s.created && (f == &s.request || !s.failureReplySent)
 }
 
-// ask makes a callback and says what Envoy makes of the result. If the VM has
-// failed, or fails now, the stream fails with it, or passes unfiltered.
+// callFilter makes a callback and converts its result into an action. If the VM has failed, or
+// fails now, the stream fails with it, or bypasses the filter under FailOpen.
 //
 // cpp-host: src/context.cc, CHECK_FAIL and onRequestHeaders to onResponseTrailers.
-func (s *Stream) ask(convert func(uint32, bool) Action, callback string, arguments ...uint64) Action {
+func (s *Stream) callFilter(convert func(uint32, bool) Action, callback string, arguments ...uint64) Action {
 	if s.vm == nil || s.vm.failed {
-		return s.failed(convert)
+		return s.failureAction(convert)
 	}
 	if !s.vm.has(callback) {
 		return Continue
@@ -195,7 +195,7 @@ func (s *Stream) ask(convert func(uint32, bool) Action, callback string, argumen
 	result, _ := s.vm.enterCallback(s.context, callback, arguments...)
 	action := convert(result, s.vm.stopIteration)
 	if s.vm.failed {
-		action = s.failed(convert)
+		action = s.failureAction(convert)
 	}
 	s.vm.finishCallback()
 	s.decoding = false
@@ -203,7 +203,8 @@ func (s *Stream) ask(convert func(uint32, bool) Action, callback string, argumen
 	return action
 }
 
-func (s *Stream) failed(convert func(uint32, bool) Action) Action {
+// failureAction fails the stream, or lets it bypass the filter under FailOpen.
+func (s *Stream) failureAction(convert func(uint32, bool) Action) Action {
 	if s.worker.world.config.FailurePolicy == FailOpen {
 		return Continue
 	}

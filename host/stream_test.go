@@ -8,7 +8,7 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// callbacks returns the guest's callbacks, "context phase", in order.
+// callbacks returns the lines in which the guest logs its callbacks, "<context id> <callback>".
 func callbacks(logs host.Logs) []string {
 	var out []string
 	for _, entry := range logs {
@@ -19,19 +19,20 @@ func callbacks(logs host.Logs) []string {
 	return out
 }
 
+// wantCallbacks checks the guest's callbacks, without those of the plugin's start.
 func wantCallbacks(tb testing.TB, logs host.Logs, want ...string) {
 	tb.Helper()
 	got := callbacks(logs)
 	got = slices.DeleteFunc(got, func(c string) bool { return c == "1 vm-start" || c == "1 configure" })
 	if !slices.Equal(got, want) {
-		tb.Errorf("callbacks: got %q, want %q", got, want)
+		tb.Errorf("got the callbacks %q, want %q", got, want)
 	}
 }
 
 func wantAction(tb testing.TB, got, want host.Action) {
 	tb.Helper()
 	if got != want {
-		tb.Errorf("action: got %v, want %v", got, want)
+		tb.Errorf("got the action %v, want %v", got, want)
 	}
 }
 
@@ -49,23 +50,24 @@ func TestStreamPassesThrough(t *testing.T) {
 
 	up, down := s.ToUpstream(), s.ToClient()
 	if v, _ := up.Headers.Get("x-mixed"); v != "Case" || string(up.Body) != "ping" || up.Trailers[0].Name != "sum" || !up.Complete {
-		t.Errorf("to upstream: got %+v", up)
+		t.Errorf("to upstream: got %+v, want the complete request in lower case", up)
 	}
 	if string(down.Body) != "pong" || down.Trailers[0].Value != "2" || !down.Complete {
-		t.Errorf("to client: got %+v", down)
+		t.Errorf("to client: got %+v, want the complete response", down)
 	}
 	if s.Ending() != host.Completed || s.Details() != "via_upstream" {
-		t.Errorf("ending: got %v, %q", s.Ending(), s.Details())
+		t.Errorf("got the ending %v with details %q, want completed, via_upstream", s.Ending(), s.Details())
 	}
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 request-body", "2 request-trailers",
 		"2 response-headers", "2 response-body", "2 response-body", "2 response-trailers", "2 log", "2 done", "2 delete")
 	wantAction(t, s.ResponseBody([]byte("late"), true), host.None)
 	if w.Worker(0).Contexts() != 1 {
-		t.Errorf("%d contexts are left, want the plugin's alone", w.Worker(0).Contexts())
+		t.Errorf("got %d contexts, want only the plugin's", w.Worker(0).Contexts())
 	}
 }
 
-// Envoy logs before it destroys filters; the specification says on_done first.
+// Envoy calls on_log before it destroys the filters. The specification says on_done, on_log,
+// on_delete.
 func TestStreamEndsWithLogDoneDelete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
@@ -74,12 +76,12 @@ func TestStreamEndsWithLogDoneDelete(t *testing.T) {
 	s.End()
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 log", "2 done", "2 delete")
 	if s.Ending() != host.Disconnected {
-		t.Errorf("ending: got %v", s.Ending())
+		t.Errorf("got the ending %v, want disconnected", s.Ending())
 	}
 }
 
-// A request that fails before the filter sees it, in another filter say, is
-// still logged: Envoy creates the context for that.
+// A request can fail before this filter sees it, for example in another filter. Envoy still calls
+// on_log, and creates the context for this.
 func TestStreamThatTheFilterNeverSawIsLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
@@ -87,7 +89,7 @@ func TestStreamThatTheFilterNeverSawIsLogged(t *testing.T) {
 	wantAction(t, s.ResponseHeaders(host.Response(400), true), host.Continue)
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 log", "2 done", "2 delete")
 	if len(w.Logs().Containing("unknown context")) > 0 {
-		t.Errorf("the context was not created first:\n%s", w.Logs())
+		t.Errorf("want on_context_create before on_log, got\n%s", w.Logs())
 	}
 }
 
@@ -100,20 +102,20 @@ func TestStreamChangesMessages(t *testing.T) {
 	s.ResponseBody([]byte("a"), false)
 	s.ResponseBody([]byte("b"), true)
 	if _, ok := s.ToUpstream().Headers.Get(":scheme"); ok || s.ToUpstream().Headers.Values("x-up")[0] != "1" {
-		t.Errorf("to upstream: got %v", s.ToUpstream().Headers)
+		t.Errorf("to upstream: got %v, want x-up and no :scheme", s.ToUpstream().Headers)
 	}
 	down := s.ToClient()
 	if v, _ := down.Headers.Get(":status"); v != "201" || string(down.Body) != "a!b!" {
-		t.Errorf("to client: got %+v", down)
+		t.Errorf("to client: got %+v, want status 201 and body a!b!", down)
 	}
 	if !slices.Equal(down.Trailers, host.Headers{{Name: "x-trailer", Value: "1"}}) {
-		t.Errorf("trailers made in the last body callback: got %v", down.Trailers)
+		t.Errorf("trailers added in the last body callback: got %v, want x-trailer: 1", down.Trailers)
 	}
 }
 
-// "Pause" in a headers callback stops everything: what arrives meanwhile is kept
-// from the filter too, and shown to it in one piece when the stream goes on.
-func TestStreamPausedAtHeaders(t *testing.T) {
+// A headers callback that returns Stop stops everything. Body and trailers that arrive then are
+// kept from the filter too, and shown to it together when the stream continues.
+func TestStreamStoppedAtHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "tick: effective 2; header 0 :method; continue 0; header 0 :method", "configure: tick 1000")
 	s := w.Worker(0).Open(request("request-headers", "return 1", "request-body", "body 0 0 100"))
@@ -122,19 +124,20 @@ func TestStreamPausedAtHeaders(t *testing.T) {
 	wantAction(t, s.RequestBody([]byte("two"), false), host.StopAllIterationAndWatermark)
 	wantAction(t, s.RequestTrailers(nil), host.StopAllIterationAndWatermark)
 	if up := s.ToUpstream(); up.Headers != nil || len(up.Body) > 0 {
-		t.Errorf("to upstream while paused: got %+v", up)
+		t.Errorf("to upstream while stopped: got %+v, want nothing", up)
 	}
 	w.Worker(0).Tick()
 	if up := s.ToUpstream(); up.Headers == nil || string(up.Body) != "one two" || !up.Complete {
-		t.Errorf("to upstream afterwards: got %+v", up)
+		t.Errorf("to upstream after continue: got %+v, want the complete request", up)
 	}
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "1 tick", "2 request-body", "2 request-trailers")
-	// The map stays open while the stream is paused, and closes with continue.
+	// The guest can read the headers while the stream is stopped, but not after continue.
 	wantLog(t, w.Logs().OfWorker(0), `header 0 :method -> Ok "GET"`, `continue 0 -> Ok`, `header 0 :method -> BadArgument`,
 		`body 0 0 100 -> Ok "one two"`)
 }
 
-// "Pause" in a body callback buffers: the filter is shown the whole body again.
+// A body callback that returns StopAndBuffer makes the host buffer: each later callback sees the
+// whole body so far.
 func TestStreamBuffersBody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
@@ -143,12 +146,12 @@ func TestStreamBuffersBody(t *testing.T) {
 	wantAction(t, s.ResponseBody([]byte("one "), false), host.StopIterationAndBuffer)
 	wantAction(t, s.ResponseBody([]byte("two "), false), host.StopIterationAndBuffer)
 	if got := s.ToClient().Body; len(got) > 0 {
-		t.Errorf("to client while buffering: got %q", got)
+		t.Errorf("to client while buffering: got %q, want nothing", got)
 	}
 	wantLog(t, w.Logs().OfWorker(0), `body 1 0 100 -> Ok "one "`, `body 1 0 100 -> Ok "one two "`)
 	s.ResponseTrailers(host.Headers{{Name: "t", Value: "1"}})
 	if got := s.ToClient(); string(got.Body) != "one two " || !got.Complete || len(got.Trailers) != 1 {
-		t.Errorf("trailers that go on take the body along: got %+v", got)
+		t.Errorf("to client after the trailers: got %+v, want the body and the trailers", got)
 	}
 }
 
@@ -157,7 +160,7 @@ func TestStreamBodyActions(t *testing.T) {
 	w := newWorld(t, host.Config{})
 	for script, want := range map[string]struct {
 		action host.Action
-		body   string // once the stream went on
+		body   string // at the client, after the trailers
 	}{
 		"return 0": {host.Continue, "ab"},
 		"return 1": {host.StopIterationAndBuffer, "ab"},
@@ -171,12 +174,12 @@ func TestStreamBodyActions(t *testing.T) {
 		wantAction(t, s.ResponseBody([]byte("b"), false), want.action)
 		s.ResponseTrailers(nil)
 		if got := string(s.ToClient().Body); got != want.body {
-			t.Errorf("%s: body %q went out, want %q", script, got, want.body)
+			t.Errorf("%s: got the body %q at the client, want %q", script, got, want.body)
 		}
 	}
 }
 
-// A body that is held can be read and changed from other callbacks.
+// Another callback can read and change a body that is held.
 func TestStreamResumesBody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "configure: tick 1000", "tick: effective 2; body 1 0 9; setbody 1 0 0 pre; continue 1")
@@ -186,12 +189,12 @@ func TestStreamResumesBody(t *testing.T) {
 	w.Worker(0).Tick()
 	wantLog(t, w.Logs().OfWorker(0), `body 1 0 9 -> Ok "whole"`, "setbody 1 0 0 pre -> Ok")
 	if got := s.ToClient(); string(got.Body) != "prewhole" || !got.Complete || s.Ending() != host.Completed {
-		t.Errorf("to client: got %+v, %v", got, s.Ending())
+		t.Errorf("to client: got %+v, %v; want the body prewhole, completed", got, s.Ending())
 	}
 }
 
-// proxy_close_stream takes effect when the callback has returned, and then the
-// stream ends by itself.
+// proxy_close_stream takes effect after the callback has returned. The end of the stream follows at
+// once.
 func TestStreamResetIsDeferred(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
@@ -200,20 +203,20 @@ func TestStreamResetIsDeferred(t *testing.T) {
 	wantLog(t, w.Logs().OfWorker(0), `close 1 -> Ok`, `header 2 :status -> Ok "200"`, "2 log", "say bye -> bye")
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 response-headers", "2 log", "2 done", "2 delete")
 	if !s.WasReset() || s.ToClient().Headers != nil {
-		t.Errorf("reset: got %v, and %v went out", s.Ending(), s.ToClient().Headers)
+		t.Errorf("got the ending %v, and %v at the client; want reset, and no headers", s.Ending(), s.ToClient().Headers)
 	}
-	// The upstream had begun, so the details tell nothing of the reset.
+	// The response had begun, so the details do not change.
 	if s.Details() != "via_upstream" {
-		t.Errorf("details: got %q", s.Details())
+		t.Errorf("got the details %q, want via_upstream", s.Details())
 	}
 	early := open(w.Worker(0), "request-headers", "close 0")
 	if !early.WasReset() || early.Details() != "wasm_close_stream" || early.ToUpstream().Headers != nil {
-		t.Errorf("reset at the request: got %v, %q, %v", early.Ending(), early.Details(), early.ToUpstream().Headers)
+		t.Errorf("reset at the request: got %v, details %q, upstream headers %v; want reset, wasm_close_stream, none", early.Ending(), early.Details(), early.ToUpstream().Headers)
 	}
 }
 
-// A chunk with the goodbye appended goes out whole if the reset comes in a later
-// callback; the chunk of the callback that resets is lost.
+// The chunk that the resetting callback was called for is lost. A filter that appends a last
+// message must therefore reset in a later callback.
 func TestStreamResetInBodyLosesTheChunk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
@@ -221,12 +224,11 @@ func TestStreamResetInBodyLosesTheChunk(t *testing.T) {
 	s.ResponseHeaders(host.Response(200), false)
 	s.ResponseBody([]byte("lost"), false)
 	if got := s.ToClient(); len(got.Body) > 0 || !s.WasReset() {
-		t.Errorf("to client: got %+v, %v", got, s.Ending())
+		t.Errorf("to client: got %+v, %v; want no body, reset", got, s.Ending())
 	}
 }
 
-// From a plugin's callback, a stream is reached by its id for the rest of that
-// callback, and no longer.
+// A callback of the plugin can act on a stream by its id, until that callback returns.
 func TestEffectiveContext(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "configure: tick 1000",
@@ -236,9 +238,9 @@ func TestEffectiveContext(t *testing.T) {
 	wantLog(t, w.Logs().OfWorker(0), "setproperty early x -> NotFound", "effective 3 -> Ok", "setproperty reason because -> Ok",
 		"close 1 -> Ok", "effective 2 -> Ok", "effective 4 -> BadArgument", "3 log")
 	if first.Ended() || !second.WasReset() || second.FilterState()["wasm.reason"] != "because" {
-		t.Errorf("first %v, second %v, %v", first.Ending(), second.Ending(), second.FilterState())
+		t.Errorf("got the first stream %v, the second %v with filter state %v; want open, reset, wasm.reason", first.Ending(), second.Ending(), second.FilterState())
 	}
-	w.Worker(0).Tick() // the effective context of the last tick is forgotten, and stream 3 is gone
+	w.Worker(0).Tick() // it starts without an effective context, and stream 3 is gone
 	wantLog(t, w.Logs().OfWorker(0), "effective 2 -> Ok", "1 tick", "setproperty early x -> NotFound", "effective 3 -> BadArgument")
 }
 
@@ -250,36 +252,35 @@ func TestLocalReplyToRequest(t *testing.T) {
 	got, want := s.ToClient().Headers, host.Headers{{Name: ":status", Value: "409"}, {Name: "retry-after", Value: "5"},
 		{Name: "content-length", Value: "4"}, {Name: "content-type", Value: "text/plain"}, {Name: "x-seen", Value: "1"}}
 	if !slices.Equal(got, want) {
-		t.Errorf("headers: got %v, want %v", got, want)
+		t.Errorf("got the reply headers %v, want %v", got, want)
 	}
 	if string(s.ToClient().Body) != "busy" || s.ToUpstream().Headers != nil || s.Ending() != host.Completed {
-		t.Errorf("got %+v, upstream %+v, %v", s.ToClient(), s.ToUpstream(), s.Ending())
+		t.Errorf("got to client %+v, to upstream %+v, %v; want the reply, nothing, completed", s.ToClient(), s.ToUpstream(), s.Ending())
 	}
 	if r := s.LocalReply(); r == nil || r.Status != 409 || r.Details != "why_not" || r.GRPCStatus != -1 {
-		t.Errorf("reply: got %+v", r)
+		t.Errorf("got the reply %+v, want 409, why_not, no gRPC status", r)
 	}
-	// The reply goes through the filter like any response.
+	// The reply goes through the filter like a response.
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 response-headers", "2 response-body", "2 log", "2 done", "2 delete")
 	wantAction(t, s.ResponseHeaders(host.Response(200), true), host.None)
 }
 
-// In on_response_headers the reply replaces the upstream's headers and the filter
-// is not asked about it.
+// In on_response_headers the reply replaces the upstream's headers, and the filter does not see it.
 func TestLocalReplyToResponse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
 	s := open(w.Worker(0), "response-headers", "reply 200 _ data content-type=text/event-stream")
 	wantAction(t, s.ResponseHeaders(host.Response(200, "x-upstream", "1"), false), host.StopAllIterationAndWatermark)
 	if _, ok := s.ToClient().Headers.Get("x-upstream"); ok || string(s.ToClient().Body) != "data" || !s.ToClient().Complete {
-		t.Errorf("to client: got %+v", s.ToClient())
+		t.Errorf("to client: got %+v, want the complete reply", s.ToClient())
 	}
 	if v := s.ToClient().Headers.Values("content-type"); !slices.Equal(v, []string{"text/event-stream"}) {
-		t.Errorf("content-type: got %q", v)
+		t.Errorf("got content-type %q, want only text/event-stream", v)
 	}
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 response-headers", "2 log", "2 done", "2 delete")
 }
 
-// Once response headers are out, a local reply is a reset.
+// After the response headers have gone to the client, a local reply resets the stream.
 func TestLocalReplyThatComesTooLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{}, "configure: tick 1000", "tick: reply 503 _ _; effective 2; reply 503 _ _")
@@ -288,6 +289,6 @@ func TestLocalReplyThatComesTooLate(t *testing.T) {
 	w.Worker(0).Tick()
 	wantLog(t, w.Logs().OfWorker(0), "reply 503 _ _ -> Ok", "effective 2 -> Ok", "reply 503 _ _ -> Ok", "2 log")
 	if !s.WasReset() || s.LocalReply() != nil {
-		t.Errorf("got %v, %+v", s.Ending(), s.LocalReply())
+		t.Errorf("got %v, local reply %+v; want reset, no reply", s.Ending(), s.LocalReply())
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// timers are the tick timers of one VM, one for each plugin context. They know
-// no clock: the caller says what time it is.
+// timers are the timers of one VM, one for each plugin context that set a period. The caller says
+// what time it is.
 //
 // Envoy: source/extensions/common/wasm/wasm.cc, setTimerPeriod and tickHandler.
 type timers struct {
@@ -21,7 +21,7 @@ type timer struct {
 
 func newTimers() *timers { return &timers{byContext: make(map[uint32]*timer)} }
 
-// set starts the timer of a context anew; a period of 0 stops it.
+// set starts the timer of a context anew. A period of 0 stops it.
 func (t *timers) set(contextID uint32, period time.Duration, now time.Time) {
 	if period == 0 {
 		delete(t.byContext, contextID)
@@ -30,16 +30,15 @@ func (t *timers) set(contextID uint32, period time.Duration, now time.Time) {
 	t.byContext[contextID] = &timer{contextID: contextID, period: period, due: now.Add(period)}
 }
 
-// rearm starts the next period after on_tick returned. So a late tick moves all
-// later ones, and ticks that were missed are not made up for. A timer that
-// on_tick itself stopped stays stopped.
+// rearm starts the next period, after on_tick has returned. So a late tick delays all later ones,
+// and missed ticks are not repeated. It does nothing if on_tick stopped the timer.
 func (t *timers) rearm(contextID uint32, now time.Time) {
 	if timer, ok := t.byContext[contextID]; ok {
 		timer.due = now.Add(timer.period)
 	}
 }
 
-// armed returns the running timers, the earliest first.
+// armed returns the running timers, earliest first.
 func (t *timers) armed() []timer {
 	out := make([]timer, 0, len(t.byContext))
 	for _, timer := range t.byContext {

@@ -16,7 +16,7 @@ type vm struct {
 	world  *World
 	thread int // worker index or MainThread
 
-	ctx       context.Context // carries the vm itself to the host functions
+	ctx       context.Context // carries this vm to the host functions
 	instance  api.Module
 	memory    api.Memory
 	functions map[string]api.Function
@@ -25,22 +25,22 @@ type vm struct {
 
 	contexts      map[uint32]*vmContext
 	nextContextID uint32
-	vmContext     *vmContext // id 0, current while the guest starts or allocates
+	vmContext     *vmContext // id 0: the context of calls to the start functions and the allocator
 
-	plugins     map[string]*plugin // those that were not asked to end, by key
-	pendingDone map[string]*plugin // those that were, and are not done yet
+	plugins     map[string]*plugin // by key, until on_done
+	pendingDone map[string]*plugin // by key: on_done returned false, and proxy_done was not called yet
 
-	// What cpp-host keeps in thread-local variables during a call.
-	running   string // the callback the guest is in; empty: none
+	// The state of a call. cpp-host keeps it in thread-local variables.
+	running   string // the name of the callback that the guest is in; empty: none
 	current   *vmContext
 	effective uint32
 
 	starting, allocating bool
-	stopIteration        bool     // a local reply was asked for in this callback
-	after                []func() // deferred until the callback returns
-	doomed               string   // set: the guest traps when the hostcall at hand returns
+	stopIteration        bool     // the present callback asked for a local reply
+	deferred             []func() // what to do when the present callback has returned
+	pendingTrap          string   // not empty: the guest traps when the present hostcall returns
 	failed               bool
-	hostPanic            any // a panic that is not the guest's, on its way out
+	hostPanic            any // a panic of the host or the test, while it passes through wazero
 
 	metrics      *metricIDs
 	timers       *timers
@@ -48,18 +48,18 @@ type vm struct {
 	clockReading int64
 }
 
-// vmContext is what the ABI calls a context: the VM's own, a plugin's, or a
-// stream's.
+// vmContext is a context in the sense of the ABI: that of the VM (id 0), of a plugin, or of a
+// stream.
 type vmContext struct {
 	id     uint32
-	parent *vmContext // of a stream: the plugin's; otherwise nil
+	parent *vmContext // for a stream, the context of its plugin; otherwise nil
 	stream *Stream
-	plugin *plugin // of a plugin's context; otherwise nil
+	plugin *plugin // only for the context of a plugin
 
-	configReadable bool // the plugin's configuration: only in its on_context_create and on_configure
+	configReadable bool // the plugin is in on_context_create or on_configure, and may read its configuration
 }
 
-// root returns the plugin context that a context belongs to.
+// root returns the plugin context that c belongs to, which may be c itself.
 func (c *vmContext) root() *vmContext {
 	if c.parent != nil {
 		return c.parent
@@ -67,7 +67,7 @@ func (c *vmContext) root() *vmContext {
 	return c
 }
 
-// newVM instantiates the guest without running any of its code.
+// newVM instantiates the guest. It does not call it.
 func (w *World) newVM(thread int) (*vm, error) {
 	v := &vm{
 		world: w, thread: thread,
@@ -103,13 +103,13 @@ func (w *World) newVM(thread int) (*vm, error) {
 	return v, nil
 }
 
-// newRandom returns the source of random_get for the next VM of the world: every
-// VM its own, all of them given by the seed.
+// newRandom returns the source of random_get for the next VM of the world. Every VM gets a
+// different sequence, and the seed determines all of them.
 func (w *World) newRandom() *rand.ChaCha8 {
-	w.created++
+	w.vmCount++
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], w.config.Seed)
-	binary.LittleEndian.PutUint64(seed[8:], w.created)
+	binary.LittleEndian.PutUint64(seed[8:], w.vmCount)
 	return rand.NewChaCha8(seed)
 }
 
@@ -122,8 +122,8 @@ func (v *vm) addContext(parent *vmContext, stream *Stream) *vmContext {
 	return c
 }
 
-// context returns the context that a hostcall is attributed to. If the effective
-// context is gone it is the true one.
+// context returns the context that a hostcall acts on: the effective context if it was set and
+// still exists, otherwise the context of the callback.
 //
 // cpp-host: src/exports.cc, contextOrEffectiveContext.
 func (v *vm) context() *vmContext {
@@ -135,8 +135,8 @@ func (v *vm) context() *vmContext {
 	return v.current
 }
 
-// callback runs one callback of the guest with everything that Envoy does after
-// it. It is nothing if the VM has failed or the module does not export it.
+// callback calls the guest, and then carries out the actions that the callback deferred. It does
+// nothing if the VM has failed or the guest does not export the callback; called is then false.
 func (v *vm) callback(c *vmContext, name string, arguments ...uint64) (result uint32, called bool) {
 	if v.failed || !v.has(name) {
 		return 0, false
@@ -146,7 +146,7 @@ func (v *vm) callback(c *vmContext, name string, arguments ...uint64) (result ui
 	return result, true
 }
 
-// enterCallback is callback without the deferred actions.
+// enterCallback is callback without the deferred actions. It returns false if the guest trapped.
 func (v *vm) enterCallback(c *vmContext, name string, arguments ...uint64) (uint32, bool) {
 	v.mustBeIdle(name)
 	v.running = name
@@ -154,31 +154,32 @@ func (v *vm) enterCallback(c *vmContext, name string, arguments ...uint64) (uint
 	return v.enter(c, name, arguments...)
 }
 
-// finishCallback carries out what the callback asked for and Envoy defers: local
-// replies, resets, continues. Some of these run further callbacks.
+// finishCallback carries out what Envoy defers until a callback has returned: local replies, resets
+// and continues. They may call the guest again.
 //
 // cpp-host: src/context.cc, DeferAfterCallActions.
 func (v *vm) finishCallback() {
 	v.stopIteration = false
-	for len(v.after) > 0 {
-		action := v.after[0]
-		v.after = v.after[1:]
+	for len(v.deferred) > 0 {
+		action := v.deferred[0]
+		v.deferred = v.deferred[1:]
 		action()
 	}
 }
 
-// mustBeIdle panics if the guest is in a callback: a misuse by the test, since
-// the host itself never does it.
+// mustBeIdle panics if the guest is in a callback. Only an interceptor that misuses the host can
+// cause this.
 func (v *vm) mustBeIdle(name string) {
 	if v.running != "" {
-		panic(fmt.Sprintf("host: %s on %s while its VM is in %s: an interceptor may use other workers only",
+		panic(fmt.Sprintf("host: %s on %s while its VM is in %s: an interceptor may use only other workers",
 			name, threadName(v.thread), v.running))
 	}
 }
 
-// enter calls a function of the guest on behalf of a context. Every entry starts
-// without an effective context, and restores the one before when it returns. A
-// trap fails the VM and answers 0, false.
+// enter calls an exported function of the guest in context c. Calls nest, because a hostcall may
+// make the guest allocate memory. So every call starts without an effective context, and restores
+// that of the outer call when it returns. If the guest traps, the VM fails and enter returns 0 and
+// false.
 //
 // cpp-host: include/proxy-wasm/wasm_vm.h, SaveRestoreContext.
 func (v *vm) enter(c *vmContext, name string, arguments ...uint64) (uint32, bool) {
@@ -196,23 +197,24 @@ func (v *vm) enter(c *vmContext, name string, arguments ...uint64) (uint32, bool
 	return uint32(stack[0]), true
 }
 
-// fail makes the VM as dead as a trap does: no callback is ever made again. Its
-// streams learn of it at their next callback.
+// fail makes the VM unusable, as a trap does: the guest is never called again. Streams notice it at
+// their next callback.
 func (v *vm) fail(message string) {
 	v.world.log(v.thread, LogError, message)
 	v.failed = true
-	v.doomed = ""
+	v.pendingTrap = ""
 }
 
 func (v *vm) close() error { return v.instance.Close(v.ctx) }
 
-// guestTrap is a panic in a host function that is meant to trap the guest.
+// guestTrap is the value of a panic in a host function that makes the guest trap.
 type guestTrap string
 
 func (t guestTrap) Error() string { return string(t) }
 
-// hostPanic is any other panic: a bug of this package, or one that the test
-// raised in an interceptor. wazero would turn it into an error of the guest.
+// hostPanic wraps any other panic in a host function: a bug of this package, or a panic of the
+// test's interceptor. wazero would report it as a trap of the guest, so rethrowHostPanic raises it
+// again outside of wazero.
 type hostPanic struct {
 	value any
 	stack []byte
@@ -220,7 +222,7 @@ type hostPanic struct {
 
 func (p hostPanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
-func (v *vm) noteHostPanic() {
+func (v *vm) recordHostPanic() {
 	r := recover()
 	if r == nil {
 		return

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// WASI error numbers, as far as Envoy answers them.
+// The WASI error numbers that Envoy uses.
 const (
 	errnoSuccess uint32 = 0
 	errnoBadf    uint32 = 8
@@ -17,32 +17,33 @@ const (
 	errnoNotsup  uint32 = 58
 )
 
-// maxRandomBytes is the most that one random_get fills.
+// maxRandomBytes limits one random_get.
 //
 // cpp-host: include/proxy-wasm/limits.h.
 const maxRandomBytes = 64 * 1024
 
-// monotonicStart is where monotonic clocks begin: Go takes 0 for a broken clock.
+// monotonicStart is the first reading of a monotonic clock. It is not 0, which Go's runtime would
+// reject as a broken clock.
 const monotonicStart = time.Second
 
 func isOutput(fd uint32) bool { return fd == 1 || fd == 2 }
 
-// fdWrite is fd_write (and fd_pwrite, whose offset means nothing): one log line a
-// call, info for stdout, error for stderr, without its last newline if it ends in
-// one. Writing nothing logs nothing.
+// fdWrite is fd_write, and also fd_pwrite, whose offset is ignored. Each call makes one log line,
+// at level info for stdout and error for stderr, without its last newline. An empty text is not
+// logged.
 //
-// Parameters: fd, iovs, iovs length, [offset,] where to write the byte count.
+// Parameters: fd, iovs, iovs length, [offset,] where to write the number of bytes.
 //
-//   - EBADF: neither stdout nor stderr
-//   - EFAULT: an iovec or a buffer is out of bounds, and then nothing is logged;
-//     or the count cannot be written
+//   - EBADF: the fd is neither stdout nor stderr
+//   - EFAULT: an iovec or a buffer is out of bounds, and then nothing is logged; or the number of
+//     bytes cannot be written
 //
 // cpp-host: src/exports.cc, writevImpl.
 func fdWrite(v *vm, a args) uint32 {
 	if !isOutput(a.u32(0)) {
 		return errnoBadf
 	}
-	text, ok := v.gather(a.u32(1), a.u32(2))
+	text, ok := v.readVectors(a.u32(1), a.u32(2))
 	if !ok {
 		return errnoFault
 	}
@@ -53,15 +54,15 @@ func fdWrite(v *vm, a args) uint32 {
 		}
 		v.world.log(v.thread, level, strings.TrimSuffix(text, "\n"))
 	}
-	return v.put(a.u32(len(a)-1), uint32(len(text)))
+	return v.writeResult(a.u32(len(a)-1), uint32(len(text)))
 }
 
-// clockTimeGet is clock_time_get: the virtual clock. The monotonic one gains a
-// nanosecond with each reading, so that a guest that waits for it goes on.
+// clockTimeGet is clock_time_get, which returns the virtual clock. The monotonic clock gains a
+// nanosecond with each reading, because a guest may wait for it to move.
 //
 // Parameters: clock (0 real time, 1 monotonic), precision, where to write the time.
 //
-//   - ENOTSUP: any other clock
+//   - ENOTSUP: the clock is neither 0 nor 1
 //   - EFAULT: the time cannot be written
 //
 // cpp-host: src/exports.cc, wasi_unstable_clock_time_get.
@@ -76,22 +77,21 @@ func clockTimeGet(v *vm, a args) uint32 {
 	default:
 		return errnoNotsup
 	}
-	return v.put64(a.u32(2), uint64(t))
+	return v.writeResult64(a.u32(2), uint64(t))
 }
 
 func clockResGet(v *vm, a args) uint32 {
 	if a.u32(0) > 1 {
 		return errnoNotsup
 	}
-	return v.put64(a.u32(1), 1)
+	return v.writeResult64(a.u32(1), 1)
 }
 
-// randomGet is random_get, from a generator that the world's seed and the VM's
-// number give.
+// randomGet is random_get. The seed of the world and the number of the VM determine the bytes.
 //
 // Parameters: buffer, length.
 //
-//   - EINVAL: more than 64 KiB
+//   - EINVAL: the length is above 64 KiB
 //   - EFAULT: the buffer is out of bounds
 //
 // cpp-host: src/exports.cc, wasi_unstable_random_get.
@@ -110,14 +110,13 @@ func randomGet(v *vm, a args) uint32 {
 	return errnoSuccess
 }
 
-// pollOneoff is poll_oneoff: it reports no event, at once. Go's runtime sleeps
-// with it and wants success.
+// pollOneoff is poll_oneoff, which returns at once and reports no event. Go's runtime sleeps with
+// it, and needs success.
 //
 // cpp-host: src/exports.cc, wasi_unstable_poll_oneoff.
-func pollOneoff(v *vm, a args) uint32 { return v.put(a.u32(3), 0) }
+func pollOneoff(v *vm, a args) uint32 { return v.writeResult(a.u32(3), 0) }
 
-// procExit is proc_exit: Envoy notes it and returns to the guest, which usually
-// traps then.
+// procExit is proc_exit. Envoy logs it and returns to the guest, which usually traps then.
 //
 // cpp-host: src/exports.cc, wasi_unstable_proc_exit.
 func procExit(v *vm, _ args) uint32 {
@@ -125,8 +124,8 @@ func procExit(v *vm, _ args) uint32 {
 	return 0
 }
 
-// fdstatGet is fd_fdstat_get: a write-only stream, if stdout or stderr. A bad
-// pointer is success all the same.
+// fdstatGet is fd_fdstat_get, which describes stdout and stderr as write-only streams. It succeeds
+// even if the result cannot be written.
 //
 // cpp-host: src/exports.cc, wasi_unstable_fd_fdstat_get.
 func fdstatGet(v *vm, a args) uint32 {
@@ -138,16 +137,16 @@ func fdstatGet(v *vm, a args) uint32 {
 	return errnoSuccess
 }
 
-// put writes a 32-bit result of a WASI call.
-func (v *vm) put(pointer, x uint32) uint32 {
+// writeResult writes a 32-bit result of a WASI call and returns its errno.
+func (v *vm) writeResult(pointer, x uint32) uint32 {
 	if !v.putUint32(pointer, x) {
 		return errnoFault
 	}
 	return errnoSuccess
 }
 
-// put64 writes a 64-bit result of a WASI call.
-func (v *vm) put64(pointer uint32, x uint64) uint32 {
+// writeResult64 writes a 64-bit result of a WASI call and returns its errno.
+func (v *vm) writeResult64(pointer uint32, x uint64) uint32 {
 	if !v.putUint64(pointer, x) {
 		return errnoFault
 	}

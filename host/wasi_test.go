@@ -10,10 +10,10 @@ import (
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 )
 
-// memoryOnly is a module of one page of memory and nothing else.
+// memoryOnly is a module that has one page of memory and nothing else.
 var memoryOnly = []byte("\x00asm\x01\x00\x00\x00\x05\x03\x01\x00\x01\x07\x0a\x01\x06memory\x02\x00")
 
-// bareVM is a VM that has memory and no guest.
+// bareVM returns a VM that has memory but no guest.
 func bareVM(t *testing.T) *vm {
 	runtime := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigInterpreter())
 	t.Cleanup(func() { runtime.Close(context.Background()) })
@@ -25,8 +25,8 @@ func bareVM(t *testing.T) *vm {
 	return &vm{world: w, memory: instance.Memory(), random: w.newRandom()}
 }
 
-// TestWASIErrors holds every WASI function to cpp-host's answer: for stdout, for
-// a descriptor that is not there, and for results that cannot be written.
+// The errno of every WASI function: for stdout, for a descriptor that does not exist, and for a
+// result that cannot be written.
 func TestWASIErrors(t *testing.T) {
 	const none = 999 // the function has no pointer to a result
 	tests := map[string]struct{ stdout, other, fault uint32 }{
@@ -51,7 +51,7 @@ func TestWASIErrors(t *testing.T) {
 		"fd_pread":                {errnoNosys, errnoNosys, none},
 		"fd_pwrite":               {errnoSuccess, errnoBadf, errnoFault},
 		"fd_readdir":              {errnoNotdir, errnoNotdir, errnoFault},
-		"fd_renumber":             {errnoBadf, errnoBadf, none}, // to 0
+		"fd_renumber":             {errnoBadf, errnoBadf, none}, // to descriptor 0
 		"fd_sync":                 {errnoSuccess, errnoBadf, none},
 		"fd_tell":                 {errnoSuccess, errnoBadf, errnoFault},
 		"path_create_directory":   {errnoNotsup, errnoNotsup, none},
@@ -78,16 +78,16 @@ func TestWASIErrors(t *testing.T) {
 	}
 	functions := wasiFunctions()
 	if len(functions) != len(tests) || len(functions) != 45 {
-		t.Errorf("%d functions, %d expectations, want 45 of each", len(functions), len(tests))
+		t.Errorf("got %d functions and %d expectations, want 45 of each", len(functions), len(tests))
 	}
 	v := bareVM(t)
 	for _, f := range functions {
 		want, ok := tests[f.name]
 		if !ok {
-			t.Errorf("%s has no expectation", f.name)
+			t.Errorf("%s: the test has no expectation for it", f.name)
 			continue
 		}
-		// All parameters but the first are 0: good pointers, and no length.
+		// Parameters between the first and the last are 0: good pointers, and no length.
 		call := func(first, last uint64) uint32 {
 			a := make(args, strings.Index(f.signature, "->"))
 			if len(a) > 0 {
@@ -96,10 +96,10 @@ func TestWASIErrors(t *testing.T) {
 			return f.run(v, a)
 		}
 		if got := call(1, 0); got != want.stdout {
-			t.Errorf("%s for stdout: got %d, want %d", f.name, got, want.stdout)
+			t.Errorf("%s for stdout: got errno %d, want %d", f.name, got, want.stdout)
 		}
 		if got := call(9, 0); got != want.other {
-			t.Errorf("%s for 9: got %d, want %d", f.name, got, want.other)
+			t.Errorf("%s for 9: got errno %d, want %d", f.name, got, want.other)
 		}
 		const out = 0xfffffff0
 		var got uint32
@@ -112,12 +112,12 @@ func TestWASIErrors(t *testing.T) {
 			got = call(1, out)
 		}
 		if want.fault != none && got != want.fault {
-			t.Errorf("%s with a bad pointer: got %d, want %d", f.name, got, want.fault)
+			t.Errorf("%s with a bad pointer: got errno %d, want %d", f.name, got, want.fault)
 		}
 	}
 }
 
-// The types are WASI's, but for the two that cpp-host gets wrong.
+// The types are those of WASI, except the two that differ in cpp-host.
 func TestWASITypes(t *testing.T) {
 	runtime := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigInterpreter())
 	t.Cleanup(func() { runtime.Close(context.Background()) })
@@ -129,18 +129,18 @@ func TestWASITypes(t *testing.T) {
 	for _, f := range wasiFunctions() {
 		standard := compiled.ExportedFunctions()[f.name]
 		if standard == nil {
-			t.Errorf("WASI has no %s", f.name)
+			t.Errorf("%s: want a function of WASI", f.name)
 		} else if signature(standard) != f.signature {
 			differ = append(differ, f.name)
 		}
 	}
 	slices.Sort(differ)
 	if want := []string{"path_link", "path_symlink"}; !slices.Equal(differ, want) {
-		t.Errorf("types differ from WASI's for %v, want %v", differ, want)
+		t.Errorf("got types that differ from WASI for %v, want %v", differ, want)
 	}
 }
 
-func TestMonotonicClockGoesOn(t *testing.T) {
+func TestMonotonicClock(t *testing.T) {
 	v := bareVM(t)
 	read := func() uint64 {
 		clockTimeGet(v, args{1, 0, 8})
@@ -149,7 +149,7 @@ func TestMonotonicClockGoesOn(t *testing.T) {
 	}
 	first, second := read(), read()
 	if first == 0 || second <= first {
-		t.Errorf("two readings: %d and %d, want the second greater and neither 0", first, second)
+		t.Errorf("two readings: got %d and %d, want the second greater and neither 0", first, second)
 	}
 	v.world.SkipTime(5)
 	if third := read(); third != second+5+1 {

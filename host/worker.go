@@ -5,29 +5,28 @@ import (
 	"fmt"
 )
 
-// Worker is one of Envoy's threads, with the guest's VM on it, which the plugins of
-// all listeners share.
+// Worker is one of Envoy's threads with the guest's VM. The plugins of all listeners share this VM.
 type Worker struct {
 	world    *World
 	index    int
-	vm       *vm  // nil before it has started
-	starting bool // a VM or a plugin for this thread is being started
+	vm       *vm  // nil until it has started, and after World.Close
+	starting bool // a VM or a plugin is being started on this thread
 }
 
 // Index returns the number of the worker, or MainThread.
 func (t *Worker) Index() int { return t.index }
 
-// Open begins a stream on this worker, by way of the newest listener that has not
-// drained: see [Listener.Open].
+// Open begins a stream on this worker, through the newest listener that has not drained: see
+// [Listener.Open].
 func (t *Worker) Open(request Headers) *Stream {
-	return t.world.newest().Open(t.index, request)
+	return t.world.newestListener().Open(t.index, request)
 }
 
-// Tick fires the timers of this worker now, whenever they are due, and re-arms
-// them from now. It returns the number of ticks, 0 if no timer runs.
+// Tick calls on_tick for every timer of this worker now, even if it is not due yet. Each timer
+// starts again from now. Tick returns the number of calls.
 func (t *Worker) Tick() (ticks int) {
-	t.mustBeFree("Tick")
-	if !t.idle() {
+	t.mustNotBeBusy("Tick")
+	if !t.ready() {
 		return 0
 	}
 	for _, timer := range t.vm.timers.armed() {
@@ -37,31 +36,31 @@ func (t *Worker) Tick() (ticks int) {
 	return ticks
 }
 
-// Run delivers the pending wake-ups of this worker, and of no other.
+// Run delivers the pending wake-ups of this worker only, and returns how many it took: see
+// [World.Run].
 func (t *Worker) Run() (delivered int) {
 	return t.world.deliver(func(u Wakeup) bool { return u.Worker == t.index })
 }
 
-// Crash fails the VM as a trap would: no callback is ever made into it again. The
-// streams of all its plugins are cut at their next callback, its timers stop, and wake-ups for it
-// are lost. On a worker that waits in an interceptor, the trap happens when its
-// hostcall returns.
+// Crash makes the VM fail as a trap would. Its timers stop and its wake-ups are lost. The guest is
+// never called in it again: each of its streams is cut at its next callback. If the worker is
+// waiting in an interceptor, the trap happens when the interceptor has returned.
 func (t *Worker) Crash() {
 	switch {
 	case t.vm == nil || t.vm.failed:
 	case t.vm.running != "":
-		t.vm.doomed = "crashed by the test"
+		t.vm.pendingTrap = "crashed by the test"
 	default:
 		t.vm.fail("crashed by the test")
 	}
 }
 
-// Reload gives a worker whose VM failed a new one at once, whatever the policy
-// and the back-off, and starts there the plugin of every listener, the oldest
-// first. It is an error if no listener needs it, or if a plugin does not start;
-// its listener then keeps what it had.
+// Reload replaces a failed VM with a new one at once, whatever the failure policy and the back-off,
+// and starts in it the plugin of every listener, oldest first. It returns an error if no listener
+// has a failed VM here, or if a plugin does not start; that plugin's listener then keeps its failed
+// VM.
 func (t *Worker) Reload() error {
-	t.mustBeFree("Reload")
+	t.mustNotBeBusy("Reload")
 	var errs []error
 	needed := false
 	for _, l := range t.world.listeners {
@@ -71,17 +70,17 @@ func (t *Worker) Reload() error {
 		}
 	}
 	if !needed {
-		return fmt.Errorf("reload %s: its VM has not failed", threadName(t.index))
+		return fmt.Errorf("reload %s: no VM has failed", threadName(t.index))
 	}
 	return errors.Join(errs...)
 }
 
-// Failed reports whether the VM of this worker has failed. A newer one, which some
-// listener was given since, does not help those that still have the old one: their
-// streams fail until they are reloaded too.
+// Failed reports whether the newest VM of this worker has failed. Even if it has not, a listener
+// may still have an older, failed VM, because another listener started the newer one. Streams of
+// that listener fail until it is reloaded too.
 func (t *Worker) Failed() bool { return t.vm != nil && t.vm.failed }
 
-// MemoryBytes returns the size of the guest's memory. It never shrinks.
+// MemoryBytes returns the size of the guest's memory. WebAssembly memory never shrinks.
 func (t *Worker) MemoryBytes() int {
 	if t.vm == nil {
 		return 0
@@ -89,28 +88,28 @@ func (t *Worker) MemoryBytes() int {
 	return int(t.vm.memory.Size())
 }
 
-// Contexts returns the number of contexts that the VM of this worker holds: the
-// plugins' and one for each stream that has not ended.
+// Contexts returns the number of contexts in the VM of this worker: one for each plugin, and one
+// for each stream that has not ended.
 func (t *Worker) Contexts() int {
 	if t.vm == nil {
 		return 0
 	}
-	return len(t.vm.contexts) - 1 // without the VM's own
+	return len(t.vm.contexts) - 1 // without context 0, the VM's own
 }
 
-// busy reports whether the thread waits in an interceptor, in a callback or while
-// a VM starts.
+// busy reports whether the guest cannot be called because it is already in a call: the thread waits
+// in an interceptor, or starts a VM.
 func (t *Worker) busy() bool { return t.starting || t.vm != nil && t.vm.running != "" }
 
-// idle reports whether callbacks can be made.
-func (t *Worker) idle() bool { return t.vm != nil && !t.vm.failed && !t.busy() }
+// ready reports whether callbacks can be made on this thread now.
+func (t *Worker) ready() bool { return t.vm != nil && !t.vm.failed && !t.busy() }
 
-// mustBeFree panics if the thread is busy, when the test misuses an interceptor, or
-// if there is no world any more.
-func (t *Worker) mustBeFree(method string) {
+// mustNotBeBusy panics if the thread is busy, which means that an interceptor called the method, or
+// if the world is closed.
+func (t *Worker) mustNotBeBusy(method string) {
 	switch {
 	case t.starting:
-		panic(fmt.Sprintf("host: %s on %s while it starts: an interceptor may use other workers only", method, threadName(t.index)))
+		panic(fmt.Sprintf("host: %s on %s while it starts: an interceptor may use only other workers", method, threadName(t.index)))
 	case t.vm == nil:
 		panic(fmt.Sprintf("host: %s on %s of a closed world", method, threadName(t.index)))
 	default:
@@ -118,12 +117,12 @@ func (t *Worker) mustBeFree(method string) {
 	}
 }
 
-// plugin returns the plugin that runs a configuration in the thread's VM, started
-// if need be, in a new VM if there is none or it has failed. An error leaves the
-// thread with the VM it had. The caller has to release the plugin.
+// plugin returns the plugin that runs a configuration in the thread's VM, and starts it if it does
+// not run yet. It creates a new VM if there is none or if it has failed. After an error the thread
+// keeps the VM that it had. The caller must release the plugin.
 //
-// If the old VM has failed its streams may still be open, but they never enter it
-// again, so it can go.
+// A failed VM is closed when its successor has started. It may still have open streams, but they
+// never call it again.
 //
 // cpp-host: src/wasm.cc, getOrCreateThreadLocalPlugin.
 func (t *Worker) plugin(config []byte) (*plugin, error) {
@@ -150,8 +149,8 @@ func (t *Worker) plugin(config []byte) (*plugin, error) {
 	return p, err
 }
 
-// tick runs on_tick and starts the timer again. A module without on_tick has its
-// timer stopped by its first firing.
+// tick calls on_tick and then starts the timer again. If the guest does not export on_tick, the
+// timer stops, as it does in Envoy when it fires for the first time.
 func (t *Worker) tick(contextID uint32) {
 	v := t.vm
 	if !v.has("proxy_on_tick") {
@@ -164,13 +163,13 @@ func (t *Worker) tick(contextID uint32) {
 	v.timers.rearm(contextID, t.world.now)
 }
 
-// wake delivers a wake-up to whatever has the registrant's context id in the VM
-// that the thread has now. It may be another one than registered: after a reload
-// the new plugin context has the same id and is woken for the old one's queue.
+// wake calls on_queue_ready in the context that has the registrant's id in the thread's present VM.
+// This need not be the context that registered the queue: after a reload the new plugin context has
+// the same id, and is called for the queue of the old one.
 //
 // cpp-host: src/shared_queue.cc, enqueue. Measured on Envoy 1.40.
 func (t *Worker) wake(u Wakeup) {
-	if !t.idle() {
+	if !t.ready() {
 		return
 	}
 	if c, ok := t.vm.contexts[u.ContextID]; ok {

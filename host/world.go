@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// MainThread is the number of Envoy's main thread, where a worker's index is
-// asked for. Instances there have timers and queues and never a stream.
+// MainThread stands for Envoy's main thread wherever a worker's index is expected. The VM of the
+// main thread has timers and queues, but never a stream.
 const MainThread = -1
 
-// FailurePolicy is what happens to streams when the VM of their worker failed.
+// FailurePolicy says what Envoy does with the streams of a worker whose VM has failed.
 type FailurePolicy int
 
-// The policies, of which FailClosed is Envoy's default and the zero value's
-// meaning.
+// The failure policies. The zero value of [Config.FailurePolicy] means FailClosed, which is Envoy's
+// default.
 const (
-	FailClosed FailurePolicy = iota + 1 // they get a 503
-	FailOpen                            // they pass without the filter
-	FailReload                          // like FailClosed, but a later stream gets a new VM: see Config.ReloadBackoff
+	FailClosed FailurePolicy = iota + 1 // the client gets a 503
+	FailOpen                            // the stream bypasses the filter
+	FailReload                          // like FailClosed, but after Config.ReloadBackoff the next stream starts a new VM
 )
 
 func (p FailurePolicy) String() string {
@@ -37,38 +37,37 @@ func (p FailurePolicy) String() string {
 	return fmt.Sprintf("FailurePolicy(%d)", int(p))
 }
 
-// Config describes a world. The zero value is one worker, an empty
-// configuration, a fixed start of time and seed 0.
+// Config describes a world. The zero value means one worker, an empty configuration, seed 0, and a
+// clock that starts at a fixed time.
 type Config struct {
-	Workers int    // 0: one
-	Seed    uint64 // of all randomness: the guests' random_get, the jitter of reloads
+	Workers int    // zero: 1
+	Seed    uint64 // of all randomness: the guest's random_get, and the jitter of reloads
 
 	VMID         string
 	VMConfig     []byte
-	PluginConfig []byte // of the first listener: see World.AddListener
+	PluginConfig []byte // of the first listener; World.AddListener adds others
 	PluginName   string
 	RootID       string
 
-	Start         time.Time     // of the virtual clock; zero: 2026-01-01 00:00 UTC
+	Start         time.Time     // initial time of the virtual clock; zero: 2026-01-01 00:00 UTC
 	FailurePolicy FailurePolicy // zero: FailClosed
-	ReloadBackoff time.Duration // base of FailReload's back-off; zero: Envoy's 1s
-	LogLevel      LogLevel      // what proxy_get_log_level answers; the world keeps every line
+	ReloadBackoff time.Duration // base of FailReload's back-off, to which up to half is added; zero: 1s, as in Envoy
+	LogLevel      LogLevel      // what proxy_get_log_level returns; World.Logs keeps lines of every level
 
-	// Properties are what proxy_get_property finds in every context, by path (see
-	// PropertyPath): before anything the host derives itself, and after what
-	// Stream.SetProperty set.
+	// Properties are what proxy_get_property returns in every context, by path: see [PropertyPath].
+	// They take precedence over the properties that the host itself knows. [Stream.SetProperty]
+	// takes precedence over them.
 	Properties map[string][]byte
 
-	// Intercept sees every hostcall of every VM, from the canary's on, when there
-	// is no World yet that it could use. See World.Intercept to set it later.
+	// Intercept sees every hostcall of every VM, beginning with those of the canary, which come
+	// before NewWorld has returned the World. [World.Intercept] sets it later.
 	Intercept func(*Call)
 }
 
-// defaultStart is the time at which worlds begin.
 var defaultStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// World is an Envoy with one filter: its workers, what they share, and the listeners
-// that use the filter.
+// World is one Envoy process with one filter: its threads, what they share, and the listeners that
+// use the filter.
 type World struct {
 	module    *Module
 	config    Config
@@ -78,20 +77,20 @@ type World struct {
 	main       *Worker
 	workers    []*Worker
 
-	listeners   []*Listener      // those that have not drained, the oldest first
-	verdicts    map[string]error // on_configure's in the canary, by configuration
-	baseFailure error            // why no configuration is accepted any more
+	listeners    []*Listener      // those that have not drained, oldest first
+	canaryResult map[string]error // what on_configure of the canary said, by configuration
+	startFailure error            // not nil: Envoy accepts no further configuration
 
 	data    *sharedData
 	queues  *sharedQueues
 	metrics *metricStore
 	logs    Logs
-	created uint64 // VMs so far
+	vmCount uint64 // VMs created so far
 	jitter  *rand.Rand
 }
 
-// NewWorld starts a filter as Envoy does. The error, if the guest did not start
-// or refused its configuration, is a *StartError with the guest's log lines.
+// NewWorld starts the filter on every thread, as Envoy does when it starts. If the guest does not
+// start, or refuses its configuration, the error is a *StartError with the guest's log lines.
 func NewWorld(module *Module, config Config) (*World, error) {
 	if config.Workers < 0 {
 		return nil, fmt.Errorf("new world: Workers is %d, want 0 or more", config.Workers)
@@ -107,22 +106,21 @@ func NewWorld(module *Module, config Config) (*World, error) {
 	w := &World{
 		module: module, config: config, intercept: config.Intercept,
 		start: config.Start, now: config.Start,
-		verdicts: make(map[string]error),
-		data:     newSharedData(), queues: newSharedQueues(), metrics: newMetricStore(),
+		canaryResult: make(map[string]error),
+		data:         newSharedData(), queues: newSharedQueues(), metrics: newMetricStore(),
 		jitter: rand.New(rand.NewPCG(config.Seed, 0)),
 	}
 	w.main = &Worker{world: w, index: MainThread}
 	for i := range config.Workers {
 		w.workers = append(w.workers, &Worker{world: w, index: i})
 	}
-	if err := w.startUp(); err != nil {
+	if err := w.startFilter(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
 }
 
-// Close frees the VMs without running any of their code: see Shutdown for an
-// orderly end.
+// Close frees the VMs at once. The guest is not called: [World.Shutdown] ends it in an orderly way.
 func (w *World) Close() error {
 	var errs []error
 	for _, worker := range w.threads() {
@@ -134,9 +132,9 @@ func (w *World) Close() error {
 	return errors.Join(errs...)
 }
 
-// Shutdown drains all listeners: see [Listener.Drain]. It returns the number of
-// plugin contexts whose on_done answered false, and which are pending until they
-// call proxy_done. End all streams before.
+// Shutdown drains all listeners: see [Listener.Drain]. It returns the number of plugin contexts
+// whose on_done returned false, and which therefore stay until they call proxy_done. All streams
+// must have ended before.
 func (w *World) Shutdown() (pending int) {
 	for _, l := range w.Listeners() {
 		l.Drain()
@@ -149,46 +147,46 @@ func (w *World) Shutdown() (pending int) {
 	return pending
 }
 
-// Worker returns worker i, or for MainThread what lives on the main thread. It
-// panics if there is no such worker.
+// Worker returns worker i, or the main thread if i is MainThread. It panics if there is no such
+// worker.
 func (w *World) Worker(i int) *Worker {
 	if i == MainThread {
 		return w.main
 	}
 	if i < 0 || i >= len(w.workers) {
-		panic(fmt.Sprintf("host: worker %d of a world with %d", i, len(w.workers)))
+		panic(fmt.Sprintf("host: Worker(%d): want 0 to %d, or MainThread", i, len(w.workers)-1))
 	}
 	return w.workers[i]
 }
 
-// Workers returns the workers, without the main thread.
+// Workers returns all workers, without the main thread.
 func (w *World) Workers() []*Worker { return slices.Clone(w.workers) }
 
-// threads are all threads with a VM, the main thread first.
+// threads returns the main thread and then the workers.
 func (w *World) threads() []*Worker { return append([]*Worker{w.main}, w.workers...) }
 
-// mustBeFree panics unless all threads are free, when the test misuses an
-// interceptor, or if there is no world any more.
-func (w *World) mustBeFree(method string) {
+// mustNotBeBusy panics if any thread is busy, which means that an interceptor called the method, or
+// if the world is closed.
+func (w *World) mustNotBeBusy(method string) {
 	for _, t := range w.threads() {
-		t.mustBeFree(method)
+		t.mustNotBeBusy(method)
 	}
 }
 
-// Intercept replaces Config.Intercept from the next hostcall on; nil removes it.
+// Intercept replaces Config.Intercept, from the next hostcall on. Nil removes it.
 func (w *World) Intercept(f func(*Call)) { w.intercept = f }
 
-// Metrics returns a copy of all statistics that guests defined.
+// Metrics returns a copy of all metrics that the guest defined.
 func (w *World) Metrics() Metrics { return w.metrics.snapshot() }
 
 // SharedData returns a copy of the shared data.
 func (w *World) SharedData() map[string]SharedValue { return w.data.snapshot() }
 
-// SetSharedData overwrites a key, as a guest with cas 0 would: to plant a value
-// that no correct guest writes.
+// SetSharedData sets a key whatever its cas, as a guest does with cas 0. With it a test can store a
+// value that no correct guest would write.
 func (w *World) SetSharedData(key string, value []byte) { w.data.set(key, value, 0) }
 
-// Queues returns the number of items in each shared queue, by name.
+// Queues returns the number of items in each shared queue, by queue name.
 func (w *World) Queues() map[string]int {
 	lengths := make(map[string]int, len(w.queues.queues))
 	for _, q := range w.queues.queues {
@@ -197,7 +195,7 @@ func (w *World) Queues() map[string]int {
 	return lengths
 }
 
-// Logs returns a copy of all lines so far.
+// Logs returns a copy of all log lines so far.
 func (w *World) Logs() Logs { return slices.Clone(w.logs) }
 
 func (w *World) log(thread int, level LogLevel, message string) {

@@ -12,8 +12,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// benchClaims measures how the cost of a claim grows with the number of live clients. It runs the module under wazero,
-// where a claim can be timed alone.
+// benchClaims measures how the cost of a claim depends on the number of live clients. It runs the
+// filter in the test host, where a single claim can be timed.
 func benchClaims(ctx context.Context, rounds int) error {
 	const few, many, claims = 1_000, 100_000, 500
 	wasm, err := rig.Filter()
@@ -25,21 +25,21 @@ func benchClaims(ctx context.Context, rounds int) error {
 		return err
 	}
 	defer module.Close(ctx)
-	small, err := newTown(module, few)
+	small, err := newPopulation(module, few)
 	if err != nil {
 		return err
 	}
 	defer small.world.Close()
-	large, err := newTown(module, many)
+	large, err := newPopulation(module, many)
 	if err != nil {
 		return err
 	}
 	defer large.world.Close()
 
-	// The host's own garbage collector would charge the claims for the size of the towns.
+	// The host's garbage collector would take longer with more clients, and distort the result.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for round := -1; round < rounds; round++ {
-		for _, t := range []*town{small, large} {
+		for _, t := range []*population{small, large} {
 			runtime.GC()
 			us := t.claim(claims)
 			if round >= 0 {
@@ -59,19 +59,19 @@ func benchClaims(ctx context.Context, rounds int) error {
 	return nil
 }
 
-// A town is a world with live clients.
-type town struct {
+// A population is a world with live clients.
+type population struct {
 	world *host.World
 	next  int // number of the next client
 	us    []float64
 }
 
-func newTown(module *host.Module, clients int) (*town, error) {
+func newPopulation(module *host.Module, clients int) (*population, error) {
 	world, err := host.NewWorld(module, host.Config{Workers: 2, PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}]}`)})
 	if err != nil {
 		return nil, err
 	}
-	t := &town{world: world}
+	t := &population{world: world}
 	for range clients {
 		t.request().ResponseHeaders(eventStream, false)
 	}
@@ -83,17 +83,17 @@ func newTown(module *host.Module, clients int) (*town, error) {
 
 var eventStream = host.Response(200, "content-type", "text/event-stream")
 
-// request lets the request of a client arrive that was not there before.
-func (t *town) request() *host.Stream {
+// request lets the request of a new client arrive.
+func (t *population) request() *host.Stream {
 	t.next++
 	s := t.world.Worker(t.next % 2).Open(host.Request("GET", "/events", "x-client-id", strconv.Itoa(t.next)))
 	s.RequestHeaders(true)
 	return s
 }
 
-// claim lets new clients come, one after the other, and returns how long their claims took on average, in
-// microseconds. Each goes away before the next, so the number of live clients stays.
-func (t *town) claim(n int) float64 {
+// claim lets n new clients come one after the other, and returns the average time of their claims
+// in microseconds. Each leaves before the next comes, so the number of live clients stays the same.
+func (t *population) claim(n int) float64 {
 	var took time.Duration
 	for range n {
 		s := t.request()

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// cpuTime returns how long the threads of a process have run on a CPU, in user and kernel mode. It reads the
-// scheduler's own account, in nanoseconds, where getrusage and /proc/<pid>/stat count ticks of 10 ms. Linux only.
+// cpuTime returns the CPU time of all threads of a process, in user and kernel mode. It reads the
+// scheduler's counters in nanoseconds; getrusage and /proc/<pid>/stat count ticks of 10 ms. Linux
+// only.
 func cpuTime(pid int) (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("CPU time of process %d: no /proc/%d/task/*/schedstat: it has ended, or this is not Linux", pid, pid)
+		return 0, fmt.Errorf("CPU time of process %d: no /proc/%d/task/*/schedstat: the process has ended, or this is not Linux", pid, pid)
 	}
 	var total time.Duration
 	for _, file := range files {

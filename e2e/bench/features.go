@@ -9,14 +9,14 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
-// A feature is what a rule can have switched on.
+// A feature is an option of a rule.
 type feature struct {
-	name, rule string    // rule: JSON members
-	us         []float64 // CPU microseconds a stream, by round
+	name, rule string    // rule: the members of the rule, in JSON
+	us         []float64 // CPU microseconds for each stream, by round
 }
 
-// benchFeatures measures what each feature costs a stream: from its request to its end, one event later. The rules stand
-// side by side in one Envoy, so that nothing else differs.
+// benchFeatures measures what each feature adds to the cost of a stream, from its request to its
+// end one event later. All rules are in one Envoy, so nothing else differs.
 func benchFeatures(ctx context.Context, rounds, streams int) error {
 	features := []*feature{
 		{name: "defaults", rule: `"client": [{"query": "client"}]`},
@@ -53,7 +53,7 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 	}
 	total := &feature{name: "max_total_streams"}
 	bare := &feature{name: "no filter on the route"}
-	for round := -3; round < rounds; round++ { // the first to warm up
+	for round := -3; round < rounds; round++ { // the first three warm up
 		measure := func(f *feature, v *variant, n int) error {
 			us, err := v.open(ctx, n, streams)
 			if err == nil && round >= 0 {
@@ -87,8 +87,8 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 	return nil
 }
 
-// open opens streams under rule n, each of a client of its own, waits for their ends, and returns the CPU time that
-// Envoy spent, in microseconds a stream.
+// open opens streams of new clients under rule n, waits until they have ended, and returns the CPU
+// time that Envoy used, in microseconds for each stream.
 func (v *variant) open(ctx context.Context, n, streams int) (float64, error) {
 	return v.send(ctx, streams, func() rig.Request {
 		client := strconv.FormatInt(v.next.Add(1), 10)

@@ -1,8 +1,8 @@
-// Command bench measures what the filter costs and how fast it acts: `make bench`.
+// Command bench measures what the filter costs and how fast it acts. Run it with `make bench`.
 //
-// Costs are CPU time of the Envoy process and not time on the clock, of several Envoys that take turns within one run,
-// and are told as ratios: a machine that is slow today, or busy with something else, is so for all of them. A figure
-// is the median over the rounds.
+// Costs are CPU time of the Envoy process, not elapsed time. The Envoys that are compared take
+// turns in one run, and the results are ratios. So a machine that is slow or busy affects all of
+// them alike. Each figure is the median of all rounds.
 package main
 
 import (
@@ -18,9 +18,9 @@ import (
 )
 
 func main() {
-	rounds := flag.Int("rounds", 41, "rounds in which those that are compared take turns")
-	requests := flag.Int("requests", 4000, "requests of a turn: short ones, so that all meet the same noise")
-	streams := flag.Int("streams", 8000, "event streams open during the takeovers")
+	rounds := flag.Int("rounds", 41, "number of rounds, in each of which all variants are measured once")
+	requests := flag.Int("requests", 4000, "requests in one measurement; a short one, so that noise affects all variants alike")
+	streams := flag.Int("streams", 8000, "number of open event streams during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
 	only := flag.String("only", "requests,features,takeovers,claims", "what to measure")
 	flag.Parse()
@@ -47,7 +47,7 @@ func main() {
 	}
 }
 
-// quantile returns the smallest value that at least q of them do not exceed.
+// quantile returns the smallest value that is not exceeded by a fraction q of the values.
 func quantile(values []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]

@@ -11,32 +11,34 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
-// The requests come over HTTP/2, many at a time, and Envoy answers them itself: so it makes few system calls for each,
-// whose cost is the same in all variants, large, and the noisiest part.
+// The requests come over HTTP/2, many at a time, and Envoy answers them itself. So it makes few
+// system calls for each request. System calls cost the same in all variants, cost much, and are the
+// noisiest part.
 const (
 	connections = 4
-	inFlight    = 16    // requests on each connection at a time
-	warmUp      = 30000 // requests to each Envoy first: V8 compiles what is hot a second time, and better
+	inFlight    = 16    // requests on each connection at the same time
+	warmUp      = 30000 // requests to each Envoy before it is measured, until V8 has optimized its code
 )
 
-// answering makes Envoy answer what is not for an event stream.
+// answering makes Envoy itself answer all requests that are not for an event stream.
 var answering = rig.Replace("              - name: other\n                match: {prefix: /}\n                route: {cluster: backend}\n",
 	"              - name: other\n                match: {prefix: /}\n                direct_response: {status: 200, body: {inline_string: hello}}\n")
 
-// A variant is an Envoy that takes part in the comparison.
+// A variant is an Envoy that is compared with others.
 type variant struct {
 	name    string
 	options rig.Options
 	rig     *rig.Rig
 	conns   []*rig.Conn
 	next    atomic.Int64 // number of the next client
-	us      []float64    // CPU microseconds a request, by round
+	us      []float64    // CPU microseconds for each request, by round
 }
 
-// everyRoute turns the filter on for all requests.
+// everyRoute enables the filter on every route.
 var everyRoute = rig.Replace("disabled: true", "disabled: false")
 
-// benchRequests measures what a request pays that has nothing to do with event streams.
+// benchRequests measures what the filter adds to the cost of a request that is not for an event
+// stream.
 func benchRequests(ctx context.Context, rounds, requests int) error {
 	variants := []*variant{
 		{name: "bare Envoy", options: rig.Options{Edits: []rig.Edit{
@@ -85,7 +87,7 @@ func benchRequests(ctx context.Context, rounds, requests int) error {
 	return nil
 }
 
-// added returns what v costs more than bare, by round.
+// added returns the cost of v minus that of bare, by round.
 func (v *variant) added(bare *variant) []float64 {
 	added := make([]float64, len(v.us))
 	for i := range added {
@@ -117,15 +119,15 @@ func (v *variant) stop() {
 	v.rig.Stop()
 }
 
-// turn sends requests that have nothing to do with event streams and returns the CPU time that Envoy spent, in
-// microseconds a request.
+// turn sends requests that are not for an event stream and returns the CPU time that Envoy used, in
+// microseconds for each request.
 func (v *variant) turn(ctx context.Context, requests int) (float64, error) {
 	request := rig.Request{Path: "/api/users/42?expand=groups", Header: map[string]string{"Accept": "application/json"}}
 	return v.send(ctx, requests, func() rig.Request { return request })
 }
 
-// send sends requests, waits for their answers' ends, and returns the CPU time that Envoy spent, in microseconds a
-// request.
+// send sends requests, reads the complete responses, and returns the CPU time that Envoy used, in
+// microseconds for each request.
 func (v *variant) send(ctx context.Context, requests int, next func() rig.Request) (float64, error) {
 	before, err := cpuTime(v.rig.Envoy().PID())
 	if err != nil {

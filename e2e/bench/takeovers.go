@@ -11,11 +11,11 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
-// unlimited lets a client take over as often as it does here.
+// unlimited lets a client take over as often as this benchmark does.
 const unlimited = `{"rules": [{"name": "events", "client": [{"query": "client"}], "takeover_limit": false}]}`
 
-// benchTakeovers measures how long a client waits for the end of the stream that it has been superseded on: from the
-// moment that its next request is sent to the moment that it sees the old stream broken off.
+// benchTakeovers measures how long a takeover takes: from the moment the client sends its next
+// request to the moment it sees the reset of its old stream.
 func benchTakeovers(ctx context.Context, streams, takeovers int) error {
 	const workers = 2
 	r, err := rig.Start(ctx, rig.Options{Concurrency: workers, Filter: unlimited})
@@ -58,7 +58,7 @@ func benchTakeovers(ctx context.Context, streams, takeovers int) error {
 			return err
 		}
 		if end.How != rig.Reset {
-			return fmt.Errorf("a superseded stream ended so: %v, %w", end.How, end.Err)
+			return fmt.Errorf("end of a superseded stream: got %v (%w), want a reset", end.How, end.Err)
 		}
 		took = append(took, float64(end.At.Sub(sent))/float64(time.Millisecond))
 	}
@@ -68,7 +68,7 @@ func benchTakeovers(ctx context.Context, streams, takeovers int) error {
 		return err
 	}
 	if got := metrics["events.active"]; got != uint64(streams) {
-		return fmt.Errorf("%d streams in the registry at the end, want %d", got, streams)
+		return fmt.Errorf("streams in the registry at the end: got %d, want %d", got, streams)
 	}
 	fmt.Printf("\nTakeover over HTTP/1.1, request to the old stream's end at its client: %d takeovers among %d open streams, %d workers\n\n", takeovers, streams, workers)
 	fmt.Println("| p50, ms | p90, ms | p99, ms | worst, ms |")
@@ -77,7 +77,7 @@ func benchTakeovers(ctx context.Context, streams, takeovers int) error {
 	return nil
 }
 
-// request is client i's for its event stream, on a connection of its own.
+// request returns the request of client i for its event stream.
 func request(i int) rig.Request {
 	client := fmt.Sprint(i)
 	return rig.Request{Client: client, Path: "/events?client=" + client}

@@ -1,7 +1,7 @@
 //go:build browser
 
-// Package browser tells what a page in a real browser sees of the filter. It needs Chromium, so it stands behind a build
-// tag of its own: make browser.
+// Package browser tests what a page in a real browser sees. It needs Chromium, and therefore a
+// build tag: make browser.
 package browser
 
 import (
@@ -17,10 +17,8 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
-
-// patience is how long something that must happen is waited for.
-const patience = 60 * time.Second
 
 // world is an Envoy, the site behind it, and browsers.
 type world struct {
@@ -48,7 +46,7 @@ func start(t *testing.T, rule string, edits ...rig.Edit) *world {
 	return &world{r, s, t}
 }
 
-// page is the address of a tab that opens an event stream.
+// page returns the address of a page that opens an event stream.
 func (w *world) page(host, name, events string) string {
 	_, port, _ := strings.Cut(w.Address(), ":")
 	return "http://" + host + ":" + port + "/page?" + url.Values{"tab": {name}, "events": {events}}.Encode()
@@ -61,36 +59,37 @@ func (w *world) browse(address string) {
 	w.t.Helper()
 	cmd := exec.Command("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--user-data-dir="+w.t.TempDir(), address)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has many processes
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to kill all of its processes
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			w.t.Fatal("this needs Debian's chromium: apt-get install chromium")
+			w.t.Fatal("chromium is not on PATH: apt-get install chromium")
 		}
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait() // it was killed
+		_ = cmd.Wait() // the error says that it was killed
 	})
 }
 
 // order makes a tab do something.
 func (w *world) order(name, what string) { w.tab(name).orders <- what }
 
-// until waits for something to hold.
+// until waits until holds returns true.
 func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("%s: not yet, after %v; the tabs saw %v, the backend has %d streams", what, patience, w.all(), w.site.open())
+	wait.Until(w.t, func() error {
+		if !holds() {
+			return fmt.Errorf("want %s; got %v in the tabs, and %d streams at the backend", what, w.all(), w.site.open())
 		}
-	}
+		return nil
+	})
 }
 
-// sees waits until a tab has told so n times.
+// sees waits until a tab has reported what n times.
 func (w *world) sees(name, what string, n int) {
 	w.t.Helper()
-	w.until(fmt.Sprintf("tab %s tells %q %d times", name, what, n), func() bool { return w.times(name, what) >= n })
+	w.until(fmt.Sprintf("%q from tab %s %d times", what, name, n), func() bool { return w.times(name, what) >= n })
 }
 
 func (w *world) times(name, what string) int {
@@ -120,8 +119,8 @@ func (w *world) metric(name string) uint64 {
 	return m["events."+name]
 }
 
-// Two tabs of one user that tell themselves apart do not fight: the loser's automatic reconnects are turned away, each
-// with the reason, until somebody reloads it.
+// Two tabs of one user with different instances do not fight. The automatic reconnects of the loser
+// are refused, each with the reason, until the user reloads it.
 func TestLoserStaysOutUntilReload(t *testing.T) {
 	w := start(t, `"instance": [{"query": "tab"}], "retry": "200ms"`)
 	w.open("a", "/events?client=ann&tab=a")
@@ -130,25 +129,26 @@ func TestLoserStaysOutUntilReload(t *testing.T) {
 	w.sees("b", "message welcome", 1)
 	w.sees("a", "streamlatch superseded", 8)
 	if n := w.times("b", "error 0") + w.times("b", "error 2"); n != 0 {
-		t.Errorf("the winner was disturbed %d times: %v", n, w.seen("b"))
+		t.Errorf("the winner: got %d errors, want 0: %v", n, w.seen("b"))
 	}
 	if n := w.times("a", "message welcome"); n != 1 {
-		t.Errorf("the loser was let in again: %v", w.seen("a"))
+		t.Errorf("the loser: got a second stream, want refusals only: %v", w.seen("a"))
 	}
 	if n := w.metric("superseded"); n != 1 {
-		t.Errorf("%d takeovers, want 1", n)
+		t.Errorf("got %d takeovers, want 1", n)
 	}
 
 	w.order("a", "go "+w.page("127.0.0.1", "a2", "/events?client=ann&tab=a2")) // a reload: a new instance
 	w.sees("a2", "message welcome", 1)
 	w.sees("b", "streamlatch superseded", 3)
-	w.until("the backend has one stream", func() bool { return w.site.open() == 1 })
+	w.until("one stream at the backend", func() bool { return w.site.open() == 1 })
 	if n := w.metric("superseded"); n != 2 {
-		t.Errorf("%d takeovers, want 2", n)
+		t.Errorf("got %d takeovers, want 2", n)
 	}
 }
 
-// Tabs that cannot be told apart do take the stream from each other, but not faster than the bucket fills.
+// Tabs without an instance take the stream from each other, but only as fast as the token bucket
+// refills.
 func TestFightSettlesAtTheBucketsRate(t *testing.T) {
 	const tokens, fill = 2, 2 * time.Second
 	w := start(t, `"takeover_limit": {"max_tokens": 2, "fill_interval": "2s"}, "retry": "200ms"`)
@@ -158,15 +158,15 @@ func TestFightSettlesAtTheBucketsRate(t *testing.T) {
 	w.until("six takeovers", func() bool { return w.metric("superseded") >= 6 })
 	takeovers := w.metric("superseded")
 	if most := uint64(tokens + time.Since(began)/fill); takeovers > most {
-		t.Errorf("%d takeovers in %v, want %d at most", takeovers, time.Since(began), most)
+		t.Errorf("got %d takeovers in %v, want at most %d", takeovers, time.Since(began), most)
 	}
-	w.until("one of them was told to wait", func() bool {
+	w.until("a refusal with takeover_limit in one tab", func() bool {
 		return w.times("a", "streamlatch takeover_limit")+w.times("b", "streamlatch takeover_limit") > 0
 	})
-	w.until("the backend has one stream", func() bool { return w.site.open() == 1 })
+	w.until("one stream at the backend", func() bool { return w.site.open() == 1 })
 }
 
-// A page on a bad network reconnects again and again, and is never turned away.
+// A page on a bad network reconnects again and again. It is never refused.
 func TestFlakyPageIsNeverLockedOut(t *testing.T) {
 	w := start(t, `"instance": [{"query": "tab"}], "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}`)
 	w.open("a", "/events?client=ann&tab=a")
@@ -176,11 +176,11 @@ func TestFlakyPageIsNeverLockedOut(t *testing.T) {
 	}
 	w.sees("a", "message welcome", 21)
 	if slices.ContainsFunc(w.seen("a"), func(what string) bool { return strings.HasPrefix(what, "streamlatch") }) {
-		t.Errorf("it was turned away: %v", w.seen("a"))
+		t.Errorf("got %v in the tab, want no refusal", w.seen("a"))
 	}
 }
 
-// A rule that rejects new streams stops the EventSource of a second tab for good.
+// With reject_new the EventSource of a second tab stops for good.
 func TestRejectedTabStops(t *testing.T) {
 	w := start(t, `"on_duplicate": "reject_new"`)
 	w.open("a", "/events?client=ann")
@@ -188,14 +188,15 @@ func TestRejectedTabStops(t *testing.T) {
 	w.open("b", "/events?client=ann")
 	w.sees("b", "error 2", 1) // closed
 	if got := w.seen("b"); len(got) != 1 {
-		t.Errorf("the second tab saw %v, want the end alone", got)
+		t.Errorf("the second tab: got %v, want only the end", got)
 	}
 	if got := w.seen("a"); len(got) != 2 {
-		t.Errorf("the first tab saw %v, want its stream undisturbed", got)
+		t.Errorf("the first tab: got %v, want its stream to go on", got)
 	}
 }
 
-// The goodbye tells a page why, and its retry keeps even a tab without an instance away for that long.
+// The goodbye tells a page the reason. Its retry keeps the page away for that long, even without an
+// instance.
 func TestGoodbyeSticks(t *testing.T) {
 	w := start(t, `"goodbye_grace": "5s", "retry": "10m"`)
 	w.open("a", "/events?client=ann")
@@ -203,16 +204,17 @@ func TestGoodbyeSticks(t *testing.T) {
 	w.open("b", "/events?client=ann")
 	w.sees("a", "streamlatch superseded", 1)
 	w.sees("a", "error 0", 1)
-	w.until("the backend has one stream", func() bool { return w.site.open() == 1 })
-	w.order("b", "reopen") // time goes by: ten round trips of another tab, with a retry of 200 ms the loser were back
+	w.until("one stream at the backend", func() bool { return w.site.open() == 1 })
+	w.order("b", "reopen") // with the backend's retry of 200 ms the loser would be back by now
 	w.sees("b", "message welcome", 2)
 	time.Sleep(2 * time.Second)
 	if n := w.times("a", "message welcome"); n != 1 {
-		t.Errorf("the loser is back: %v", w.seen("a"))
+		t.Errorf("the loser: got a second stream, want none before its retry: %v", w.seen("a"))
 	}
 }
 
-// A page reads compressed events as they are sent, and the goodbye, if the compressor is nearer to it than the filter is.
+// If the compressor stands between Streamlatch and the page, the page reads compressed events as
+// they are sent, and the goodbye.
 func TestCompressedGoodbye(t *testing.T) {
 	compressor := rig.Replace("          # Streamlatch belongs after cors", `          - name: envoy.filters.http.compressor
             typed_config:
@@ -230,18 +232,18 @@ func TestCompressedGoodbye(t *testing.T) {
 	w.sees("b", "message welcome", 1)
 	w.sees("a", "streamlatch superseded", 1)
 	w.sees("a", "error 0", 1)
-	w.until("the backend has one stream", func() bool { return w.site.open() == 1 })
+	w.until("one stream at the backend", func() bool { return w.site.open() == 1 })
 	const compressed = "http.edge.compressor.gzip.gzip.response.compressed"
 	stats, err := w.Envoy().Admin().Stats(t.Context(), regexp.QuoteMeta(compressed))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := stats.Values[compressed]; n != 2 {
-		t.Errorf("%d streams were compressed, want both: %v", n, stats.Values)
+		t.Errorf("got %d compressed streams, want 2: %v", n, stats.Values)
 	}
 }
 
-// A page of another origin reads the reason too, if the cors filter stands before this one.
+// A page of another origin can read the reason too, if cors stands before Streamlatch.
 func TestCrossOriginRefusal(t *testing.T) {
 	cors := []rig.Edit{
 		rig.Replace("          # Streamlatch belongs after cors", `          - name: envoy.filters.http.cors

@@ -14,14 +14,15 @@ import (
 //go:embed page.html
 var page []byte
 
-// site is what stands behind Envoy: the page, an endpoint of event streams, and the test's way to the tabs.
+// site is the backend: the page, an endpoint for event streams, and the connection between the test
+// and the tabs.
 type site struct {
 	mu   sync.Mutex
 	tabs map[string]*tab
-	live int // event streams open
+	live int // open event streams
 }
 
-// tab is what the test knows of one.
+// tab is what the test knows about one tab.
 type tab struct {
 	seen   []string
 	orders chan string
@@ -38,7 +39,7 @@ func (s *site) tab(name string) *tab {
 	return s.tabs[name]
 }
 
-// seen returns all that a tab has told so far.
+// seen returns everything that a tab has reported so far.
 func (s *site) seen(name string) []string {
 	t := s.tab(name)
 	s.mu.Lock()
@@ -46,7 +47,7 @@ func (s *site) seen(name string) []string {
 	return append([]string(nil), t.seen...)
 }
 
-// open returns how many event streams the backend has.
+// open returns the number of open event streams.
 func (s *site) open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +77,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.count(1)
 		defer s.count(-1)
 		w.Header().Set("Content-Type", "text/event-stream")
-		// A short time to reconnect: what keeps tabs from fighting must not be the browser's own three seconds.
+		// A short retry: the browser's own three seconds must not be what keeps tabs from fighting.
 		fmt.Fprint(w, "retry: 200\ndata: welcome\n\n")
 		http.NewResponseController(w).Flush()
 		beat := time.NewTicker(100 * time.Millisecond)

@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// Answer is what the backend is asked to answer with. The request says it, so that scenarios which run at the same
-// time do not have to wait for each other.
+// Answer is how the backend answers a request. The request says it in a header, so tests that run
+// at the same time do not affect each other.
 type Answer string
 
 const (
@@ -21,50 +21,50 @@ const (
 	Unauthorized Answer = "unauthorized" // 401
 	Unavailable  Answer = "unavailable"  // 503
 	Brief        Answer = "brief"        // an event stream of one event
-	Flood        Answer = "flood"        // an event stream of as many bytes as the client takes
-	Echo         Answer = "echo"         // 200, and the request as it arrived
-	Compressed   Answer = "compressed"   // an event stream that says it is compressed; nothing is
-	Counted      Answer = "counted"      // an event stream that says how many bytes it has, and stays open before them
+	Flood        Answer = "flood"        // an event stream that never stops sending
+	Echo         Answer = "echo"         // 200, and the request as it arrived at the backend
+	Compressed   Answer = "compressed"   // an event stream with content-encoding: gzip, whose body is not compressed
+	Counted      Answer = "counted"      // an event stream with a content-length that it never reaches
 )
 
-// What the rig's clients tell its backend. The filter looks at none of it.
+// The headers in which the rig's clients talk to the backend. The filter looks at none of them.
 const (
 	headerClient = "X-Rig-Client"
 	headerStream = "X-Rig-Stream"
 	headerAnswer = "X-Rig-Answer"
 )
 
-// Backend answers the requests of the rig's clients. It counts open streams by itself, from what it sees: a stream is
-// live from its first byte to the moment that the backend learns of its end.
+// Backend answers the requests of the rig's clients. It counts open streams from what it sees
+// itself: a stream is open from its first byte until the backend learns that it has ended.
 type Backend struct {
 	mu    sync.Mutex
 	live  map[int]*upstream
-	asked map[string]int // requests, by client
+	asked map[string]int // number of requests, by client
 }
 
-// upstream is the backend's end of a stream.
+// upstream is the backend's side of a stream.
 type upstream struct {
 	client string
-	events chan string // text to send
+	events chan string // text that waits to be sent
 	end    chan struct{}
-	sent   int
+	sent   int // bytes that a flood has sent
 }
 
 func newBackend() *Backend {
 	return &Backend{live: make(map[int]*upstream), asked: make(map[string]int)}
 }
 
-// Asked returns how many requests of the client have come to the backend.
+// Asked returns how many requests of the client have arrived at the backend.
 func (b *Backend) Asked(client string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.asked[client]
 }
 
-// Live returns the ids of the client's open streams, in order.
+// Live returns the ids of the client's open streams, in ascending order.
 func (b *Backend) Live(client string) []int { return b.All()[client] }
 
-// All returns the ids of the open streams of every client that has any.
+// All returns the ids of all open streams, by client.
 func (b *Backend) All() map[string][]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -75,10 +75,11 @@ func (b *Backend) All() map[string][]int {
 	return all
 }
 
-// Send sends an event on an open stream. It reports false if that is not open, or has many events unsent.
+// Send sends an event on a stream. It returns false if the stream is not open, or has too many
+// events waiting.
 func (b *Backend) Send(id int, data string) bool { return b.Write(id, event(data)) }
 
-// Write is Send of a text as it is, which may be less than an event, or more.
+// Write is like Send, but sends text unchanged. The text need not be exactly one event.
 func (b *Backend) Write(id int, text string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -94,7 +95,7 @@ func (b *Backend) Write(id int, text string) bool {
 	}
 }
 
-// End ends an open stream in good order.
+// End ends an open stream as a backend does that has finished its response.
 func (b *Backend) End(id int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,13 +116,13 @@ func (b *Backend) Sent(id int) int {
 }
 
 func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// To its end, or the server would not notice over HTTP/1.1 that the client has gone.
+	// Read the whole body: otherwise an HTTP/1.1 server does not notice that the client has gone.
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	b.note(r.Header.Get(headerClient))
+	b.countRequest(r.Header.Get(headerClient))
 	answer := Answer(r.Header.Get(headerAnswer))
 	switch answer {
 	case JSON:
@@ -147,11 +148,11 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		b.stream(w, r, answer, body)
 	default:
-		http.Error(w, fmt.Sprintf("no such answer: %q", answer), http.StatusBadRequest)
+		http.Error(w, fmt.Sprintf("unknown answer %q", answer), http.StatusBadRequest)
 	}
 }
 
-// stream is an event stream from its first event, which is the body of the request, to its end.
+// stream sends an event stream. Its first event is the body of the request.
 func (b *Backend) stream(w http.ResponseWriter, r *http.Request, answer Answer, body []byte) {
 	id, err := strconv.Atoi(r.Header.Get(headerStream))
 	if err != nil {
@@ -175,7 +176,7 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, answer Answer, 
 		if send(event(data)) != nil {
 			return
 		}
-		b.count(s, len(data))
+		b.countSent(s, len(data))
 	}
 	for {
 		select {
@@ -194,8 +195,8 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, answer Answer, 
 func (b *Backend) open(id int, client string) (*upstream, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	const unsent = 16 // events
-	s := &upstream{client: client, events: make(chan string, unsent), end: make(chan struct{})}
+	const maxWaiting = 16 // events
+	s := &upstream{client: client, events: make(chan string, maxWaiting), end: make(chan struct{})}
 	b.live[id] = s
 	return s, s.end
 }
@@ -208,19 +209,20 @@ func (b *Backend) close(id int) {
 
 func event(data string) string { return "data: " + data + "\n\n" }
 
-func (b *Backend) note(client string) {
+func (b *Backend) countRequest(client string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked[client]++
 }
 
-func (b *Backend) count(s *upstream, n int) {
+func (b *Backend) countSent(s *upstream, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.sent += n
 }
 
-// echo answers with what has arrived: a filter that changes requests shows in the answer.
+// echo answers with the request as it arrived, so a test can see what a filter changed in it. Its
+// unusual response headers show what a filter changes in the response.
 func echo(w http.ResponseWriter, r *http.Request, body []byte) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.Header()["X-Backend-Twice"] = []string{"one", "two"}

@@ -12,27 +12,29 @@ import (
 	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
-// Version is what the filter of a rig takes for its version.
+// Version is the version that the filter of a rig reports.
 const Version = "e2e"
 
-// Filter returns the filter's module, built from the sources as they are; once in a process.
+// Filter builds the filter from the present sources and returns the module. It builds once in a
+// process.
 var Filter = sync.OnceValues(func() ([]byte, error) { return BuildFilter(context.Background(), Version) })
 
-// BuildFilter builds the filter from the sources as they are. It reports version in its log and status.
+// BuildFilter builds the filter from the present sources. The filter reports the given version in
+// its log and status.
 func BuildFilter(ctx context.Context, version string) ([]byte, error) {
 	return gobuild.Build(ctx, "github.com/streamlatch/streamlatch/filter", "-X main.version="+version)
 }
 
-// Guest returns a build of another module, e2e/guests/<name>, as the SDK's users build theirs. The build happens once,
-// when it is first asked for.
+// Guest returns a function that builds the filter e2e/guests/<name> and returns the module. It
+// builds once, when it is first called.
 func Guest(name string) func() ([]byte, error) {
 	return sync.OnceValues(func() ([]byte, error) {
 		return gobuild.Build(context.Background(), "github.com/streamlatch/streamlatch/e2e/guests/"+name, "")
 	})
 }
 
-// Launcher returns what starts the Envoys of all rigs of this process: those of an image if the environment names one,
-// else a binary.
+// Launcher returns what starts the Envoys of this process: containers of the image that the
+// environment names, or else a binary.
 var Launcher = sync.OnceValues(func() (proxy.Launcher, error) {
 	root, err := Root()
 	if err != nil {
@@ -46,7 +48,7 @@ var Launcher = sync.OnceValues(func() (proxy.Launcher, error) {
 	return proxy.Binary(path), err
 })
 
-// Root returns the root of the repository that the current directory is in.
+// Root returns the root of the repository that contains the current directory.
 func Root() (string, error) {
 	here, err := os.Getwd()
 	if err != nil {
@@ -59,7 +61,7 @@ func Root() (string, error) {
 			return "", err
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("%s is not inside the repository: no go.mod in it or above", here)
+			return "", fmt.Errorf("find the repository: no go.mod in %s or above it", here)
 		}
 	}
 }

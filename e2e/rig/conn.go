@@ -14,12 +14,13 @@ import (
 	"time"
 )
 
-// Protocol is what a client speaks to Envoy.
+// Protocol is the HTTP version that a client uses.
 type Protocol int
 
 const (
 	HTTP1 Protocol = iota + 1
-	HTTP2          // at once, without an upgrade
+	HTTP2          // from the first byte, without an upgrade from HTTP/1.1
+	HTTP3          // only with a [Transport] of the test
 )
 
 func (p Protocol) String() string {
@@ -28,19 +29,38 @@ func (p Protocol) String() string {
 		return "HTTP/1.1"
 	case HTTP2:
 		return "HTTP/2"
+	case HTTP3:
+		return "HTTP/3"
 	}
 	return fmt.Sprintf("Protocol(%d)", int(p))
 }
 
-// A Conn is one connection of a client to Envoy. The worker that took it serves it to its end.
+// A Conn is one connection of a client to Envoy. The worker that accepts it serves it until it is
+// closed.
 type Conn struct {
 	Protocol Protocol
 
 	rig  *Rig
-	http *http.ClientConn
+	http Transport
 }
 
-// Dial opens a connection; the system chooses the worker.
+// A Transport is one connection to Envoy. It has a part of the methods of [http.ClientConn]. A test
+// that brings its own must wrap [ErrReset] into the error of a response that Envoy has reset, and
+// context.Canceled into the error of one that the client has cancelled.
+type Transport interface {
+	http.RoundTripper
+	Close() error
+	Err() error     // not nil: the connection is closed
+	Available() int // how many requests the connection can take now
+}
+
+// ErrReset is the error of a [Transport] for a stream that Envoy has reset.
+var ErrReset = errors.New("reset by envoy")
+
+// Over returns a Conn that uses an open connection of the test.
+func (r *Rig) Over(p Protocol, t Transport) *Conn { return &Conn{Protocol: p, rig: r, http: t} }
+
+// Dial opens a connection. The operating system chooses the worker.
 func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {
 	c, err := r.clients[p].NewClientConn(ctx, "http", r.address)
 	if err != nil {
@@ -49,14 +69,16 @@ func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {
 	return &Conn{Protocol: p, rig: r, http: c}, nil
 }
 
-// DialWorker opens a connection to one worker, counted from 0. The system spreads connections over the workers by
-// their ports, so this opens some until one has come to the wanted worker.
+// DialWorker opens a connection to one worker, counted from 0. The operating system spreads
+// connections over the workers by port number, so DialWorker opens connections until the wanted
+// worker accepts one.
 func (r *Rig) DialWorker(ctx context.Context, p Protocol, worker int) (*Conn, error) {
 	return r.dialWorker(ctx, p, worker, nil)
 }
 
-// DialWorkerTLS is DialWorker for an Envoy whose listener has been given a certificate. What the protocol asks of the
-// handshake is added to config. With TLS 1.3 a client whose certificate is refused learns that only when it reads.
+// DialWorkerTLS is like DialWorker, for an Envoy whose listener has a certificate. It sets the ALPN
+// protocol in config. With TLS 1.3 a client learns that its certificate was refused only when it
+// reads.
 func (r *Rig) DialWorkerTLS(ctx context.Context, p Protocol, worker int, config *tls.Config) (*Conn, error) {
 	config = config.Clone()
 	config.NextProtos = []string{alpn[p]}
@@ -78,8 +100,8 @@ func (r *Rig) dialWorker(ctx context.Context, p Protocol, worker int, config *tl
 	}
 }
 
-// dialAlone opens a connection and returns which worker has taken it, which is told by the workers' counters as long
-// as nobody else opens one.
+// dialAlone opens a connection and returns which worker accepted it. The counters of the workers
+// tell this only as long as no other connection is opened, so the lock keeps those waiting.
 func (r *Rig) dialAlone(ctx context.Context, p Protocol, config *tls.Config) (c *Conn, worker int, err error) {
 	r.dialing.Lock()
 	defer r.dialing.Unlock()
@@ -111,12 +133,13 @@ func (r *Rig) dialAlone(ctx context.Context, p Protocol, config *tls.Config) (c 
 			return &Conn{Protocol: p, rig: r, http: c}, worker, nil
 		}
 	}
-	return nil, 0, errors.Join(errors.New("no worker has taken the connection"), connection.Close())
+	return nil, 0, errors.Join(errors.New("no worker has accepted the connection"), connection.Close())
 }
 
 var workerStat = regexp.MustCompile(`\.worker_(\d+)\.downstream_cx_total$`)
 
-// accepted returns how many connections each worker has taken, when they have taken all that were opened.
+// accepted returns how many connections each worker has accepted, as soon as all connections that
+// the rig has opened are accepted.
 func (r *Rig) accepted(ctx context.Context) (map[int]uint64, error) {
 	for {
 		stats, err := r.envoy.Admin().Stats(ctx, workerStat.String())
@@ -130,7 +153,7 @@ func (r *Rig) accepted(ctx context.Context) (map[int]uint64, error) {
 			if err != nil {
 				return nil, err
 			}
-			accepted[worker] += n // of all listeners
+			accepted[worker] += n // one statistic for each listener
 			all += n
 		}
 		if all >= uint64(r.dialed.Load()) {
@@ -138,13 +161,14 @@ func (r *Rig) accepted(ctx context.Context) (map[int]uint64, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("envoy has taken %d connections of %d: %w", all, r.dialed.Load(), context.Cause(ctx))
+			return nil, fmt.Errorf("envoy has accepted %d connections, want %d: %w", all, r.dialed.Load(), context.Cause(ctx))
 		case <-time.After(time.Millisecond):
 		}
 	}
 }
 
-// DialListener opens a connection to the listener of that name; the system chooses the worker.
+// DialListener opens a connection to a listener by its name. The operating system chooses the
+// worker.
 func (r *Rig) DialListener(ctx context.Context, p Protocol, name string) (*Conn, error) {
 	connection, err := r.DialListenerTCP(ctx, name)
 	if err != nil {
@@ -158,7 +182,7 @@ func (r *Rig) DialListener(ctx context.Context, p Protocol, name string) (*Conn,
 	return &Conn{Protocol: p, rig: r, http: c}, nil
 }
 
-// DialListenerTCP is [Rig.DialTCP] to the listener of that name.
+// DialListenerTCP is like [Rig.DialTCP], for a listener by its name.
 func (r *Rig) DialListenerTCP(ctx context.Context, name string) (net.Conn, error) {
 	listeners, err := r.envoy.Admin().Listeners(ctx)
 	if err != nil {
@@ -166,7 +190,7 @@ func (r *Rig) DialListenerTCP(ctx context.Context, name string) (net.Conn, error
 	}
 	address, ok := listeners[name]
 	if !ok {
-		return nil, fmt.Errorf("envoy has no listener %q, but %v", name, listeners)
+		return nil, fmt.Errorf("no listener %q, envoy has %v", name, listeners)
 	}
 	r.dialing.RLock()
 	defer r.dialing.RUnlock()
@@ -177,7 +201,7 @@ func (r *Rig) DialListenerTCP(ctx context.Context, name string) (net.Conn, error
 	return connection, nil
 }
 
-// DialTCP opens a connection for those who speak HTTP themselves.
+// DialTCP opens a connection for a test that speaks HTTP itself.
 func (r *Rig) DialTCP(ctx context.Context) (net.Conn, error) {
 	r.dialing.RLock()
 	defer r.dialing.RUnlock()
@@ -193,8 +217,8 @@ func (r *Rig) open(ctx context.Context, address string) (net.Conn, error) {
 	return connection, err
 }
 
-// opened is the key under which a context carries a connection that is there already. To the transport it is one
-// without TLS, whatever it is.
+// opened is the context key of a connection that is open already, for transport to use. net/http
+// treats it as a connection without TLS, even if it has TLS.
 type opened struct{}
 
 func (r *Rig) transport(p Protocol) *http.Transport {
@@ -203,7 +227,7 @@ func (r *Rig) transport(p Protocol) *http.Transport {
 	protocols.SetUnencryptedHTTP2(p == HTTP2)
 	return &http.Transport{
 		Protocols:          &protocols,
-		DisableCompression: true, // it would add a header
+		DisableCompression: true, // compression would add a request header
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			if connection, ok := ctx.Value(opened{}).(net.Conn); ok {
 				return connection, nil
@@ -213,17 +237,18 @@ func (r *Rig) transport(p Protocol) *http.Transport {
 	}
 }
 
-// Close closes the connection and with it what goes on there.
+// Close closes the connection, and every stream on it.
 func (c *Conn) Close() error { return c.http.Close() }
 
-// Usable reports whether the connection takes requests: it is open, and over HTTP/1.1 idle.
+// Usable reports whether the connection can take a request: it is open, and if it speaks HTTP/1.1
+// it is idle.
 func (c *Conn) Usable() bool { return c.http.Err() == nil && c.http.Available() > 0 }
 
-// A Request is what a client asks for. Path is required.
+// A Request is what a client sends. Path is required.
 type Request struct {
-	Client string // whom the backend counts the stream for; what the filter is to read stands in path and header
+	Client string // the client to the backend; the filter reads its client key from Path or Header
 	Method string // "": GET
-	Path   string // with query
+	Path   string // including the query
 	Header map[string]string
 	Body   string
 	Answer Answer
@@ -235,7 +260,7 @@ func (r *Rig) build(ctx context.Context, q Request) (*http.Request, int, error) 
 	if err != nil {
 		return nil, 0, err
 	}
-	request.Header.Set("Accept", "text/event-stream") // as an EventSource
+	request.Header.Set("Accept", "text/event-stream") // like a browser's EventSource
 	request.Header.Set("User-Agent", "rig")
 	request.Header.Set(headerClient, q.Client)
 	request.Header.Set(headerStream, strconv.Itoa(id))
@@ -246,14 +271,15 @@ func (r *Rig) build(ctx context.Context, q Request) (*http.Request, int, error) 
 	return request, id, nil
 }
 
-// A Response is an answer, read to its end.
+// A Response is a complete response.
 type Response struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Do sends a request and reads the answer to its end, which an event stream does not have.
+// Do sends a request and reads the whole response. So it must not be an event stream that stays
+// open.
 func (c *Conn) Do(ctx context.Context, q Request) (*Response, error) {
 	request, _, err := c.rig.build(ctx, q)
 	if err != nil {

@@ -1,12 +1,14 @@
-// Package rig runs one real Envoy with the filter in front of a scripted backend, for the end-to-end tests and the
-// benchmarks.
+// Package rig runs one real Envoy with the filter, in front of a backend that the test controls.
+// The end-to-end tests and the benchmarks use it.
 //
-//   - [Start] runs the shipped envoy.yaml and changes nothing in it but ports, the filter's path and configuration, the
-//     listener for operators, which it takes out unless it is wanted, and the edits it is asked for.
-//   - [Rig.Dial] and [Rig.DialWorker] open client connections, the latter to a chosen worker of Envoy: what crosses
-//     workers and what does not are two stories. [Rig.DialWorkerTLS] shows a certificate. [Conn.Open] opens an event
-//     stream on one.
-//   - [Backend] answers as the request asks it to, and knows which streams are open at its end.
+//   - [Start] starts the shipped envoy.yaml. It changes only the ports, the path of the module, the
+//     filter's configuration, and what [Options] ask for. The listener for operators is removed
+//     unless Options.Internal is set.
+//   - [Rig.Dial] and [Rig.DialWorker] open client connections, the second one to a chosen worker. A
+//     takeover between two workers needs a message from one to the other, and a takeover on one
+//     worker does not, so tests need both. [Rig.DialWorkerTLS] uses TLS. [Conn.Open] opens an event
+//     stream.
+//   - [Backend] answers as each request asks it to, and knows which streams are open on its side.
 //   - [Rig.Metrics], [Rig.Log] and [Rig.Access] are what an operator sees.
 package rig
 
@@ -29,61 +31,63 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// defaultConcurrency is the number of worker threads: enough to have others, on a small machine, too.
+// defaultConcurrency is Envoy's number of workers. It does not depend on the machine, so that a
+// small one has several workers too.
 const defaultConcurrency = 4
 
-// Options say what is started. The zero value is the shipped configuration with the filter.
+// Options say what Start starts. The zero value is the shipped configuration with the filter.
 type Options struct {
-	Concurrency int                    // Envoy's worker threads; 0: four
-	Filter      string                 // the filter's configuration, JSON; "": the shipped one
-	Module      func() ([]byte, error) // the filter; nil: [Filter]
-	Base        Base                   // renders what is started; nil: [envoy.Render]
-	Edits       []Edit                 // of the configuration, when all else is in its place
-	LogLevel    string                 // of Envoy's components, as "wasm:debug"
-	LogFlush    time.Duration          // how often Envoy writes its access log; 0: every ten seconds
-	Handler     http.Handler           // what stands behind Envoy; nil: the rig's Backend
-	Between     Between                // what stands between Envoy and that; nil: nothing
-	Internal    bool                   // with the listener for operators: see [Rig.DialListener]; without, the filter has one configuration
+	Concurrency int                    // Envoy's worker threads; 0: 4
+	Filter      string                 // the filter's configuration, in JSON; "": the shipped one
+	Module      func() ([]byte, error) // builds the module; nil: [Filter]
+	Base        Base                   // renders Envoy's configuration; nil: [envoy.Render]
+	Edits       []Edit                 // the last changes to Envoy's configuration
+	LogLevel    string                 // of Envoy's components, for example "wasm:debug"
+	LogFlush    time.Duration          // how often Envoy writes its access log; 0: every 10 s
+	Handler     http.Handler           // the backend; nil: Rig.Backend
+	Between     Between                // what runs before the backend; nil: nothing
+	Internal    bool                   // keep the listener for operators (see [Rig.DialListener]) and its configuration of the filter
 	Args        []string               // more arguments for Envoy: see [proxy.Options]
-	Launcher    proxy.Launcher         // what starts Envoy; nil: [Launcher]
+	Launcher    proxy.Launcher         // starts Envoy; nil: [Launcher]
 }
 
-// Base renders another shipped configuration than envoy.yaml. It must have a listener [Edge]; Options.Internal is not
-// for it. The file that Settings.Wasm names is gone when Envoy serves.
+// Base renders another configuration than envoy.yaml. It must have a listener named [Edge].
+// Options.Internal has no effect on it. The file of Settings.Wasm exists only until Envoy serves.
 type Base func(envoy.Settings) (string, error)
 
-// Between answers requests itself, or hands them on to the backend.
+// Between returns a handler that answers some requests itself and passes the others to the backend.
 type Between func(backend http.Handler) http.Handler
 
 // Names of listeners in envoy.yaml.
 const (
-	Edge     = "edge"     // for the public
-	Internal = "internal" // for operators: it has the filter's admin path
+	Edge     = "edge"     // for clients
+	Internal = "internal" // for operators; it serves the filter's admin path
 )
 
-// withoutInternal takes the listener for operators out.
+// withoutInternal removes the listener for operators.
 var withoutInternal = Remove("  - name: "+Internal+"\n", "\n  clusters:\n")
 
-// An Edit changes envoy.yaml. It is an error if the file does not have what is to be changed, exactly once.
+// An Edit changes Envoy's configuration. It returns an error unless the text to change occurs
+// exactly once.
 type Edit func(config string) (string, error)
 
-// Replace puts another text in the place of one.
+// Replace replaces a text.
 func Replace(old, with string) Edit {
 	return func(config string) (string, error) {
 		if n := strings.Count(config, old); n != 1 {
-			return "", fmt.Errorf("%q stands in it %d times, want once", old, n)
+			return "", fmt.Errorf("replace %q: found %d times, want once", old, n)
 		}
 		return strings.Replace(config, old, with, 1), nil
 	}
 }
 
-// Remove takes out what begins with from, up to the next place that begins with to.
+// Remove removes the text that begins with from, up to the next place that begins with to.
 func Remove(from, to string) Edit {
 	return func(config string) (string, error) {
 		before, rest, _ := strings.Cut(config, from)
 		_, after, ok := strings.Cut(rest, to)
 		if n := strings.Count(config, from); n != 1 || !ok {
-			return "", fmt.Errorf("%q stands in it %d times, want once, and %q after it", from, n, to)
+			return "", fmt.Errorf("remove from %q: found %d times, want once, and %q after it", from, n, to)
 		}
 		return before + to + after, nil
 	}
@@ -92,29 +96,30 @@ func Remove(from, to string) Edit {
 // A Rig is a running Envoy and its backend.
 type Rig struct {
 	Backend *Backend
-	Log     *Log // what Envoy says
-	Access  *Log // its access log; Envoy writes it when it stops, too: see Options.LogFlush
+	Log     *Log // Envoy's own log
+	Access  *Log // Envoy's access log, written when Options.LogFlush says, and when Envoy stops
 
 	envoy   *proxy.Process
 	server  *http.Server
 	address string // host:port of Envoy's listener
 
-	streams atomic.Int64 // the id given last
-	dialing sync.RWMutex // held to the end of a connection that must be told from others
-	dialed  atomic.Int64 // connections opened
+	streams atomic.Int64 // the newest id
+	dialing sync.RWMutex // locked while Envoy's counters must show one connection only: see dialAlone
+	dialed  atomic.Int64 // number of connections opened
 	clients map[Protocol]*http.Transport
 }
 
-// A StartError is returned if Envoy does not come to serve.
+// A StartError is the error of an Envoy that did not start to serve.
 type StartError struct {
 	Err error
-	Log *Log // all that Envoy said
+	Log *Log // Envoy's own log
 }
 
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Start returns when Envoy serves; if it does not, with a [StartError]. The caller must Stop the rig.
+// Start starts an Envoy and its backend, and returns when Envoy serves. If Envoy does not, the
+// error is a [StartError]. The caller must Stop the rig.
 func Start(ctx context.Context, o Options) (*Rig, error) {
 	launcher := o.Launcher
 	if launcher == nil {
@@ -145,7 +150,8 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	return r, nil
 }
 
-// start starts Envoy. It has read the module when it serves, so the file need not outlive the start.
+// start starts Envoy. It deletes the file of the module afterwards, because Envoy reads it only
+// once.
 func (r *Rig) start(ctx context.Context, launcher proxy.Launcher, o Options, backend int) error {
 	files, err := os.MkdirTemp("", "streamlatch-rig-")
 	if err != nil {
@@ -175,12 +181,13 @@ func (r *Rig) start(ctx context.Context, launcher proxy.Launcher, o Options, bac
 	}
 	var ok bool
 	if r.address, ok = listeners[Edge]; !ok {
-		return errors.Join(fmt.Errorf("the configuration has no listener %s, but %v", Edge, listeners), r.envoy.Stop())
+		return errors.Join(fmt.Errorf("no listener %q, envoy has %v", Edge, listeners), r.envoy.Stop())
 	}
 	return nil
 }
 
-// render writes the module to the file wasm and returns the configuration that names it.
+// render writes the module to the file wasm, and returns Envoy's configuration, which names this
+// file.
 func render(o Options, wasm string, backend int) (string, error) {
 	build := o.Module
 	if build == nil {
@@ -213,21 +220,23 @@ func render(o Options, wasm string, backend int) (string, error) {
 	return config, nil
 }
 
-// Stop ends Envoy and the backend and waits for both. It returns an error if Envoy did not live until now. What Envoy
-// had not written to its logs yet is in them then. It may be called again.
+// Stop stops Envoy and the backend and waits for both. Envoy writes the rest of its logs then. Stop
+// returns an error if Envoy had ended before. It may be called more than once.
 func (r *Rig) Stop() error { return errors.Join(r.envoy.Stop(), r.server.Close()) }
 
-// Envoy returns the process.
+// Envoy returns the Envoy process.
 func (r *Rig) Envoy() *proxy.Process { return r.envoy }
 
-// Address returns the host and port that Envoy serves on. Connections that are not made by the rig must not be made
-// while [Rig.DialWorker] runs.
+// Address returns the host and port of Envoy's listener. While [Rig.DialWorker] runs, no
+// connections may be made except through the rig.
 func (r *Rig) Address() string { return r.address }
 
-// metricPrefix is what Envoy puts before the names that the filter gives, and the filter before all of its own.
+// metricPrefix is what all names of the filter's metrics begin with. The first part comes from
+// Envoy, the second from the filter.
 const metricPrefix = "wasmcustom.streamlatch."
 
-// Metrics returns the filter's counters and gauges, by their names without the common prefix: "events.opened".
+// Metrics returns the filter's counters and gauges. The names have no common prefix, for example
+// "events.opened".
 func (r *Rig) Metrics(ctx context.Context) (map[string]uint64, error) {
 	stats, err := r.envoy.Admin().Stats(ctx, "^"+strings.ReplaceAll(metricPrefix, ".", `\.`))
 	if err != nil {
@@ -252,7 +261,7 @@ func (l *Log) add(line string) {
 	l.lines = append(l.lines, line)
 }
 
-// Lines returns the lines so far.
+// Lines returns all lines so far.
 func (l *Log) Lines() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,9 +13,10 @@ import (
 	"time"
 )
 
-// A Stream is the client's end of an event stream. It is read all the time, so that its end is noticed.
+// A Stream is the client's side of an event stream. The rig reads it all the time, so it notices
+// the end of the stream at once.
 type Stream struct {
-	ID     int         // the backend's name for it
+	ID     int         // the backend's id of the stream
 	Header http.Header // of the response
 
 	mu       sync.Mutex
@@ -27,21 +28,21 @@ type Stream struct {
 	end    End // set before done is closed
 }
 
-// End is how a stream ended, as its client saw it.
+// End is how and when a stream ended for its client.
 type End struct {
 	How How
-	Err error // what reading it returned
+	Err error // the error of the last read
 	At  time.Time
 }
 
-// How is the kind of an end.
+// How is the way in which a stream ended.
 type How int
 
 const (
-	Finished How = iota + 1 // the response came to its end in good order
-	Reset                   // it was broken off: RST_STREAM, or the end of an HTTP/1.1 connection in the midst of a response
+	Finished How = iota + 1 // the response ended in an orderly way
+	Reset                   // the response was cut: RST_STREAM, or the end of an HTTP/1.1 connection
 	Closed                  // the client closed it
-	Lost                    // something else: an HTTP/2 connection that is gone
+	Lost                    // anything else, for example the end of an HTTP/2 connection
 )
 
 func (h How) String() string {
@@ -58,10 +59,11 @@ func (h How) String() string {
 	return fmt.Sprintf("How(%d)", int(h))
 }
 
-// ErrNoStream is wrapped by the errors of Open for an answer that is no event stream.
+// ErrNoStream is the error of Open if the response is not an event stream.
 var ErrNoStream = errors.New("not an event stream")
 
-// Open opens an event stream and returns when the response's headers are there. ctx bounds that alone.
+// Open opens an event stream and returns when the headers of the response have arrived. ctx covers
+// only the time until then.
 func (c *Conn) Open(ctx context.Context, q Request) (*Stream, error) {
 	s, body, err := c.begin(ctx, q)
 	if err != nil {
@@ -71,7 +73,8 @@ func (c *Conn) Open(ctx context.Context, q Request) (*Stream, error) {
 	return s, nil
 }
 
-// OpenUnread is Open for a client that never reads what it is sent. Such a stream does not notice its end.
+// OpenUnread is like Open, for a client that never reads. Such a stream does not notice its own
+// end.
 func (c *Conn) OpenUnread(ctx context.Context, q Request) (*Stream, error) {
 	s, _, err := c.begin(ctx, q)
 	return s, err
@@ -117,7 +120,8 @@ func (s *Stream) read(body io.ReadCloser, p Protocol) {
 	}
 }
 
-// keep makes room for the newest event: a client that looks at none must notice its end all the same.
+// keep keeps an event for Events and drops the oldest one if there are too many. It never waits,
+// because a client that takes no events must notice the end of its stream all the same.
 func (s *Stream) keep(data string) {
 	for {
 		select {
@@ -143,12 +147,14 @@ func how(err error, p Protocol) How {
 		return Reset
 	case p == HTTP2 && errors.As(err, &rst):
 		return Reset
+	case errors.Is(err, ErrReset):
+		return Reset
 	}
 	return Lost
 }
 
-// streamError is an RST_STREAM. net/http's own type for it is not exported, but can be read as any struct of these
-// fields.
+// streamError is an RST_STREAM of HTTP/2. net/http does not export its type for it, but errors.As
+// can convert it to any struct type with these fields.
 type streamError struct {
 	StreamID uint32
 	Code     uint32
@@ -159,10 +165,11 @@ func (e streamError) Error() string {
 	return fmt.Sprintf("stream %d: reset with code %d", e.StreamID, e.Code)
 }
 
-// Events are the data of the events that arrived. Of those that nobody takes, the newest sixteen are kept.
+// Events returns the data of the events as they arrive. It keeps the newest 16 events that were not
+// taken.
 func (s *Stream) Events() <-chan string { return s.events }
 
-// Received is what has arrived, event by event as it stood there; the first 16 KiB of it.
+// Received returns the first 16 KiB of the body so far.
 func (s *Stream) Received() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,10 +183,10 @@ func (s *Stream) receive(text string) {
 	s.received = append(s.received, text[:min(len(text), most-len(s.received))]...)
 }
 
-// Done is closed when the stream has ended.
+// Done returns a channel that is closed when the stream has ended.
 func (s *Stream) Done() <-chan struct{} { return s.done }
 
-// Live reports whether the stream has not ended.
+// Live reports whether the stream is open.
 func (s *Stream) Live() bool {
 	select {
 	case <-s.done:
@@ -189,15 +196,15 @@ func (s *Stream) Live() bool {
 	}
 }
 
-// End waits for the stream's end.
+// End waits until the stream has ended.
 func (s *Stream) End(ctx context.Context) (End, error) {
 	select {
 	case <-s.done:
 		return s.end, nil
 	case <-ctx.Done():
-		return End{}, fmt.Errorf("stream %d has not ended: %w", s.ID, context.Cause(ctx))
+		return End{}, fmt.Errorf("wait for the end of stream %d: %w", s.ID, context.Cause(ctx))
 	}
 }
 
-// Close goes away, as a client does whose page is closed.
+// Close makes the client disconnect.
 func (s *Stream) Close() { s.closed() }

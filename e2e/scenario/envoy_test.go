@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 const (
@@ -20,13 +21,15 @@ const (
 	adminPath    = "/streamlatch"
 )
 
-// envoyStage is the Envoys that the files share: one for those whose configurations differ in nothing but the rules.
+// envoyStage is the Envoys that the files share. Files whose configurations differ only in their
+// rules share one Envoy.
 type envoyStage struct {
 	workers int
-	shared  map[string]*sharedEnvoy // by what their configurations have besides rules
+	shared  map[string]*sharedEnvoy // by the configuration without its rules
 }
 
-// newEnvoyStage starts the Envoys, one after the other: the slow part of a start takes all processors there are.
+// newEnvoyStage starts the Envoys one after the other, because the slow part of a start uses all
+// processors.
 func newEnvoyStage(t *testing.T, workers int, files []file) stage {
 	t.Helper()
 	s := envoyStage{workers, map[string]*sharedEnvoy{}}
@@ -44,7 +47,8 @@ func newEnvoyStage(t *testing.T, workers int, files []file) stage {
 	return s
 }
 
-// topLevel is what a file's configuration has besides rules. The admin path is that of the merged one.
+// topLevel returns the file's configuration without its rules. It also leaves out the admin path,
+// because the merged configuration has its own.
 func (f file) topLevel() string {
 	top := map[string]json.RawMessage{}
 	for key, value := range f.top {
@@ -52,12 +56,13 @@ func (f file) topLevel() string {
 			top[key] = value
 		}
 	}
-	text, _ := json.Marshal(top) // of JSON that was read: it does not fail
+	text, _ := json.Marshal(top) // cannot fail: the values were read from JSON
 	return string(text)
 }
 
-// merged is one configuration with the rules of several files. A file's rules are for requests that say they are its
-// own, and have the file's name before theirs.
+// merged returns one configuration with the rules of several files. The name of a rule begins with
+// that of its file, and a rule matches only requests whose header says that they belong to this
+// file.
 func merged(files []file) (string, error) {
 	all := map[string]any{"admin_path": adminPath}
 	var rules []any
@@ -89,10 +94,11 @@ func merged(files []file) (string, error) {
 	return string(text), err
 }
 
-// rulePrefix begins the names of the file's rules in an Envoy, and of no other file's.
+// rulePrefix is the beginning of the names of this file's rules, and of no other file's, in an
+// Envoy.
 func (f file) rulePrefix() string { return f.name + "__" }
 
-// sharedEnvoy is a running Envoy and the backend of the scenarios that are played in it.
+// sharedEnvoy is a running Envoy with the backend of the scenarios that it runs.
 type sharedEnvoy struct {
 	*rig.Rig
 	backend *backend
@@ -104,8 +110,8 @@ func startEnvoy(t *testing.T, workers int, config string) *sharedEnvoy {
 	r, err := rig.Start(t.Context(), rig.Options{
 		Concurrency: workers,
 		Filter:      config,
-		Handler:     b,                    // the rig's own backend answers what it is asked for, and cannot be told when
-		LogFlush:    5 * time.Millisecond, // the end of a stream is over when its line is there
+		Handler:     b,                    // the rig's own backend answers at once, and cannot hold a request
+		LogFlush:    5 * time.Millisecond, // play waits for the log line of each end
 		Edits: []rig.Edit{
 			rig.Replace("json_format:\n", "json_format:\n                  stream: \"%REQ("+headerStream+")%\"\n"),
 		},
@@ -121,7 +127,7 @@ func startEnvoy(t *testing.T, workers int, config string) *sharedEnvoy {
 	return &sharedEnvoy{r, b}
 }
 
-// play returns what the file sees of its Envoy.
+// play returns the file's view of its Envoy.
 func (s envoyStage) play(t *testing.T, f file) system {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -130,7 +136,7 @@ func (s envoyStage) play(t *testing.T, f file) system {
 		streams: map[string]*clientStream{}, protocol: rig.HTTP1,
 	}
 	if s.workers > 1 {
-		p.protocol = rig.HTTP2 // of the first stream: see open
+		p.protocol = rig.HTTP2 // of the first stream: see dial
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -151,38 +157,30 @@ type inEnvoy struct {
 
 func (p *inEnvoy) patient() bool { return true }
 
-// leave closes what is still open and waits until it has gone: the file after this one may count.
+// leave waits until all streams of the file are released, because the next file may count all
+// streams.
 func (p *inEnvoy) leave(t *testing.T) {
-	deadline := time.Now().Add(patience)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), wait.Patience)
 	defer cancel()
-	for {
+	wait.Until(t, func() error {
 		m, err := p.Metrics(ctx)
-		var active uint64
 		for name, value := range m {
-			if strings.HasPrefix(name, p.file.rulePrefix()) && strings.HasSuffix(name, ".active") {
-				active += value
+			if strings.HasPrefix(name, p.file.rulePrefix()) && strings.HasSuffix(name, ".active") && value != 0 {
+				err = fmt.Errorf("%s after all clients have left: got %d, want 0", name, value)
 			}
 		}
-		if err == nil && active == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("all clients have gone, and still: active %d, %v", active, err)
-			return
-		}
-		time.Sleep(poll)
-	}
+		return err
+	})
 }
 
-// id is the name of a stream in the whole Envoy.
+// id is the name of a stream among those of all files.
 func (p *inEnvoy) id(name string) string { return p.file.name + "/" + name }
 
 func (p *inEnvoy) dial(worker int) (*rig.Conn, error) {
-	// Clients of one scenario speak HTTP/1.1 and HTTP/2 in turn.
+	// Clients of a scenario use HTTP/1.1 and HTTP/2 in turn.
 	protocol := p.protocol
 	p.protocol = rig.HTTP1 + rig.HTTP2 - protocol
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, wait.Patience)
 	defer cancel()
 	if worker == anyWorker || p.workers == 1 {
 		return p.Dial(ctx, protocol)
@@ -228,7 +226,7 @@ func (p *inEnvoy) finish(name string) error {
 func (p *inEnvoy) close(name string) error {
 	s := p.streams[name]
 	if s == nil {
-		return fmt.Errorf("there is no %s", name)
+		return fmt.Errorf("no stream %q", name)
 	}
 	s.closed()
 	return nil
@@ -239,7 +237,7 @@ func (p *inEnvoy) advance(d time.Duration) error {
 	return nil
 }
 
-func (p *inEnvoy) contend(bool) error { return errors.New("cannot be had in Envoy") }
+func (p *inEnvoy) contend(bool) error { return errors.New("not possible in Envoy") }
 
 func (p *inEnvoy) dismiss(worker int, rule string, parts []string) (int, error) {
 	c, err := p.dial(worker)
@@ -247,7 +245,7 @@ func (p *inEnvoy) dismiss(worker int, rule string, parts []string) (int, error) 
 		return 0, err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, wait.Patience)
 	defer cancel()
 	answer, err := c.Do(ctx, rig.Request{Method: http.MethodDelete, Path: dismissPath(adminPath, p.file.rulePrefix()+rule, parts)})
 	if err != nil {
@@ -259,7 +257,7 @@ func (p *inEnvoy) dismiss(worker int, rule string, parts []string) (int, error) 
 func (p *inEnvoy) atBackend(name string) (bool, error) { return p.backend.has(p.id(name)), nil }
 
 func (p *inEnvoy) metrics() (map[string]int64, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, wait.Patience)
 	defer cancel()
 	m, err := p.Metrics(ctx)
 	own := map[string]int64{}
@@ -271,7 +269,7 @@ func (p *inEnvoy) metrics() (map[string]int64, error) {
 	return own, err
 }
 
-// seen has a stream's end only when the access log has it, too.
+// seen includes the end of a stream only when the access log has it too.
 func (p *inEnvoy) seen(name string) (seen, error) {
 	s := p.streams[name]
 	v := s.look()
@@ -288,7 +286,8 @@ func (p *inEnvoy) seen(name string) (seen, error) {
 	return s.look(), nil
 }
 
-// logged returns the reason that the access log gives for the end of a stream, when it has it.
+// logged returns the reason that the access log gives for the end of a stream, and whether the log
+// has this end yet.
 func (p *inEnvoy) logged(id string) (reason string, ok bool, err error) {
 	lines := p.Access.Containing(`"` + id + `"`)
 	if len(lines) == 0 {
@@ -299,16 +298,16 @@ func (p *inEnvoy) logged(id string) (reason string, ok bool, err error) {
 		return "", false, fmt.Errorf("access log: %w: %s", err, lines[0])
 	}
 	if entry.Stream != id || len(lines) > 1 {
-		return "", false, fmt.Errorf("access log has %q for %s", lines, id)
+		return "", false, fmt.Errorf("access log: got %q for stream %s, want one line", lines, id)
 	}
 	return entry.Reason, true, nil
 }
 
-// clientStream is a client's end of an exchange.
+// clientStream is the client's side of an exchange.
 type clientStream struct {
 	conn   *rig.Conn
 	closed context.CancelFunc
-	logged bool // the access log has it, and seen the reason
+	logged bool // seen has the reason from the access log
 
 	mu   sync.Mutex
 	seen seen
@@ -326,7 +325,7 @@ func (s *clientStream) note(do func(*seen)) {
 	do(&s.seen)
 }
 
-// exchange sends the request and reads its answer to the end.
+// exchange sends the request and reads the whole response.
 func (s *clientStream) exchange(ctx context.Context, q rig.Request) {
 	defer s.conn.Close()
 	defer s.closed()
@@ -352,13 +351,13 @@ func (s *clientStream) exchange(ctx context.Context, q rig.Request) {
 	})
 }
 
-// backend answers requests when it is told to.
+// backend answers each request when the scenario tells it to.
 type backend struct {
 	mu   sync.Mutex
 	held map[string]*exchange
 }
 
-// exchange is the backend's end of a request.
+// exchange is the backend's side of a request.
 type exchange struct {
 	answer chan answer
 	chunks chan []byte
@@ -416,9 +415,9 @@ func (b *backend) has(id string) bool {
 	return b.held[id] != nil
 }
 
-// do does something with an exchange, when it is there.
+// do waits until the backend has the request, and calls do with its exchange.
 func (b *backend) do(id string, do func(e *exchange)) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(poll) {
+	for deadline := time.Now().Add(wait.Patience); ; time.Sleep(poll) {
 		b.mu.Lock()
 		e := b.held[id]
 		b.mu.Unlock()
@@ -427,7 +426,7 @@ func (b *backend) do(id string, do func(e *exchange)) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the backend has no %s", id)
+			return fmt.Errorf("want the request of stream %s at the backend", id)
 		}
 	}
 }

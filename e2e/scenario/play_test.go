@@ -11,55 +11,57 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// system is what a scenario is played on: the filter between clients and a backend. Streams are named by the scenario,
-// and exist from open on.
+// system is what a scenario is played on: the filter between clients and a backend. The scenario
+// names the streams. A stream exists from open on.
 type system interface {
 	open(name string, r request) error
-	// answer lets the backend answer a request that it has held until now.
+	// answer makes the backend answer a request that it has held until now.
 	answer(name string, a answer) error
-	// send lets the backend send bytes on a stream.
+	// send makes the backend send bytes on a stream.
 	send(name string, chunk []byte) error
-	// finish lets the backend end a stream in good order.
+	// finish makes the backend end a stream in an orderly way.
 	finish(name string) error
-	// close is the client going away.
+	// close makes the client disconnect.
 	close(name string) error
 	advance(d time.Duration) error
-	// dismiss ends a client's streams by way of the admin path and returns how many; 0: it has none, or is unknown.
+	// dismiss ends a client's streams through the admin path and returns how many there were. It
+	// returns 0 for a client that has none or that is unknown.
 	dismiss(worker int, rule string, parts []string) (int, error)
-	// contend makes all claims and releases fail for others that come first, until it is called with false.
+	// contend makes every claim and release lose its race against other writers, until it is called
+	// with false.
 	contend(on bool) error
 
-	// seen returns what has become of a stream until now.
+	// seen returns what has become of a stream so far.
 	seen(name string) (seen, error)
-	// atBackend reports whether the backend has the stream: its request has come, and its end has not.
+	// atBackend reports whether the stream is open at the backend.
 	atBackend(name string) (bool, error)
-	// metrics returns the counters and gauges of the file's rules, as "<rule>.<what>", and the filter's own.
+	// metrics returns the counters and gauges of the file's rules, named "<rule>.<what>", and the
+	// filter's own.
 	metrics() (map[string]int64, error)
 
-	// patient reports whether what follows from a command may take its time.
+	// patient reports whether the effects of a command may take time.
 	patient() bool
 }
 
 const (
-	// patience is how long something that must happen is waited for.
-	patience = 30 * time.Second
-	poll     = 10 * time.Millisecond
-	// settling is what something that must not happen is given, after all that must has happened. What comes later
-	// still shows, at the next command.
+	poll = 10 * time.Millisecond
+	// settling is how long play waits for changes that must not happen, after the expected changes
+	// have happened. Later ones still show at the next command.
 	settling = 40 * time.Millisecond
 	// lastSettling is the same after the last command.
 	lastSettling = 250 * time.Millisecond
 )
 
-// request is what a client asks for.
+// request is what a client sends.
 type request struct {
 	method, path string
 	headers      [][2]string
 	body         bool
-	worker       int // anyWorker: whichever takes it
+	worker       int // anyWorker: any worker
 	answer       answer
 }
 
@@ -74,15 +76,15 @@ func (r request) header(name string) (string, bool) {
 	return "", false
 }
 
-// answer is what the backend answers.
+// answer is how the backend answers.
 type answer string
 
 const (
 	hold   answer = "hold"   // nothing yet
 	events answer = "events" // an event stream, with a first event
-	gzip   answer = "gzip"   // the same, said to be compressed
+	gzip   answer = "gzip"   // the same, with content-encoding: gzip
 	asJSON answer = "json"   // 200 and a document
-	slow   answer = "slow"   // 200 and the beginning of a long document; all else is a status
+	slow   answer = "slow"   // 200 and the beginning of a long document; any other answer is a status
 )
 
 const (
@@ -90,7 +92,8 @@ const (
 	slowType   = "text/csv"
 )
 
-// response returns an answer's status, headers and first bytes, and whether that is all.
+// response returns the status, the headers and the first bytes of an answer, and whether these are
+// all.
 func (a answer) response() (status int, headers [][2]string, body string, all bool, err error) {
 	stream := [2]string{"content-type", "text/event-stream"}
 	switch a {
@@ -107,54 +110,55 @@ func (a answer) response() (status int, headers [][2]string, body string, all bo
 	return status, [][2]string{{"content-type", "text/plain"}}, "no\n", true, err
 }
 
-// play is a scenario under way. Its commands:
+// play is a scenario that is being played. Its commands:
 //
-//	config                    the filter's configuration; first of all
-//	only LEVEL…               the scenario cannot be played elsewhere, for the reason that follows
-//	open NAME [as=browser]    a client asks for an event stream, and gets it at once
-//	    as=program|agent        not an EventSource: GET, or POST, and JSON is welcome, too
-//	    client=C tab=T          the header x-client-id, the parameter tab
+//	config                    the filter's configuration; the first command
+//	only LEVEL…               the scenario runs on these levels only; its input says why
+//	open NAME [as=browser]    a client asks for an event stream, and the backend answers at once
+//	    as=program|agent        not an EventSource: GET or POST, and accepts JSON too
+//	    client=C tab=T          the header x-client-id and the parameter tab
 //	    x-NAME=V cookie=C=V path=P
-//	    worker=N                on this worker, where there are so many
+//	    worker=N                on this worker, if there are so many
 //	    answer=hold|events|json|slow|gzip|STATUS
-//	answer NAME events|…      the backend answers what it has held
+//	answer NAME events|…      the backend answers a request that it has held
 //	event NAME TEXT           the backend sends an event
-//	send NAME                 the backend sends bytes, a Go string
+//	send NAME                 the backend sends bytes, given as a Go string
 //	finish NAME               the backend ends a stream
-//	close NAME                the client does
+//	close NAME                the client ends a stream
 //	advance 2s                time passes
-//	dismiss [RULE] PART…      the streams of a client are ended by way of the admin path
-//	contend on|off            others come first with every write
-//	backend                   which requests the backend has
-//	metrics                   what the rules have counted, and hold
+//	dismiss [RULE] PART…      the admin path ends the streams of a client
+//	contend on|off            every write loses its race against other writers
+//	backend                   prints the requests that the backend has
+//	metrics                   prints the metrics of the rules
 //
-// What changes is told in the order in which the streams were opened:
+// Changes are printed in the order in which the streams were opened:
 //
-//	NAME waiting              it is with the backend, which has not answered
-//	NAME open                 an event stream has begun, and its first event come
+//	NAME waiting              the backend has the request, and has not answered
+//	NAME open                 an event stream has begun, and its first event has arrived
 //	NAME event TEXT, NAME part "BYTES"
 //	NAME goodbye REASON       the filter's last event
-//	NAME reset REASON         it was broken off, for what the access log has as reason
-//	NAME refused STATUS WHY   the filter has turned it away
-//	NAME answered STATUS      the backend has, or with answer=slow is
-//	NAME ended, NAME closed   in good order, by the backend or by the client
+//	NAME reset REASON         the stream was cut, with this reason in the access log
+//	NAME refused STATUS WHY   the filter has refused the stream
+//	NAME answered STATUS      the backend has answered, or with answer=slow has begun to
+//	NAME ended, NAME closed   an orderly end, by the backend or by the client
 //
-// With retry=FROM..TO, or none, refusals and goodbyes of a command are told with it if their waiting time is so.
+// With retry=FROM..TO or retry=none a command also prints the waiting time of its refusals and
+// goodbyes: this range if the time is in it, otherwise the time.
 type play struct {
 	file    file
 	system  system
 	workers int
 
-	names []string // in the order of opening
+	names []string // of the streams, in the order of opening
 	told  map[string][]event
-	next  map[string][]event // told, when the command is over
+	next  map[string][]event // the value of told after this command
 }
 
 func newPlay(f file, s system, workers int) *play {
 	return &play{file: f, system: s, workers: workers, told: map[string][]event{}}
 }
 
-// run carries out a command and returns what came of it.
+// run carries out a command and returns what it prints.
 func (p *play) run(t *testing.T, d *datadriven.TestData) string {
 	tell, err := p.do(d)
 	if err != nil {
@@ -167,7 +171,7 @@ func (p *play) run(t *testing.T, d *datadriven.TestData) string {
 	return said
 }
 
-// end fails the test if there is a change that the scenario does not have, and lets everybody go home.
+// end fails the test if there is a change that the scenario does not contain.
 func (p *play) end(t *testing.T) {
 	if t.Failed() {
 		return
@@ -180,13 +184,14 @@ func (p *play) end(t *testing.T) {
 		t.Fatal(err)
 	}
 	if late != "" {
-		t.Errorf("after the last command:\n%s", late)
+		t.Errorf("after the last command: got the changes\n%s, want none", late)
 	}
 }
 
-// await returns what tell says and has the told changes behind it: when it is what is expected, or patience ends.
+// await returns what tell returns, as soon as it is the expected text, or when wait.Patience is
+// over. The changes in it count as told.
 func (p *play) await(expected string, tell func() (string, error)) (said string, err error) {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(wait.Patience)
 	for settled := false; ; {
 		if said, err = tell(); err != nil {
 			return "", err
@@ -207,7 +212,7 @@ func (p *play) await(expected string, tell func() (string, error)) (said string,
 	}
 }
 
-// do carries out a command and returns how to tell what came of it.
+// do carries out a command and returns a function that tells its effects.
 func (p *play) do(d *datadriven.TestData) (tell func() (string, error), err error) {
 	a := &arguments{all: d.CmdArgs}
 	retry := a.value("retry")
@@ -215,7 +220,7 @@ func (p *play) do(d *datadriven.TestData) (tell func() (string, error), err erro
 	switch d.Cmd {
 	case "config":
 		if len(p.names) > 0 {
-			return nil, errors.New("comes too late")
+			return nil, errors.New("want it before all open commands")
 		}
 	case "only":
 		a.all = nil
@@ -226,7 +231,7 @@ func (p *play) do(d *datadriven.TestData) (tell func() (string, error), err erro
 			return nil, err
 		}
 		if slices.Contains(p.names, name) {
-			return nil, fmt.Errorf("%s was opened before", name)
+			return nil, fmt.Errorf("stream %q was opened before, want a new name", name)
 		}
 		p.names = append(p.names, name)
 		err = p.system.open(name, r)
@@ -238,7 +243,7 @@ func (p *play) do(d *datadriven.TestData) (tell func() (string, error), err erro
 		name := a.next()
 		var chunk string
 		if chunk, err = strconv.Unquote(strings.TrimSpace(d.Input)); err != nil {
-			return nil, fmt.Errorf("%s is not a Go string", d.Input)
+			return nil, fmt.Errorf("input %s, want a Go string", d.Input)
 		}
 		err = p.system.send(name, []byte(chunk))
 		tell = func() (string, error) { return p.changesAndPart(name, retry) }
@@ -259,7 +264,7 @@ func (p *play) do(d *datadriven.TestData) (tell func() (string, error), err erro
 		}
 		parts := a.rest()
 		if len(parts) < 2 {
-			return nil, errors.New("wants a rule and the parts of a key")
+			return nil, errors.New("want a rule and the parts of a key")
 		}
 		var n int
 		n, err = p.system.dismiss(worker, parts[0], parts[1:])
@@ -274,12 +279,12 @@ func (p *play) do(d *datadriven.TestData) (tell func() (string, error), err erro
 	case "metrics":
 		tell = p.metrics
 	default:
-		return nil, errors.New("no such command")
+		return nil, errors.New("unknown command: see play")
 	}
 	return tell, errors.Join(err, a.leftOver())
 }
 
-// changes tells what has become of the streams since the last command.
+// changes tells what has happened to the streams since the last command.
 func (p *play) changes(retry string) (string, error) {
 	p.next = map[string][]event{}
 	var b strings.Builder
@@ -302,7 +307,7 @@ func (p *play) changes(retry string) (string, error) {
 	return b.String(), nil
 }
 
-// changesAndPart also tells which bytes of an unfinished event have come.
+// changesAndPart also tells which bytes of an incomplete event have arrived.
 func (p *play) changesAndPart(name, retry string) (string, error) {
 	changes, err := p.changes(retry)
 	if err != nil {
@@ -333,7 +338,8 @@ func (p *play) backend() (string, error) {
 	return strings.Join(has, " ") + "\n", nil
 }
 
-// metrics tells what is not 0, a line a rule, in the order of the configuration.
+// metrics tells the metrics that are not 0, one line for each rule, in the order of the
+// configuration.
 func (p *play) metrics() (string, error) {
 	p.next = nil
 	values, err := p.system.metrics()
@@ -369,10 +375,10 @@ func (p *play) metrics() (string, error) {
 	return b.String(), nil
 }
 
-// arguments are those of a command, in order, that have not been looked at.
+// arguments are the arguments of a command that have not been used yet, in order.
 type arguments struct{ all []datadriven.CmdArg }
 
-// next takes the first that has no value; "" if there is none.
+// next removes and returns the first argument that has no value, or "" if there is none.
 func (a *arguments) next() string {
 	i := slices.IndexFunc(a.all, func(arg datadriven.CmdArg) bool { return len(arg.Vals) == 0 })
 	if i < 0 {
@@ -390,7 +396,7 @@ func (a *arguments) rest() (keys []string) {
 	return keys
 }
 
-// value takes the value of key.
+// value removes the argument key and returns its value.
 func (a *arguments) value(key string) string {
 	i := slices.IndexFunc(a.all, func(arg datadriven.CmdArg) bool { return arg.Key == key })
 	if i < 0 {
@@ -412,7 +418,7 @@ func (a *arguments) worker(workers int) (int, error) {
 
 func (a *arguments) leftOver() error {
 	if len(a.all) > 0 {
-		return fmt.Errorf("what is %v?", a.all)
+		return fmt.Errorf("unknown arguments %v", a.all)
 	}
 	return nil
 }

@@ -1,16 +1,19 @@
-// Package scenario plays stories of what becomes of event streams on all three levels that the filter has: the
-// decision and the registry over a plain map, the module under the test host, and the module in a real Envoy. A story
-// is written once, and must end the same everywhere.
+// Package scenario tells in files what becomes of event streams, and plays these files on all three
+// levels of the filter: the decision and the registry over a plain map, the module under the test
+// host, and the module in a real Envoy. A scenario is written once, and must have the same result
+// on every level.
 //
-// The files in testdata begin with why the story is told. Then come commands, and after each the changes that it
-// brought about, as a client sees them and with the reason that the access log gives; nothing that changes goes
-// unsaid. [play] has the language. Time is virtual on the first two levels; in Envoy it passes.
+// The files in testdata begin with why the scenario exists. Then come commands. Below each command
+// stand all changes that it causes, as a client sees them and with the reason that the access log
+// gives. A change that is not in the file fails the test. For the commands see [play]. Time is
+// virtual on the first two levels, and real in Envoy.
 //
 //	go test ./e2e/scenario                    all files on all levels
 //	go test ./e2e/scenario -run /wasm/4/goodbye
-//	go test ./e2e/scenario -rewrite           puts into the files what the plain level says, and plays no other
+//	go test ./e2e/scenario -rewrite           writes the results of the plain level into the files
 //
-// After -rewrite, read the diff; then run without it, for the other levels have not agreed yet.
+// After -rewrite read the diff, and run the test again without it: the other levels have not been
+// played yet.
 package scenario
 
 import (
@@ -26,16 +29,17 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// A level is one way to play a scenario, with so many workers.
+// A level is one way to play a scenario, with a number of workers.
 type level struct {
-	name  string // as a file's "only" has it
+	name  string // as the command "only" of a file names it
 	begin func(t *testing.T, workers int, files []file) stage
-	fast  bool // plays without waiting
+	fast  bool // its time is virtual
 }
 
-// A stage is a level with what its files share.
+// A stage is a level with everything that its files share.
 type stage interface {
-	// play returns a system for a file, in which nothing has happened yet. It ends with the test.
+	// play returns a system for a file, in which nothing has happened yet. The end of the test ends
+	// it.
 	play(t *testing.T, f file) system
 }
 
@@ -45,7 +49,8 @@ var levels = []level{
 	{"envoy", newEnvoyStage, false},
 }
 
-// restricted are the files that do not run on all levels. They say why; here it is seen that no other file is.
+// restricted are the files that do not run on all levels. The files say why. TestFiles checks that
+// there are no others.
 var restricted = map[string][]string{
 	"contention_allow":  {"plain", "wasm"},
 	"contention_refuse": {"plain", "wasm"},
@@ -53,7 +58,8 @@ var restricted = map[string][]string{
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// In Envoy the scenarios sleep most of the time: more of them than there are processors can do that at once.
+	// In Envoy the scenarios sleep most of the time, so more of them than there are processors can
+	// run at once.
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
 	}
@@ -70,7 +76,7 @@ func TestScenarios(t *testing.T) {
 			for _, workers := range []int{1, 4} {
 				t.Run(fmt.Sprint(workers), func(t *testing.T) {
 					if rewriting() && (l.name != "plain" || workers != 4) {
-						t.Skip("-rewrite: from plain/4 and from no other level, whose answers are compared with it")
+						t.Skip("-rewrite takes the results of plain/4 only")
 					}
 					if !l.fast {
 						t.Parallel()
@@ -87,7 +93,7 @@ func playAll(t *testing.T, l level, workers int, files []file) {
 		if f.runsOn(l.name) {
 			return false
 		}
-		t.Logf("%s is not played here: %s", f.name, f.whyOnly)
+		t.Logf("%s does not run on level %s: %s", f.name, l.name, f.whyOnly)
 		return true
 	})
 	s := l.begin(t, workers, files)
@@ -106,37 +112,38 @@ func playAll(t *testing.T, l level, workers int, files []file) {
 // rewriting reports whether datadriven rewrites the files.
 func rewriting() bool { return flag.Lookup("rewrite").Value.String() == "true" }
 
-// Every file says why, and names the levels that it cannot be played on.
+// Every file says why it exists, and why it does not run on all levels if that is so.
 func TestFiles(t *testing.T) {
 	found := map[string][]string{}
 	for _, f := range readFiles(t) {
 		if !strings.HasPrefix(f.text, "# Why: ") {
-			t.Errorf("%s does not begin with # Why:", f.path)
+			t.Errorf("%s: want # Why: at the beginning", f.path)
 		}
 		if len(f.only) > 0 {
 			if f.whyOnly == "" {
-				t.Errorf("%s is for some levels only and does not say why", f.path)
+				t.Errorf("%s: want a reason below the command only", f.path)
 			}
 			found[f.name] = f.only
 		}
 	}
 	if fmt.Sprint(found) != fmt.Sprint(restricted) {
-		t.Errorf("files that are not played everywhere: %v, want %v", found, restricted)
+		t.Errorf("files that do not run on all levels: got %v, want %v", found, restricted)
 	}
 }
 
-// A file is a scenario as it stands in testdata.
+// A file is a scenario in testdata.
 type file struct {
 	name, path, text string
 
-	config  []byte   // the input of its first command, config
+	config  []byte   // the input of the command config
 	only    []string // levels; none: all
 	whyOnly string
 
-	top map[string]json.RawMessage // of the configuration, without the rules
+	top map[string]json.RawMessage // the configuration without its rules
 }
 
-// counted reports whether the file counts the streams of the whole Envoy, and can have no company there.
+// counted reports whether the file counts the streams of the whole Envoy, so that no other file may
+// run there at the same time.
 func (f file) counted() bool { return f.top["max_total_streams"] != nil }
 
 func (f file) runsOn(level string) bool { return len(f.only) == 0 || slices.Contains(f.only, level) }
@@ -148,7 +155,7 @@ func readFiles(t *testing.T) []file {
 		t.Fatal(err)
 	}
 	if len(paths) == 0 {
-		t.Fatal("no files in testdata")
+		t.Fatal("testdata: got no files, want some")
 	}
 	var files []file
 	for _, path := range paths {
@@ -161,7 +168,7 @@ func readFiles(t *testing.T) []file {
 	return files
 }
 
-// readFile reads what must be known of a file before it is played.
+// readFile reads what must be known about a file before it is played.
 func readFile(path string) (file, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -173,7 +180,7 @@ func readFile(path string) (file, error) {
 	}
 	_, config, ok := block(f.text, "config")
 	if !ok {
-		return file{}, fmt.Errorf("has no command config")
+		return file{}, fmt.Errorf("want a command config")
 	}
 	f.config = []byte(config)
 	if err := json.Unmarshal(f.config, &f.top); err != nil {
@@ -209,7 +216,7 @@ func (f file) rules() ([]string, error) {
 
 func (f file) adminPath() (path string) {
 	if raw := f.top["admin_path"]; raw != nil {
-		_ = json.Unmarshal(raw, &path) // what is no string, the filter refuses
+		_ = json.Unmarshal(raw, &path) // the filter refuses a value that is not a string
 	}
 	return path
 }

@@ -10,59 +10,60 @@ import (
 	"time"
 )
 
-// ending is how a stream ended, as its client saw it.
+// ending is how a stream ended for its client.
 type ending int
 
 const (
-	finished ending = iota + 1 // the response came to its end in good order
-	reset                      // it was broken off
-	closed                     // the client did it
+	finished ending = iota + 1 // the response ended in an orderly way
+	reset                      // the response was cut
+	closed                     // the client closed it
 )
 
-// seen is what has become of a stream.
+// seen is what has become of a stream so far.
 type seen struct {
 	status     int // 0: not answered
 	mediaType  string
 	retryAfter string
 	body       string
-	end        ending // 0: it has not ended, or not told the access log
-	reason     string // in the access log, at the end
+	end        ending // 0: it has not ended, or the access log does not have it yet
+	reason     string // in the access log, after the end
 }
 
-// event is something that has become of a stream.
+// event is one thing that happened to a stream.
 type event struct {
 	text  string
-	retry wait
+	retry retry
 }
 
-// wait is what a client is told to wait.
-type wait struct {
-	told bool // it could be told; else nothing is said of it
+// retry is how long a client is told to wait.
+type retry struct {
+	told bool // an event of this kind can have a waiting time
 	set  bool
 	time time.Duration
 }
 
-// within tells whether the time is in a range, "1s..2s", or "none" as it should be.
-func (w wait) within(wanted string) string {
-	if !w.told || wanted == "" {
+// within returns " retry " and the wanted range, for example "1s..2s" or "none", if the time is in
+// it. Otherwise it returns the time itself instead of the range.
+func (r retry) within(wanted string) string {
+	if !r.told || wanted == "" {
 		return ""
 	}
 	found := "none"
-	if w.set {
-		found = w.time.String()
+	if r.set {
+		found = r.time.String()
 	}
 	from, to, ok := strings.Cut(wanted, "..")
-	if ok && w.set {
+	if ok && r.set {
 		least, err := time.ParseDuration(from)
 		most, err2 := time.ParseDuration(to)
-		if err == nil && err2 == nil && least <= w.time && w.time <= most {
+		if err == nil && err2 == nil && least <= r.time && r.time <= most {
 			found = wanted
 		}
 	}
 	return " retry " + found
 }
 
-// story tells all that has become of a stream, after what was told of it before.
+// story returns everything that has happened to a stream. told is what it returned before.
 func (s seen) story(told []event) []event {
 	var story []event
 	if waited := len(told) > 0 && told[0].text == "waiting"; waited || s.status == 0 && s.end == 0 {
@@ -90,13 +91,13 @@ func (s seen) story(told []event) []event {
 		}
 	case s.mediaType == slowType:
 		story = append(story, event{text: fmt.Sprintf("answered %d", s.status)})
-	case s.end == 0: // it is short, and all of it will come
+	case s.end == 0: // the answer is short: wait until it is complete
 		return story
 	default:
 		var refusal struct{ Reason string }
 		if json.Unmarshal([]byte(s.body), &refusal) == nil && refusal.Reason != "" {
 			seconds, err := strconv.Atoi(s.retryAfter)
-			retry := wait{told: true, set: err == nil, time: time.Duration(seconds) * time.Second}
+			retry := retry{told: true, set: err == nil, time: time.Duration(seconds) * time.Second}
 			return append(story, event{fmt.Sprintf("refused %d %s%s", s.status, refusal.Reason, s.refusalLogged(refusal.Reason)), retry})
 		}
 		return append(story, event{text: strings.TrimSuffix(fmt.Sprintf("answered %d %s", s.status, s.reason), " ")})
@@ -113,7 +114,7 @@ func (s seen) story(told []event) []event {
 	return story
 }
 
-// refusalLogged is empty if the access log gives the reason that the client was told.
+// refusalLogged returns an empty string if the access log gives the same reason as the response.
 func (s seen) refusalLogged(why string) string {
 	if s.reason == "refused_"+why {
 		return ""
@@ -126,11 +127,11 @@ const filterEvent = "streamlatch"
 
 // serverEvent is an event of an event stream.
 type serverEvent struct {
-	name, data string // data of a filterEvent: its reason
-	retry      wait
+	name, data string // for a filterEvent, data is its reason
+	retry      retry
 }
 
-// parse returns the events of a stream, and what of the last is not complete.
+// parse returns the complete events of a stream, and the incomplete rest.
 func parse(body string) (all []serverEvent, part string) {
 	blocks := strings.Split(body, "\n\n")
 	for _, block := range slices.Clone(blocks[:len(blocks)-1]) {

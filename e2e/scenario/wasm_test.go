@@ -57,7 +57,7 @@ func (s wasmStage) play(t *testing.T, f file) system {
 
 func (w *wasm) patient() bool { return false }
 
-// worker returns the worker of a request.
+// worker returns the worker for the next request.
 func (w *wasm) worker(n int) *host.Worker {
 	if n == anyWorker {
 		n = w.opened % len(w.Workers())
@@ -107,7 +107,7 @@ func (w *wasm) stream(name string) (*host.Stream, error) {
 	if s := w.streams[name]; s != nil {
 		return s, nil
 	}
-	return nil, fmt.Errorf("there is no %s", name)
+	return nil, fmt.Errorf("no stream %q", name)
 }
 
 func (w *wasm) send(name string, chunk []byte) error {
@@ -137,7 +137,7 @@ func (w *wasm) close(name string) error {
 	return err
 }
 
-// advance delivers wake-ups a tenth of a second after they are due, at the latest.
+// advance delivers wake-ups at most a tenth of a second after they are due.
 func (w *wasm) advance(d time.Duration) error {
 	for d > 0 {
 		step := min(d, 100*time.Millisecond)
@@ -167,7 +167,7 @@ func (w *wasm) dismiss(worker int, rule string, parts []string) (int, error) {
 	w.Run()
 	reply := s.LocalReply()
 	if reply == nil {
-		return 0, fmt.Errorf("the filter does not answer under the admin path %q", w.adminPath)
+		return 0, fmt.Errorf("admin path %q: want an answer of the filter", w.adminPath)
 	}
 	return dismissed(reply.Status, string(reply.Body))
 }
@@ -180,7 +180,7 @@ func dismissPath(adminPath, rule string, parts []string) string {
 	return path
 }
 
-// dismissed reads the answer of the admin path.
+// dismissed reads the response of the admin path.
 func dismissed(status int, body string) (n int, err error) {
 	switch status {
 	case 404:

@@ -1,5 +1,5 @@
-// Package container drives the container engine of this machine, docker or podman, by its command line, which is the
-// same for all that is asked of it here.
+// Package container runs the commands of this machine's container engine, docker or podman. It uses
+// only commands that both engines have.
 package container
 
 import (
@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// Variable is the environment variable that names the engine, if it should not be looked for.
+// Variable is the environment variable that names the engine to use.
 const Variable = "CONTAINER_ENGINE"
 
-// An Engine is a docker or a podman that can be used: see [Find].
+// An Engine is a docker or a podman that works: see [Find].
 type Engine struct {
-	path   string
-	podman bool // a docker that is podman by another name is podman
+	path string
 }
 
-// Find returns the engine that CONTAINER_ENGINE names, or else the first of docker and podman that can be used: it is
-// on PATH, and answers to this user. The error is one sentence that says what to do.
+// Find returns the engine that CONTAINER_ENGINE names. Without that variable it returns docker, or
+// podman if docker is not on PATH or does not answer this user. The error is one sentence that says
+// what to do.
 func Find(ctx context.Context) (Engine, error) {
 	if name := os.Getenv(Variable); name != "" {
 		e, err := open(ctx, name)
@@ -58,13 +58,13 @@ func Find(ctx context.Context) (Engine, error) {
 }
 
 const (
-	// openLimit bounds the question whether an engine answers, which takes a quarter of a second.
+	// openLimit is how long an engine may take to answer [Find]. A quarter of a second is usual.
 	openLimit = 30 * time.Second
-	// endLimit is what an engine that is told to end has for it.
+	// endLimit is the time between SIGTERM and SIGKILL for a call of the engine.
 	endLimit = 5 * time.Second
 )
 
-// versionText is how docker, podman and their kin begin to print their version.
+// versionText is how the output of --version begins in docker, podman and nerdctl.
 var versionText = regexp.MustCompile(`^\w+ version `)
 
 func open(ctx context.Context, name string) (Engine, error) {
@@ -72,7 +72,7 @@ func open(ctx context.Context, name string) (Engine, error) {
 	if err != nil {
 		return Engine{}, Reason(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("it has not answered for %v", openLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, fmt.Errorf("no answer within %v", openLimit))
 	defer cancel()
 	e := Engine{path: path}
 	version, err := e.Output(ctx, "--version")
@@ -80,17 +80,15 @@ func open(ctx context.Context, name string) (Engine, error) {
 		return Engine{}, err
 	}
 	if !versionText.MatchString(version) {
-		return Engine{}, fmt.Errorf("%.60q is not how a container engine tells its version", version)
+		return Engine{}, fmt.Errorf("--version prints %.60q, want the version of a container engine", version)
 	}
-	e.podman = strings.Contains(version, "podman")
-	if _, err := e.Output(ctx, "ps", "--quiet"); err != nil { // the least that needs all of it, a daemon, too
+	if _, err := e.Output(ctx, "ps", "--quiet"); err != nil { // a cheap command that needs the daemon
 		return Engine{}, advise(err)
 	}
 	return e, nil
 }
 
-// Reason returns why a program was not found, out of the error of [exec.LookPath]: without its name, for a sentence that
-// has it already.
+// Reason returns the reason in an error of [exec.LookPath], without the program's name.
 func Reason(err error) error {
 	if lookup := (*exec.Error)(nil); errors.As(err, &lookup) {
 		err = lookup.Err
@@ -101,27 +99,28 @@ func Reason(err error) error {
 	return err
 }
 
-// advise puts what to do into the place of an engine's complaint, where that is known.
+// advise replaces an engine's complaint by what to do about it, if that is known.
 func advise(err error) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "permission denied"):
-		return errors.New("this user may not talk to it: run as one who may (docker: of the group docker), or use rootless podman")
+		return errors.New("this user may not use it: join its group (docker: the group docker), or use rootless podman")
 	case strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "failed to connect to the docker API"):
 		return errors.New("its daemon does not answer: start it")
 	}
 	return err
 }
 
-// String returns the name by which the engine was found.
+// String returns the path of the engine's program.
 func (e Engine) String() string { return e.path }
 
-// Command returns a call of the engine that has not begun.
+// Command returns a call of the engine, not yet started.
 func (e Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, e.path, args...)
 }
 
-// Output calls the engine and returns what it prints, without space around. If it fails, the error is its complaint;
-// if ctx ends, it is told to end, and killed if it does not.
+// Output calls the engine and returns what it prints, without surrounding space. If the call fails,
+// the error is the engine's complaint. If ctx ends, the call gets SIGTERM, and SIGKILL after
+// [endLimit].
 func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	cmd := e.Command(ctx, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -129,7 +128,8 @@ func (e Engine) Output(ctx context.Context, args ...string) (string, error) {
 	return answer(ctx, cmd)
 }
 
-// answer runs a call of the engine, whose Cancel and WaitDelay say what the end of ctx does to it.
+// answer runs a call of the engine. The call's Cancel and WaitDelay say what the end of ctx does to
+// it.
 func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -146,8 +146,8 @@ func answer(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return "", err
 }
 
-// Complaint returns the line in which an engine, or what it has run, says why it failed: the last one that is not just
-// advice to look into the manual.
+// Complaint returns the line in which an engine, or the program that it ran, says why it failed:
+// the last line that does not merely point to the manual.
 func Complaint(stderr string) string {
 	complaint := ""
 	for line := range strings.Lines(stderr) {
@@ -162,21 +162,22 @@ func Complaint(stderr string) string {
 	return complaint
 }
 
-// Has reports whether the engine has an image.
+// Has reports whether the engine has the image.
 func (e Engine) Has(ctx context.Context, image string) bool {
 	_, err := e.Output(ctx, "image", "inspect", "--", image)
 	return err == nil
 }
 
-// Pull gets an image from its registry.
+// Pull downloads an image from its registry.
 func (e Engine) Pull(ctx context.Context, image string) error {
 	_, err := e.Output(ctx, "pull", "--quiet", "--", image)
 	return err
 }
 
-// Remove ends a container, if it runs, and removes it, if it is there.
+// Remove ends and removes a container. It is no error if there is no such container.
 func (e Engine) Remove(ctx context.Context, name string) error {
-	e.Output(ctx, "kill", name) // rm would have podman ask first, and wait ten seconds; no error counts but rm's
+	// Without this, podman's rm sends SIGTERM and waits ten seconds. Only rm's error counts.
+	e.Output(ctx, "kill", name)
 	_, err := e.Output(ctx, "rm", "--force", "--volumes", name)
 	if err != nil && strings.Contains(strings.ToLower(err.Error()), "no such container") {
 		return nil

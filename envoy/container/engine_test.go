@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// The engines of these tests are scripts. What they complain of is what real ones have been seen to.
+// The engines of these tests are scripts. Their complaints are those of real engines.
 const (
 	docker = `[ "$1" != --version ] || echo 'Docker version 28.2.2, build e6534b4'` + "\n"
 	podman = `[ "$1" != --version ] || echo 'podman version 4.3.1'` + "\n"
@@ -20,15 +22,16 @@ const (
 	broken        = `[ "$1" = --version ] || { echo 'time="2026-11-25T20:00:00Z" level=warning msg="a warning before it"' >&2; echo 'Error: the graph driver is confused' >&2; exit 125; }` + "\n"
 )
 
-// machine makes a PATH with nothing on it but these engines.
+func TestMain(m *testing.M) { os.Exit(script.Main(m)) }
+
+// machine sets PATH to a directory that contains only these engines and the tools that they need.
 func machine(t *testing.T, engines map[string]string) (path string) {
 	t.Helper()
 	path = t.TempDir()
 	for name, text := range engines {
-		if err := os.WriteFile(filepath.Join(path, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		script.Write(t, filepath.Join(path, name), text)
 	}
+	script.Tools(t, path)
 	t.Setenv("PATH", path)
 	t.Setenv(Variable, "")
 	return path
@@ -39,28 +42,27 @@ func TestFind(t *testing.T) {
 		engines  map[string]string
 		variable string
 		want     string
-		podman   bool
 	}{
-		"docker first":                         {map[string]string{"docker": docker, "podman": podman}, "", "docker", false},
-		"podman alone":                         {map[string]string{"podman": podman}, "", "podman", true},
-		"podman, if docker is a client only":   {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "", "podman", true},
-		"podman, if docker is for others only": {map[string]string{"docker": docker + forbidden, "podman": podman}, "", "podman", true},
-		"the one that is named":                {map[string]string{"docker": docker, "podman": podman}, "podman", "podman", true},
-		"one of another name":                  {map[string]string{"docker": docker, "nerdctl": docker}, "nerdctl", "nerdctl", false},
-		"a docker that is podman":              {map[string]string{"docker": podman}, "", "docker", true},
+		"docker first":                         {map[string]string{"docker": docker, "podman": podman}, "", "docker"},
+		"podman alone":                         {map[string]string{"podman": podman}, "", "podman"},
+		"podman, if docker has no daemon":      {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "", "podman"},
+		"podman, if docker is for others only": {map[string]string{"docker": docker + forbidden, "podman": podman}, "", "podman"},
+		"the engine that is named":             {map[string]string{"docker": docker, "podman": podman}, "podman", "podman"},
+		"an engine of another name":            {map[string]string{"docker": docker, "nerdctl": docker}, "nerdctl", "nerdctl"},
+		"a docker that is podman":              {map[string]string{"docker": podman}, "", "docker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := machine(t, test.engines)
 			t.Setenv(Variable, test.variable)
 			e, err := Find(t.Context())
-			if err != nil || e.String() != filepath.Join(path, test.want) || e.podman != test.podman {
-				t.Errorf("got %q (podman: %t), %v; want %s (podman: %t)", e, e.podman, err, test.want, test.podman)
+			if err != nil || e.String() != filepath.Join(path, test.want) {
+				t.Errorf("got %q, %v; want %s", e, err, test.want)
 			}
 		})
 	}
 }
 
-// Each error is a sentence that says what to do.
+// Every error is one sentence that says what the user can do.
 func TestFindErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		engines  map[string]string
@@ -74,14 +76,14 @@ func TestFindErrors(t *testing.T) {
 		"docker without a daemon, and a podman that fails": {map[string]string{"docker": docker + withoutDaemon, "podman": podman + broken}, "",
 			"docker cannot be used: its daemon does not answer: start it; podman cannot be used: the graph driver is confused"},
 		"docker that this user may not use": {map[string]string{"docker": docker + forbidden}, "",
-			"docker cannot be used: this user may not talk to it: run as one who may (docker: of the group docker), or use rootless podman; podman is not on PATH"},
-		"a name of nothing": {map[string]string{"podman": podman}, "/no/such/engine",
+			"docker cannot be used: this user may not use it: join its group (docker: the group docker), or use rootless podman; podman is not on PATH"},
+		"the path of nothing": {map[string]string{"podman": podman}, "/no/such/engine",
 			`CONTAINER_ENGINE is "/no/such/engine", which cannot be used: no such file or directory`},
-		"a name of what is not on PATH": {map[string]string{"podman": podman}, "containerd",
+		"the name of a program that is not on PATH": {map[string]string{"podman": podman}, "containerd",
 			`CONTAINER_ENGINE is "containerd", which cannot be used: executable file not found in $PATH`},
-		"a name of another program": {map[string]string{"true": "echo 'true (GNU coreutils) 9.1'\n"}, "true",
-			`CONTAINER_ENGINE is "true", which cannot be used: "true (GNU coreutils) 9.1" is not how a container engine tells its version`},
-		"a name of one without a daemon": {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "docker",
+		"the name of another program": {map[string]string{"true": "echo 'true (GNU coreutils) 9.1'\n"}, "true",
+			`CONTAINER_ENGINE is "true", which cannot be used: --version prints "true (GNU coreutils) 9.1", want the version of a container engine`},
+		"the name of an engine without a daemon": {map[string]string{"docker": docker + withoutDaemon, "podman": podman}, "docker",
 			`CONTAINER_ENGINE is "docker", which cannot be used: its daemon does not answer: start it`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,45 +96,43 @@ func TestFindErrors(t *testing.T) {
 	}
 }
 
-// An engine that does not answer is not waited for once the question is withdrawn, and no other is asked then.
-func TestAnEngineThatHangs(t *testing.T) {
+// When the context ends, Find neither waits for an engine that does not answer nor tries another.
+func TestFindGivesUp(t *testing.T) {
 	dir := t.TempDir()
 	asked := filepath.Join(dir, "asked")
 	machine(t, map[string]string{
-		"docker": docker + `[ "$1" = --version ] || { echo >` + asked + `; exec /bin/sleep 300; }` + "\n",
+		"docker": docker + `[ "$1" = --version ] || { echo >` + asked + `; exec sleep 300; }` + "\n",
 		"podman": podman,
 	})
-	withdrawn := errors.New("nobody wants to know any more")
+	withdrawn := errors.New("withdrawn")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
+	found := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(asked); err == nil {
-				cancel(withdrawn)
-			}
-			time.Sleep(time.Millisecond)
-		}
+		_, err := Find(ctx)
+		found <- err
 	}()
-	if e, err := Find(ctx); !errors.Is(err, withdrawn) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %q, %v, want %v", e, err, withdrawn)
+	wait.Until(t, func() error { return script.Written(asked) })
+	cancel(withdrawn)
+	if err := wait.For(t, "the answer", found); !errors.Is(err, withdrawn) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want %v", err, withdrawn)
 	}
 }
 
-// One that does not even heed SIGTERM is killed.
-func TestAHeedlessEngine(t *testing.T) {
+// An engine that ignores SIGTERM is killed.
+func TestOutputKills(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
-	path := machine(t, map[string]string{"docker": `trap '' TERM; echo >` + asked + `; while :; do /bin/sleep 0.1; done` + "\n"})
+	path := machine(t, map[string]string{"docker": `trap '' TERM; echo >` + asked + `; while :; do sleep 0.1; done` + "\n"})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	ended := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(asked); err == nil {
-				cancel()
-			}
-			time.Sleep(time.Millisecond)
-		}
+		_, err := Engine{path: filepath.Join(path, "docker")}.Output(ctx, "build")
+		ended <- err
 	}()
-	if _, err := (Engine{path: filepath.Join(path, "docker")}).Output(ctx, "build"); !errors.Is(err, context.Canceled) {
+	wait.Until(t, func() error { return script.Written(asked) })
+	cancel()
+	if err := wait.For(t, "its end", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }

@@ -4,5 +4,5 @@ package container
 
 import "syscall"
 
-// ownGroup keeps the terminal's Ctrl-C from a process: it is one of this program's and not of the user's.
+// ownGroup keeps the terminal's Ctrl-C from a process.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -2,41 +2,32 @@ package proxy
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A command that starts another, as a python3 that is a script does, takes it along when it is cancelled.
+// A python3 may be a script that starts the real one: a cancelled command must take its children
+// along.
 func TestRunHereEndsTheChildren(t *testing.T) {
+	withTools(t)
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "sh", "-c", "sleep 300 & echo $! > "+pidFile+".new; mv "+pidFile+".new "+pidFile+"; wait")
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "sleep 300 & echo $! > "+pidFile+"; wait")
 	cmd.WaitDelay = time.Second
 	done := make(chan struct{})
 	go func() { defer close(done); runHere(cmd) }()
-	var pid int
-	for pid == 0 {
-		if data, err := os.ReadFile(pidFile); err == nil {
-			pid, _ = strconv.Atoi(strings.TrimSpace(string(data)))
-		}
-		time.Sleep(time.Millisecond)
-	}
+	wait.Until(t, func() error { return script.Written(pidFile) })
 	cancel()
 	<-done
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil || strings.Contains(string(stat), ") Z ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			syscall.Kill(pid, syscall.SIGKILL)
-			t.Fatalf("process %d lives on", pid)
-		}
+	pid, err := strconv.Atoi(contents(t, pidFile))
+	if err != nil {
+		t.Fatal(err)
 	}
+	wait.Gone(t, pid)
 }

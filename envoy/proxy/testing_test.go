@@ -1,121 +1,51 @@
 package proxy
 
 import (
-	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
 )
 
-// repository is the root of this one, where build/ is.
-const repository = "../.."
+func TestMain(m *testing.M) { os.Exit(script.Main(m)) }
 
-// plain is a configuration without the filter, which starts in a tenth of the time.
-const plain = `
-admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
-static_resources:
-  listeners:
-  - name: plain
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: plain
-          access_log:
-          - name: envoy.access_loggers.stdout
-            typed_config: {"@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-          route_config:
-            virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 204}}]}
-`
-
-// realEnvoy returns the Envoy that the tests of this package run.
-func realEnvoy(t *testing.T) string {
-	t.Helper()
-	path, err := findOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+// withTools sets PATH to a directory that contains only the tools of package script.
+func withTools(t *testing.T) {
+	dir := t.TempDir()
+	script.Tools(t, dir)
+	t.Setenv("PATH", dir)
 }
 
-var findOnce = sync.OnceValues(func() (string, error) {
-	return Find(context.Background(), filepath.Join(repository, "build"))
-})
-
-// start starts a real Envoy that the test's end stops.
-func start(t *testing.T, o Options) *Process {
-	t.Helper()
-	p, err := Start(t.Context(), Binary(realEnvoy(t)), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Stop() })
-	return p
-}
-
-// neverReady is an Envoy that starts and does nothing. The second result reads its PID.
+// neverReady returns an Envoy that starts and does nothing, and a function that returns its PID.
 func neverReady(t *testing.T) (path string, pid func() string) {
+	withTools(t)
 	file := filepath.Join(t.TempDir(), "pid")
-	path = script(t, filepath.Join(t.TempDir(), "envoy"), "echo $$ >"+file+"; exec sleep 60\n")
+	path = script.Write(t, filepath.Join(t.TempDir(), "envoy"), "echo $$ >"+file+"; exec sleep 300\n")
 	return path, func() string { return contents(t, file) }
 }
 
-// heedless is an Envoy that ignores SIGTERM. It serves by claiming another one's admin interface as its own: its fourth
-// argument is the file that the address goes to.
-func heedless(t *testing.T, admin *Admin) (path string, pid func() string) {
+// ignoringSIGTERM returns an Envoy that ignores SIGTERM, and a function that returns its PID. It
+// seems to serve, because it writes the address of admin to the file that Start reads. The name of
+// that file is its fourth argument.
+func ignoringSIGTERM(t *testing.T, admin *Admin) (path string, pid func() string) {
+	withTools(t)
 	file := filepath.Join(t.TempDir(), "pid")
-	path = script(t, filepath.Join(t.TempDir(), "envoy"), "trap '' TERM; echo $$ >"+file+`
+	path = script.Write(t, filepath.Join(t.TempDir(), "envoy"), "trap '' TERM; echo $$ >"+file+`
 printf %s `+strings.TrimPrefix(admin.URL, "http://")+` >"$4"
 while :; do sleep 0.05; done
 `)
 	return path, func() string { return contents(t, file) }
 }
 
-// assertGone checks that a process has ended and been waited for: on Linux it has no folder in /proc then.
+// assertGone checks that a process has ended and that its parent has waited for it: then, on Linux,
+// it has no directory in /proc.
 func assertGone(t *testing.T, pid string) {
 	t.Helper()
 	if _, err := os.Stat("/proc/" + pid); err == nil {
 		t.Errorf("process %s is still there", pid)
 	}
-}
-
-// within waits for a channel, as long as is patient.
-func within[T any](t *testing.T, what string, c <-chan T) {
-	t.Helper()
-	select {
-	case <-c:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: waited in vain", what)
-	}
-}
-
-// temporaryFiles gives the test a folder of its own for them; the result lists it.
-func temporaryFiles(t *testing.T) func() []string {
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
-	return func() []string { return entries(t, dir) }
-}
-
-// script writes a program for the shell.
-func script(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func contents(t *testing.T, path string) string {
@@ -127,7 +57,7 @@ func contents(t *testing.T, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// entries returns the names in a folder.
+// entries returns the names in a directory.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -141,20 +71,10 @@ func entries(t *testing.T, dir string) []string {
 	return names
 }
 
-// synced is a buffer that is written and read at the same time.
-type synced struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *synced) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *synced) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+// temporaryFiles gives the test an empty directory for temporary files, and returns a function that
+// lists it.
+func temporaryFiles(t *testing.T) func() []string {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	return func() []string { return entries(t, dir) }
 }

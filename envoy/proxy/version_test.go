@@ -35,25 +35,11 @@ func TestVersionsAreOrdered(t *testing.T) {
 	}
 }
 
-func TestThePinnedVersionIsThatOfTheRequirements(t *testing.T) {
+func TestPinnedVersionIsInRequirements(t *testing.T) {
 	if want := fmt.Sprintf("\nenvoy-server==%s ", pinnedVersion); !strings.Contains(requirements, want) {
 		t.Errorf("requirements.txt has no %q", want)
 	}
 	if hashes := strings.Count(requirements, "--hash=sha256:"); hashes != len(pinnedFor) {
 		t.Errorf("requirements.txt has %d hashes for %d platforms", hashes, len(pinnedFor))
-	}
-}
-
-func TestTheRealEnvoyIsUsable(t *testing.T) {
-	envoy := Binary(realEnvoy(t))
-	v, err := VersionOf(t.Context(), envoy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v.Less(Oldest) {
-		t.Errorf("it is %v, which the filter does not run in", v)
-	}
-	if err := usable(t.Context(), envoy); err != nil {
-		t.Error(err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package admin is the language of the admin path: what an operator, or a backend at a logout, may ask, and the status
-// in answer.
+// Package admin reads requests to the admin path and writes the answers. Operators use the admin
+// path, and backends may use it to end a client's streams at a logout.
 //
 //	GET    <path>                                          the status, as JSON
 //	DELETE <path>/streams/<rule>/<key part>[/<key part>…]  ends the streams of one client
@@ -8,81 +8,65 @@
 package admin
 
 import (
-	"strconv"
+	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Request is what is asked.
+// Request is what a request asks for.
 type Request struct {
-	Dismiss bool     // end streams; else tell the status
-	Rule    string   // whose streams
-	Parts   []string // of the client's key, in the order of the rule's sources; at least one, none empty
+	Dismiss bool // true: end the streams of a client; false: report the status
+
+	// With Dismiss: the name of the client's rule, which may not exist, and the parts of the
+	// client's key in the order of the rule's sources. There is at least one part, and none is
+	// empty.
+	Rule  string
+	Parts []string
 }
 
-// Fault is an answer to a request that asks for nothing there is.
+// Fault is the answer to a request that is not understood.
 type Fault struct {
 	Status  uint32
-	Allow   string // with 405, the method that there is
+	Allow   string // with status 405: the method that is allowed
 	Message string
 }
 
-// Covers reports whether a request's path is the admin path or below it.
+// Covers reports whether path, which may have a query, is the admin path or below it.
 func Covers(adminPath, path string) bool {
 	path = withoutQuery(path)
 	rest, below := strings.CutPrefix(path, adminPath)
 	return below && (rest == "" || rest[0] == '/')
 }
 
-// Parse reads a request whose path the admin path covers.
+// Parse reads a request. Covers(adminPath, path) must be true.
 func Parse(adminPath, method, path string) (Request, *Fault) {
 	path = strings.TrimPrefix(withoutQuery(path), adminPath)
 	if path == "" || path == "/" {
 		if method != "GET" {
-			return Request{}, &Fault{405, "GET", "the status is read with GET"}
+			return Request{}, &Fault{405, "GET", fmt.Sprintf("method is %q, want GET to read the status", method)}
 		}
 		return Request{}, nil
 	}
 	streams, below := strings.CutPrefix(path, "/streams/")
 	if !below {
-		return Request{}, &Fault{404, "", "there is the status, and streams/<rule>/<key part>"}
+		return Request{}, &Fault{404, "", "not found, want the admin path itself or streams/<rule>/<key part> below it"}
 	}
 	if method != "DELETE" {
-		return Request{}, &Fault{405, "DELETE", "streams are ended with DELETE"}
+		return Request{}, &Fault{405, "DELETE", fmt.Sprintf("method is %q, want DELETE to end streams", method)}
 	}
 	rule, key, _ := strings.Cut(streams, "/")
 	r := Request{Dismiss: true, Rule: rule}
-	for i, part := range strings.Split(key, "/") {
-		decoded, ok := unescape(part)
-		if !ok || decoded == "" {
-			return Request{}, &Fault{400, "", "key part " + strconv.Itoa(i+1) + " is empty or not percent-encoded"}
+	for part := range strings.SplitSeq(key, "/") {
+		decoded, err := url.PathUnescape(part)
+		if err != nil || decoded == "" {
+			message := fmt.Sprintf("key part %d is %q, want a percent-encoded value that is not empty", len(r.Parts)+1, part)
+			return Request{}, &Fault{400, "", message}
 		}
 		r.Parts = append(r.Parts, decoded)
 	}
 	return r, nil
-}
-
-// unescape decodes percent-encoding; net/url's would bring 60 KiB into the module.
-func unescape(s string) (string, bool) {
-	if !strings.Contains(s, "%") {
-		return s, true
-	}
-	before, rest, _ := strings.Cut(s, "%")
-	decoded := []byte(before)
-	for more := true; more; {
-		if len(rest) < 2 {
-			return "", false
-		}
-		b, err := strconv.ParseUint(rest[:2], 16, 8) // takes neither sign nor underscore
-		if err != nil {
-			return "", false
-		}
-		decoded = append(decoded, byte(b))
-		before, rest, more = strings.Cut(rest[2:], "%")
-		decoded = append(decoded, before...)
-	}
-	return string(decoded), true
 }
 
 func withoutQuery(path string) string {
@@ -92,68 +76,50 @@ func withoutQuery(path string) string {
 	return path
 }
 
-// AppendJSON appends the answer that tells of the fault.
+// AppendJSON appends the body of the answer: the message as JSON, and a line feed.
 func (f *Fault) AppendJSON(dst []byte) []byte {
-	return append(appendText(append(dst, `{"error":`...), f.Message), "}\n"...)
+	return fmt.Appendf(dst, "{\"error\":%s}\n", quote(f.Message))
 }
 
-// Status is what the admin path tells of the filter.
+// Status is the state of the filter in this Envoy.
 type Status struct {
 	Version string
-	Config  string // the effective configuration of the listener that is asked, as JSON
+	Config  string // the effective configuration of the asked listener; must be JSON
 	Rules   []Rule
 	Workers []Worker
 	Now     int64 // Unix milliseconds
 }
 
-// Rule is a rule of any configuration in this Envoy.
+// Rule is a rule of any filter configuration in this Envoy.
 type Rule struct {
 	Name   string
 	Active uint64 // streams in the registry
 }
 
-// Worker is a worker of the registry.
+// Worker is a worker in the registry.
 type Worker struct {
 	Slot    uint16
 	Streams uint32
-	BeatAt  int64 // Unix milliseconds of its last heartbeat
+	BeatAt  int64 // time of its last heartbeat, Unix milliseconds
 }
 
-// AppendJSON appends the status as JSON, with a line's end.
+// AppendJSON appends the status as JSON, and a line feed.
 func (s *Status) AppendJSON(dst []byte) []byte {
-	dst = appendText(append(dst, `{"version":`...), s.Version)
-	var total uint64
-	dst = append(dst, `,"rules":[`...)
+	rules, active := make([]string, len(s.Rules)), uint64(0)
 	for i, r := range s.Rules {
-		dst = appendComma(dst, i)
-		dst = appendText(append(dst, `{"name":`...), r.Name)
-		dst = strconv.AppendUint(append(dst, `,"active":`...), r.Active, 10)
-		dst = append(dst, '}')
-		total += r.Active
+		rules[i] = fmt.Sprintf(`{"name":%s,"active":%d}`, quote(r.Name), r.Active)
+		active += r.Active
 	}
-	dst = append(dst, `],"workers":[`...)
+	workers := make([]string, len(s.Workers))
 	for i, w := range s.Workers {
-		dst = appendComma(dst, i)
-		dst = strconv.AppendUint(append(dst, `{"slot":`...), uint64(w.Slot), 10)
-		dst = strconv.AppendUint(append(dst, `,"streams":`...), uint64(w.Streams), 10)
-		dst = strconv.AppendInt(append(dst, `,"heartbeat_age_ms":`...), max(0, s.Now-w.BeatAt), 10)
-		dst = append(dst, '}')
+		workers[i] = fmt.Sprintf(`{"slot":%d,"streams":%d,"heartbeat_age_ms":%d}`, w.Slot, w.Streams, max(0, s.Now-w.BeatAt))
 	}
-	dst = strconv.AppendUint(append(dst, `],"totals":{"active":`...), total, 10)
-	dst = strconv.AppendInt(append(dst, `,"workers":`...), int64(len(s.Workers)), 10)
-	dst = append(append(dst, `},"config":`...), s.Config...)
-	return append(dst, "}\n"...)
+	return fmt.Appendf(dst, `{"version":%s,"rules":[%s],"workers":[%s],"totals":{"active":%d,"workers":%d},"config":%s}`+"\n",
+		quote(s.Version), strings.Join(rules, ","), strings.Join(workers, ","), active, len(s.Workers), s.Config)
 }
 
-// appendText appends a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func appendText(dst []byte, text string) []byte {
-	dst, _ = jsontext.AppendQuote(dst, text) // fails for invalid UTF-8 only, and writes U+FFFD for it
-	return dst
-}
-
-func appendComma(dst []byte, i int) []byte {
-	if i > 0 {
-		dst = append(dst, ',')
-	}
-	return dst
+// quote returns text as a JSON string. Bytes that are not UTF-8 become U+FFFD.
+func quote(text string) string {
+	quoted, _ := jsontext.AppendQuote(nil, text) // the error only means that U+FFFD replaces bytes
+	return string(quoted)
 }

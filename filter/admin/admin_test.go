@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"reflect"
 	"slices"
@@ -22,7 +23,7 @@ func TestCovers(t *testing.T) {
 		path + "%2Fstreams": false, "//streamlatch": false, "/x/.." + path: false,
 	} {
 		if got := admin.Covers(path, request); got != want {
-			t.Errorf("%q: %v, want %v", request, got, want)
+			t.Errorf("Covers of %q is %v, want %v", request, got, want)
 		}
 	}
 }
@@ -48,29 +49,35 @@ func TestParse(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	const notEncoded = "key part 1 is empty or not percent-encoded"
+	methodNotAllowed := func(method, allow, purpose string) admin.Fault {
+		return admin.Fault{Status: 405, Allow: allow, Message: fmt.Sprintf("method is %q, want %s to %s", method, allow, purpose)}
+	}
+	badPart := func(n int, part string) admin.Fault {
+		return admin.Fault{Status: 400, Message: fmt.Sprintf("key part %d is %q, want a percent-encoded value that is not empty", n, part)}
+	}
+	notFound := admin.Fault{Status: 404, Message: "not found, want the admin path itself or streams/<rule>/<key part> below it"}
 	for _, test := range []struct {
 		method, path string
 		want         admin.Fault
 	}{
-		{"POST", path, admin.Fault{Status: 405, Allow: "GET", Message: "the status is read with GET"}},
-		{"HEAD", path, admin.Fault{Status: 405, Allow: "GET", Message: "the status is read with GET"}},
-		{"DELETE", path, admin.Fault{Status: 405, Allow: "GET", Message: "the status is read with GET"}},
-		{"GET", path + "/streams/events/alice", admin.Fault{Status: 405, Allow: "DELETE", Message: "streams are ended with DELETE"}},
-		{"", path + "/streams/events/alice", admin.Fault{Status: 405, Allow: "DELETE", Message: "streams are ended with DELETE"}},
-		{"GET", path + "/x", admin.Fault{Status: 404, Message: "there is the status, and streams/<rule>/<key part>"}},
-		{"DELETE", path + "/streams", admin.Fault{Status: 404, Message: "there is the status, and streams/<rule>/<key part>"}},
-		{"DELETE", path + "/streams/", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/%", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/a%2", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/%zz", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/%+1", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/%-0", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/%_1", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/%0x", admin.Fault{Status: 400, Message: notEncoded}},
-		{"DELETE", path + "/streams/events/a//b", admin.Fault{Status: 400, Message: "key part 2 is empty or not percent-encoded"}},
+		{"POST", path, methodNotAllowed("POST", "GET", "read the status")},
+		{"HEAD", path, methodNotAllowed("HEAD", "GET", "read the status")},
+		{"DELETE", path, methodNotAllowed("DELETE", "GET", "read the status")},
+		{"GET", path + "/streams/events/alice", methodNotAllowed("GET", "DELETE", "end streams")},
+		{"", path + "/streams/events/alice", methodNotAllowed("", "DELETE", "end streams")},
+		{"GET", path + "/x", notFound},
+		{"DELETE", path + "/streams", notFound},
+		{"DELETE", path + "/streams/", badPart(1, "")},
+		{"DELETE", path + "/streams/events", badPart(1, "")},
+		{"DELETE", path + "/streams/events/", badPart(1, "")},
+		{"DELETE", path + "/streams/events/%", badPart(1, "%")},
+		{"DELETE", path + "/streams/events/a%2", badPart(1, "a%2")},
+		{"DELETE", path + "/streams/events/%zz", badPart(1, "%zz")},
+		{"DELETE", path + "/streams/events/%+1", badPart(1, "%+1")},
+		{"DELETE", path + "/streams/events/%-0", badPart(1, "%-0")},
+		{"DELETE", path + "/streams/events/%_1", badPart(1, "%_1")},
+		{"DELETE", path + "/streams/events/%0x", badPart(1, "%0x")},
+		{"DELETE", path + "/streams/events/a//b", badPart(2, "")},
 	} {
 		got, fault := admin.Parse(path, test.method, test.path)
 		if fault == nil || *fault != test.want {
@@ -79,8 +86,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestPartsAsNetURLWritesThem: whatever a program escapes with the standard library comes out as it went in.
-func TestPartsAsNetURLWritesThem(t *testing.T) {
+// TestPartsEscapedByNetURL: key parts that a Go program escapes with url.PathEscape are read back.
+func TestPartsEscapedByNetURL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.SliceOfN(rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 20), func(b []byte) string { return string(b) }), 1, 8).Draw(t, "parts")
 		request := path + "/streams/events"
@@ -94,7 +101,8 @@ func TestPartsAsNetURLWritesThem(t *testing.T) {
 	})
 }
 
-// FuzzParse: whatever stands in a path, parts are what the standard library decodes, or there is a fault.
+// FuzzParse: for any path, there is a fault that is valid JSON, or the parts are those that
+// url.PathUnescape returns.
 func FuzzParse(f *testing.F) {
 	f.Add("DELETE", "/streams/events/a%2Fb/%C3%A9")
 	f.Add("DELETE", "/streams/%2e%2e/%")
@@ -119,6 +127,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// The status is valid JSON, also with strings that are not UTF-8 and without rules and workers.
 func TestStatus(t *testing.T) {
 	s := admin.Status{
 		Version: "v1 \"x\"\n\xff",
@@ -136,7 +145,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("got  %swant %s", got, want)
 	}
 	if !json.Valid([]byte(got)) {
-		t.Error("not JSON")
+		t.Errorf("not JSON: %s", got)
 	}
 	s = admin.Status{Config: "{}"}
 	if got := string(s.AppendJSON(nil)); !json.Valid([]byte(got)) {

@@ -1,48 +1,47 @@
 // Package config reads the filter's configuration, strictly.
 //
-// A permissive parser turns a typing mistake into a filter that does nothing,
-// and nobody notices until clients leak streams. So a key that is unknown,
-// repeated or differently cased, a value of the wrong type or out of range,
-// and anything after the end are refused. All faults are reported at once, each
-// with the way to it and what was wanted instead; Envoy then rejects the update
-// and keeps running with the old configuration.
+// A permissive parser turns a typing mistake into a filter that does nothing, and nobody notices
+// until clients leak streams. So Parse refuses unknown and repeated fields, names in the wrong
+// case, values of the wrong type or out of range, and data after the end. It reports all faults at
+// once, each with the path of the field, the value, and what was wanted. Envoy then rejects the
+// update and keeps the old configuration.
 //
-// The schema (schema.go) is one list of fields an object, and each entry holds
-// both what is documented of a field and how it is read: the documentation and
-// the parser cannot disagree on what exists.
+// The schema is in schema.go: one list of fields for each kind of object. Each field holds both its
+// documentation and the function that reads it. So everything that is read is documented.
 package config
 
 import (
-	"strconv"
+	"errors"
+	"fmt"
 
 	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Config is a valid configuration with the defaults filled in.
+// Config is a valid configuration. Fields that were not given have their defaults.
 type Config struct {
 	Rules           []Rule
 	MaxTotalStreams int // 0: no limit
 	OnContention    OnContention
-	AdminPath       string // "": off
+	AdminPath       string // "": no admin path
 }
 
-// Rule says which requests may open streams, who their client is, and what
-// becomes of a client's older streams.
+// Rule says which requests may open streams, who their client is, and what happens to a client's
+// older streams.
 type Rule struct {
 	Name        string
-	Match       match.Conditions // New accepts them
+	Match       match.Conditions // valid for match.New
 	Client      identity.Sources
-	Instance    identity.Sources // none: instances are not told apart
+	Instance    identity.Sources // none: all instances are unknown
 	MaxStreams  int
 	OnDuplicate OnDuplicate
 	ClaimAt     ClaimAt
 
 	TakeoverLimit policy.TokenBucket
-	Retry         policy.Millis // at least; what a refused client is told to wait
+	Retry         policy.Millis // shortest time that a refused client is told to wait
 
-	GoodbyeGrace          policy.Millis // 0: reset at once
+	GoodbyeGrace          policy.Millis // 0: no goodbye, reset at once
 	MaxLifetime           policy.Millis // 0: no limit
 	LifetimeJitterPercent int           // 0 to 100
 	IdleTimeout           policy.Millis // 0: no limit
@@ -50,8 +49,8 @@ type Rule struct {
 	Mode Mode
 }
 
-// defaults is a rule of which nothing has been read yet.
-func defaults() Rule {
+// defaultRule returns a rule with the defaults of all fields that are not required.
+func defaultRule() Rule {
 	return Rule{
 		MaxStreams:  1,
 		OnDuplicate: ResetPrevious,
@@ -66,106 +65,85 @@ func defaults() Rule {
 	}
 }
 
-// OnDuplicate says what happens when a client opens more than its streams.
+// OnDuplicate says what happens when a client at its limit opens one more stream.
 type OnDuplicate int
 
 const (
-	// ResetPrevious ends the oldest streams.
+	// ResetPrevious ends the client's oldest stream.
 	ResetPrevious OnDuplicate = iota + 1
-	// RejectNew refuses the newcomer.
+	// RejectNew refuses the new stream.
 	RejectNew
 )
 
-func (o OnDuplicate) String() string {
-	switch o {
-	case ResetPrevious:
-		return "reset_previous"
-	case RejectNew:
-		return "reject_new"
-	}
-	return "OnDuplicate(" + strconv.Itoa(int(o)) + ")"
-}
+func (o OnDuplicate) String() string { return enumName(o, "reset_previous", "reject_new") }
 
 // ClaimAt says when a stream takes its client's place.
 type ClaimAt int
 
 const (
-	// AtResponse claims once the backend has answered with an event stream, so
-	// that an attempt it turns away costs no healthy stream.
+	// AtResponse claims when the backend answers with an event stream. So a request that the
+	// backend rejects ends no healthy stream.
 	AtResponse ClaimAt = iota + 1
-	// AtRequest claims before the backend hears of the request, for backends
-	// that turn a client away while its old stream lives.
+	// AtRequest claims before the backend sees the request, for backends that reject a client whose
+	// old stream is still open.
 	AtRequest
 )
 
-func (c ClaimAt) String() string {
-	switch c {
-	case AtResponse:
-		return "response"
-	case AtRequest:
-		return "request"
-	}
-	return "ClaimAt(" + strconv.Itoa(int(c)) + ")"
-}
+func (c ClaimAt) String() string { return enumName(c, "response", "request") }
 
-// OnContention says what becomes of a newcomer whose claim other workers kept
-// from being written.
+// OnContention says what happens to a new stream whose registry write kept losing races against
+// other workers.
 type OnContention int
 
 const (
-	// Allow lets it through; the claim is finished a tick later.
+	// Allow admits the stream. Its claim is finished at a later tick.
 	Allow OnContention = iota + 1
-	// Refuse turns it away.
+	// Refuse refuses the stream.
 	Refuse
 )
 
-func (o OnContention) String() string {
-	switch o {
-	case Allow:
-		return "allow"
-	case Refuse:
-		return "refuse"
-	}
-	return "OnContention(" + strconv.Itoa(int(o)) + ")"
-}
+func (o OnContention) String() string { return enumName(o, "allow", "refuse") }
 
-// Mode says whether the filter acts.
+// Mode says whether the filter acts or only observes.
 type Mode int
 
 const (
 	// Enforce ends and refuses streams.
 	Enforce Mode = iota + 1
-	// Observe counts and logs what Enforce would do, and touches nothing.
+	// Observe counts and logs what Enforce would do, and changes nothing.
 	Observe
 )
 
-func (m Mode) String() string {
-	switch m {
-	case Enforce:
-		return "enforce"
-	case Observe:
-		return "observe"
+func (m Mode) String() string { return enumName(m, "enforce", "observe") }
+
+// enumName returns the name of e, whose type is an enum that starts at 1: the first of names is the
+// name of 1.
+func enumName[E ~int](e E, names ...string) string {
+	if e < 1 || int(e) > len(names) {
+		return fmt.Sprintf("%T(%d)", e, int(e))
 	}
-	return "Mode(" + strconv.Itoa(int(m)) + ")"
+	return names[e-1]
 }
 
-// Parse reads a configuration as Envoy hands it over: JSON, if it was given as a
-// string, or the binary form of a google.protobuf.Struct. The error wraps ErrInvalid; its text has one line a
-// fault, in the order of the document. If the document is not JSON at all, or
-// is nested beyond reason, the error is that one fault, with line and column.
+// Parse reads a configuration as Envoy passes it to the filter: JSON, if it was given as a
+// StringValue, or a serialized google.protobuf.Struct.
+//
+// The error has one line for each fault, in the order of the document; after 20 faults the last
+// line counts the others. If the document is not JSON, or is nested too deep, the error is that one
+// fault with its line and column.
 func Parse(data []byte) (*Config, error) {
 	root, ok := parseStruct(data)
 	if !ok {
 		var err error
-		if root, err = parseTree(data); err != nil {
+		if root, err = parseJSON(data); err != nil {
 			return nil, err
 		}
 	}
 	var found faults
 	config := Config{OnContention: Allow}
 	readObject(value{node: root, faults: &found}, configFields(root), &config)
-	if err := found.err(); err != nil {
-		return nil, err
+	if len(found.lines) > 0 {
+		return nil, errors.New(found.String())
 	}
 	return &config, nil
 }

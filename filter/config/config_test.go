@@ -12,6 +12,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
+// parse parses a configuration that must be valid.
 func parse(t testing.TB, text string) *config.Config {
 	t.Helper()
 	c, err := config.Parse([]byte(text))
@@ -21,10 +22,11 @@ func parse(t testing.TB, text string) *config.Config {
 	return c
 }
 
-const least = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}]}`
+// minimal is the smallest configuration.
+const minimal = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}]}`
 
-// plain is a rule of the defaults.
-func plain(name string, client identity.Sources) config.Rule {
+// defaultRule returns a rule whose other fields have their defaults.
+func defaultRule(name string, client identity.Sources) config.Rule {
 	return config.Rule{
 		Name:                  name,
 		Client:                client,
@@ -38,29 +40,29 @@ func plain(name string, client identity.Sources) config.Rule {
 	}
 }
 
-// plainLine is how String ends a rule of the defaults.
-const plainLine = `"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response",` +
+// defaultFields is the end of a rule in Config.String if its fields have their defaults.
+const defaultFields = `"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response",` +
 	`"takeover_limit":{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"},"retry":"15s",` +
 	`"goodbye_grace":"0s","max_lifetime":"0s","lifetime_jitter_percent":10,"idle_timeout":"0s","mode":"enforce"}`
 
 func TestDefaults(t *testing.T) {
 	want := &config.Config{
-		Rules:        []config.Rule{plain("events", identity.Sources{{Kind: identity.Header, Name: "x-client-id"}})},
+		Rules:        []config.Rule{defaultRule("events", identity.Sources{{Kind: identity.Header, Name: "x-client-id"}})},
 		OnContention: config.Allow,
 	}
-	c := parse(t, least)
+	c := parse(t, minimal)
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", *c, *want)
 	}
-	line := `{"rules":[{"name":"events","match":{},"client":[{"header":"x-client-id"}],` + plainLine + `],` +
+	line := `{"rules":[{"name":"events","match":{},"client":[{"header":"x-client-id"}],` + defaultFields + `],` +
 		`"max_total_streams":0,"on_contention":"allow","admin_path":""}`
 	if got := c.String(); got != line {
 		t.Errorf("got %s\nwant %s", got, line)
 	}
 }
 
-// everything uses each field at least once.
-const everything = `{
+// complete uses every field at least once.
+const complete = `{
   "on_contention": "refuse",
   "rules": [
     {
@@ -144,19 +146,19 @@ func TestEveryField(t *testing.T) {
 		IdleTimeout:           90 * policy.Second,
 		Mode:                  config.Observe,
 	}
-	unlimited := plain("a", q)
+	unlimited := defaultRule("a", q)
 	unlimited.Match.Path = match.Path{Op: match.Exact, Value: "/"}
 	unlimited.TakeoverLimit = policy.TokenBucket{}
-	long := plain("a23456789_123456789_123456789_12", q)
+	long := defaultRule("a23456789_123456789_123456789_12", q)
 	long.Match = match.Conditions{Path: match.Path{Op: match.Regex, Value: `/v\d+|x`}, Methods: []string{"GET"}}
 	long.TakeoverLimit.MaxTokens = 1
 	want := &config.Config{
-		Rules:           []config.Rule{first, unlimited, long, plain("b", q)},
+		Rules:           []config.Rule{first, unlimited, long, defaultRule("b", q)},
 		MaxTotalStreams: 10_000_000,
 		OnContention:    config.Refuse,
 		AdminPath:       "/Streamlatch/admin",
 	}
-	c := parse(t, everything)
+	c := parse(t, complete)
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", *c, *want)
 	}
@@ -172,21 +174,21 @@ func TestEveryField(t *testing.T) {
 		`"takeover_limit":{"max_tokens":3,"tokens_per_fill":7,"fill_interval":"250ms"},"retry":"24h",` +
 		`"goodbye_grace":"1.5s","max_lifetime":"8h0m0.5s","lifetime_jitter_percent":25,"idle_timeout":"1m30s","mode":"observe"},` +
 		`{"name":"a","match":{"path":{"exact":"/"}},"client":[{"query":"q"}],` +
-		strings.Replace(plainLine, `{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"}`, `false`, 1) + `,` +
+		strings.Replace(defaultFields, `{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"}`, `false`, 1) + `,` +
 		`{"name":"a23456789_123456789_123456789_12","match":{"path":{"regex":"/v\\d+|x"},"methods":["GET"]},"client":[{"query":"q"}],` +
-		strings.Replace(plainLine, `"max_tokens":5`, `"max_tokens":1`, 1) + `,` +
-		`{"name":"b","match":{},"client":[{"query":"q"}],` + plainLine + `],` +
+		strings.Replace(defaultFields, `"max_tokens":5`, `"max_tokens":1`, 1) + `,` +
+		`{"name":"b","match":{},"client":[{"query":"q"}],` + defaultFields + `],` +
 		`"max_total_streams":10000000,"on_contention":"refuse","admin_path":"/Streamlatch/admin"}`
 	if got := c.String(); got != line {
 		t.Errorf("got  %s\nwant %s", got, line)
 	}
 	if again := parse(t, line); !reflect.DeepEqual(again, want) {
-		t.Errorf("the effective configuration is read as %+v\nwant %+v", *again, *want)
+		t.Errorf("the effective configuration parses as %+v\nwant %+v", *again, *want)
 	}
 }
 
-// A listener for the admin path needs no rules, wherever in the document the path stands.
-func TestNoRulesButAnAdminPath(t *testing.T) {
+// With an admin path, rules may be empty. The order of the two fields does not matter.
+func TestAdminPathWithoutRules(t *testing.T) {
 	want := &config.Config{OnContention: config.Allow, AdminPath: "/streamlatch"}
 	for _, text := range []string{
 		`{"rules": [], "admin_path": "/streamlatch"}`,
@@ -199,7 +201,6 @@ func TestNoRulesButAnAdminPath(t *testing.T) {
 	}
 }
 
-// Durations are read as Go reads them, and written as one would write them.
 func TestDurations(t *testing.T) {
 	for _, test := range []struct {
 		text string
@@ -221,36 +222,36 @@ func TestDurations(t *testing.T) {
 		{"0s", 0, "0s"},
 		{"0", 0, "0s"},
 	} {
-		c := parse(t, with(`"max_lifetime": "`+test.text+`"`))
+		c := parse(t, withRuleFields(`"max_lifetime": "`+test.text+`"`))
 		if got := c.Rules[0].MaxLifetime; got != test.want {
-			t.Errorf("%q was read as %v, want %v", test.text, got, test.want)
+			t.Errorf("%q: got %d ms, want %d", test.text, got, test.want)
 		}
 		if got := c.String(); !strings.Contains(got, `"max_lifetime":"`+test.line+`"`) {
-			t.Errorf("%q is written as %s, want %q", test.text, got, test.line)
+			t.Errorf("%q: the effective configuration is %s, want max_lifetime %q in it", test.text, got, test.line)
 		}
 	}
 }
 
-// A Struct holds doubles, and Envoy prints them as it likes.
-func TestNumbersOfAStruct(t *testing.T) {
+// All spellings of a number are the same number.
+func TestSpellingsOfNumbers(t *testing.T) {
 	for _, two := range []string{"2", "2.0", "2e0", "2E+0", "20e-1", "0.2e1", "2.000000000000000000000"} {
-		c := parse(t, with(`"max_streams": `+two))
+		c := parse(t, withRuleFields(`"max_streams": `+two))
 		if got := c.Rules[0].MaxStreams; got != 2 {
-			t.Errorf("%s was read as %d", two, got)
+			t.Errorf("%s: got %d, want 2", two, got)
 		}
 	}
 }
 
-// The limits themselves are allowed.
+// The smallest and the largest value of every range are valid.
 func TestLimits(t *testing.T) {
 	var rules []string
 	for i := range 64 {
 		rules = append(rules, `{"name": "r`+strconv.Itoa(i)+`", "client": [{"query": "q"}]}`)
 	}
 	parse(t, `{"rules": [`+strings.Join(rules, ",")+`]}`)
-	parse(t, from(`[`+strings.Repeat(`{"query": "a"}, `, 7)+`{"query": "a"}]`))
-	parse(t, from(`[{"property": ["a", "b", "c", "d", "e", "f", "g", "h"]}]`))
-	parse(t, from(`[{"jwt_claim": {"claim": ["a", "b", "c", "d", "e", "f", "g", "h"], "metadata_key": "p"}}]`))
+	parse(t, withClient(`[`+strings.Repeat(`{"query": "a"}, `, 7)+`{"query": "a"}]`))
+	parse(t, withClient(`[{"property": ["a", "b", "c", "d", "e", "f", "g", "h"]}]`))
+	parse(t, withClient(`[{"jwt_claim": {"claim": ["a", "b", "c", "d", "e", "f", "g", "h"], "metadata_key": "p"}}]`))
 	for _, fields := range []string{
 		`"instance": [` + strings.Repeat(`{"query": "a"}, `, 7) + `{"query": "a"}]`,
 		`"max_streams": 1`, `"max_streams": 64`,
@@ -264,30 +265,32 @@ func TestLimits(t *testing.T) {
 		`"lifetime_jitter_percent": 0`, `"lifetime_jitter_percent": 100`,
 		`"idle_timeout": "0s"`, `"idle_timeout": "1s"`, `"idle_timeout": "8760h"`,
 	} {
-		parse(t, with(fields))
+		parse(t, withRuleFields(fields))
 	}
 	for _, fields := range []string{
 		`"max_total_streams": 0`, `"max_total_streams": 10000000`,
 		`"admin_path": ""`, `"admin_path": "/a"`, `"admin_path": "//a.b-c_d~é"`,
 	} {
-		parse(t, beside(fields))
+		parse(t, withFields(fields))
 	}
 }
 
-func TestEnumsHaveNames(t *testing.T) {
+func TestEnumNames(t *testing.T) {
 	for got, want := range map[string]string{
 		config.ResetPrevious.String():   "reset_previous",
 		config.RejectNew.String():       "reject_new",
-		config.OnDuplicate(0).String():  "OnDuplicate(0)",
+		config.OnDuplicate(0).String():  "config.OnDuplicate(0)",
 		config.AtResponse.String():      "response",
 		config.AtRequest.String():       "request",
-		config.ClaimAt(0).String():      "ClaimAt(0)",
+		config.ClaimAt(0).String():      "config.ClaimAt(0)",
 		config.Allow.String():           "allow",
 		config.Refuse.String():          "refuse",
-		config.OnContention(0).String(): "OnContention(0)",
+		config.OnContention(0).String(): "config.OnContention(0)",
 		config.Enforce.String():         "enforce",
 		config.Observe.String():         "observe",
-		config.Mode(0).String():         "Mode(0)",
+		config.Mode(0).String():         "config.Mode(0)",
+		config.Mode(3).String():         "config.Mode(3)",
+		config.Mode(-1).String():        "config.Mode(-1)",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -296,7 +299,7 @@ func TestEnumsHaveNames(t *testing.T) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	for about, text := range map[string]string{"one rule": least, "every field": everything} {
+	for about, text := range map[string]string{"one rule": minimal, "every field": complete} {
 		b.Run(about, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -306,13 +309,14 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// What parses is valid for match.New, and its String says the same again.
+// If Parse returns a configuration, its String parses to the same one, and match.New accepts its
+// rules.
 func FuzzParse(f *testing.F) {
-	f.Add([]byte(least))
-	f.Add([]byte(everything))
+	f.Add([]byte(minimal))
+	f.Add([]byte(complete))
 	f.Add([]byte(`{"admin_path": "/a", "rules": []}`))
-	f.Add(asStruct(f, least))
-	f.Add(asStruct(f, everything))
+	f.Add(asStruct(f, minimal))
+	f.Add(asStruct(f, complete))
 	for _, test := range faultTable {
 		if len(test.config) < 1<<10 {
 			f.Add([]byte(test.config))

@@ -1,19 +1,17 @@
 package config
 
 import (
-	"strconv"
-
 	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// String returns the effective configuration, defaults filled in, as one line
-// of JSON in the order of the schema. Parse makes the same Config of it.
+// String returns the effective configuration as one line of JSON: all fields in the order of the
+// schema, with the defaults of those that were not given. Parse reads it back as the same Config.
 func (c *Config) String() string {
 	rules := node{kind: list}
 	for _, r := range c.Rules {
-		rules.items = append(rules.items, written(r))
+		rules.items = append(rules.items, ruleNode(r))
 	}
 	return string(node{kind: object, members: []member{
 		{"rules", rules},
@@ -23,100 +21,90 @@ func (c *Config) String() string {
 	}}.appendJSON(nil))
 }
 
-func written(r Rule) node {
+func ruleNode(r Rule) node {
 	n := node{kind: object, members: []member{
 		{"name", textNode(r.Name)},
-		{"match", writtenMatch(r.Match)},
-		{"client", writtenSources(r.Client)},
+		{"match", matchNode(r.Match)},
+		{"client", sourcesNode(r.Client)},
 	}}
 	if len(r.Instance) > 0 {
-		n.members = append(n.members, member{"instance", writtenSources(r.Instance)})
+		n.members = append(n.members, member{"instance", sourcesNode(r.Instance)})
 	}
 	n.members = append(n.members, []member{
 		{"max_streams", numberNode(r.MaxStreams)},
 		{"on_duplicate", textNode(r.OnDuplicate.String())},
 		{"claim_at", textNode(r.ClaimAt.String())},
-		{"takeover_limit", writtenBucket(r.TakeoverLimit)},
-		{"retry", textNode(spelled(r.Retry))},
-		{"goodbye_grace", textNode(spelled(r.GoodbyeGrace))},
-		{"max_lifetime", textNode(spelled(r.MaxLifetime))},
+		{"takeover_limit", bucketNode(r.TakeoverLimit)},
+		{"retry", durationNode(r.Retry)},
+		{"goodbye_grace", durationNode(r.GoodbyeGrace)},
+		{"max_lifetime", durationNode(r.MaxLifetime)},
 		{"lifetime_jitter_percent", numberNode(r.LifetimeJitterPercent)},
-		{"idle_timeout", textNode(spelled(r.IdleTimeout))},
+		{"idle_timeout", durationNode(r.IdleTimeout)},
 		{"mode", textNode(r.Mode.String())},
 	}...)
 	return n
 }
 
-func writtenSources(sources identity.Sources) node {
+func sourcesNode(sources identity.Sources) node {
 	n := node{kind: list}
 	for _, s := range sources {
-		n.items = append(n.items, node{kind: object, members: []member{{s.Kind.String(), writtenSource(s)}}})
+		n.items = append(n.items, node{kind: object, members: []member{{s.Kind.String(), sourceNode(s)}}})
 	}
 	return n
 }
 
-func writtenSource(s identity.Source) node {
+func sourceNode(s identity.Source) node {
 	switch s.Kind {
 	case identity.JWTClaim:
-		claim := textNodes(s.Path)
+		claim := textsNode(s.Path)
 		if len(s.Path) == 1 {
 			claim = claim.items[0]
 		}
 		return node{kind: object, members: []member{{"claim", claim}, {"metadata_key", textNode(s.Name)}}}
 	case identity.Property:
-		return textNodes(s.Path)
+		return textsNode(s.Path)
 	case identity.SourceAddress:
-		return node{kind: boolean, truth: true}
+		return booleanNode(true)
 	}
 	return textNode(s.Name)
 }
 
-func writtenBucket(b policy.TokenBucket) node {
+func bucketNode(b policy.TokenBucket) node {
 	if b.MaxTokens == 0 {
-		return node{kind: boolean, truth: false}
+		return booleanNode(false)
 	}
 	return node{kind: object, members: []member{
 		{"max_tokens", numberNode(b.MaxTokens)},
 		{"tokens_per_fill", numberNode(b.TokensPerFill)},
-		{"fill_interval", textNode(spelled(b.FillInterval))},
+		{"fill_interval", durationNode(b.FillInterval)},
 	}}
 }
 
-func writtenMatch(c match.Conditions) node {
+func matchNode(c match.Conditions) node {
 	n := node{kind: object}
 	if c.Path != (match.Path{}) {
 		path := node{kind: object, members: []member{{c.Path.Op.String(), textNode(c.Path.Value)}}}
 		n.members = append(n.members, member{"path", path})
 	}
 	if len(c.Methods) > 0 {
-		n.members = append(n.members, member{"methods", textNodes(c.Methods)})
+		n.members = append(n.members, member{"methods", textsNode(c.Methods)})
 	}
 	if len(c.Headers) > 0 {
 		headers := node{kind: list}
 		for _, h := range c.Headers {
-			headers.items = append(headers.items, writtenHeader(h))
+			headers.items = append(headers.items, headerNode(h))
 		}
 		n.members = append(n.members, member{"headers", headers})
 	}
 	return n
 }
 
-func writtenHeader(h match.Header) node {
+func headerNode(h match.Header) node {
 	condition := member{h.Op.String(), textNode(h.Value)}
 	if h.Op == match.Present || h.Op == match.Absent {
-		condition = member{"present", node{kind: boolean, truth: h.Op == match.Present}}
+		condition = member{"present", booleanNode(h.Op == match.Present)}
 	}
 	return node{kind: object, members: []member{{"name", textNode(h.Name)}, condition}}
 }
 
-func textNode(s string) node { return node{kind: text, content: s} }
-
-func textNodes(texts []string) node {
-	n := node{kind: list}
-	for _, s := range texts {
-		n.items = append(n.items, textNode(s))
-	}
-	return n
-}
-
-func numberNode(i int) node { return node{kind: number, content: strconv.Itoa(i)} }
+func durationNode(d policy.Millis) node { return textNode(formatDuration(d)) }

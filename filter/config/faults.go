@@ -2,29 +2,25 @@ package config
 
 import (
 	"bytes"
-	"errors"
-	"strconv"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
 
-// ErrInvalid is wrapped by every error of Parse.
-var ErrInvalid = errors.New("invalid configuration")
-
 const (
-	// maxFaults bounds how many faults are told one by one.
+	// maxFaults is how many faults are reported one by one. Further faults are counted.
 	maxFaults = 20
-	// maxQuoted bounds how many bytes of a value a fault repeats.
+	// maxQuoted is how many bytes of a value a fault repeats.
 	maxQuoted = 64
 )
 
-// faults collects what is wrong with a configuration, in the order of the
-// document because that is how it is read.
+// faults collects the faults of a configuration, in the order of the document.
 type faults struct {
 	lines []string
-	more  int // those past maxFaults
+	more  int // faults after the first maxFaults
 }
 
+// add adds the fault of the value at path; "" is the whole configuration.
 func (f *faults) add(path, format string, args ...any) {
 	if len(f.lines) == maxFaults {
 		f.more++
@@ -33,100 +29,61 @@ func (f *faults) add(path, format string, args ...any) {
 	if path == "" {
 		path = "configuration"
 	}
-	f.lines = append(f.lines, path+": "+sprintf(format, args...))
+	f.lines = append(f.lines, path+": "+fmt.Sprintf(format, args...))
 }
 
-func (f *faults) err() error {
-	if len(f.lines) == 0 {
-		return nil
-	}
-	lines := f.lines
+// String returns one line for each fault, and at the end a line that counts the others.
+func (f *faults) String() string {
+	text := strings.Join(f.lines, "\n")
 	if f.more > 0 {
-		lines = append(lines, sprintf("and %d more", f.more))
+		text += fmt.Sprintf("\nand %d more faults", f.more)
 	}
-	return &invalidError{strings.Join(lines, "\n")}
+	return text
 }
 
-// invalidError is ErrInvalid with a text of its own: the faults alone, so that
-// each line stands for itself in a log.
-type invalidError struct{ text string }
-
-func (e *invalidError) Error() string { return e.text }
-func (e *invalidError) Unwrap() error { return ErrInvalid }
-
-func invalid(format string, args ...any) error {
-	return &invalidError{sprintf(format, args...)}
-}
-
-// invalidAt names the place of the byte at offset. Columns count characters, as
-// editors do.
-func invalidAt(data []byte, offset int, problem string) error {
+// errorAt returns an error with the line and the column of the byte at offset. Columns count
+// characters, as editors do.
+func errorAt(data []byte, offset int, problem string) error {
 	before := data[:min(max(offset, 0), len(data))]
 	line := bytes.Count(before, []byte("\n")) + 1
 	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
-	return invalid("line %d, column %d: %s", line, column, problem)
+	return fmt.Errorf("line %d, column %d: %s", line, column, problem)
 }
 
-// sprintf is fmt.Sprintf for the verbs %s, %q, %d and %v, and for strings, ints,
-// errors and what has a String. fmt, with the os that it brings, would be 340 KB
-// of the module. go vet does not look after this one; TestFormats does.
-func sprintf(format string, args ...any) string {
-	var text []byte
-	for _, arg := range args {
-		before, after, _ := strings.Cut(format, "%")
-		if after == "" {
-			break
-		}
-		text = append(text, before...)
-		verb, s := after[0], told(arg)
-		if verb == 'q' {
-			s = strconv.Quote(s)
-		}
-		text = append(text, s...)
-		format = after[1:]
-	}
-	return string(text) + format
-}
+// The types below format the values in a fault when the fault is reported. Faults after the first
+// maxFaults are only counted, so their values cost nothing.
 
-func told(arg any) string {
-	switch arg := arg.(type) {
-	case string:
-		return arg
-	case int:
-		return strconv.Itoa(arg)
-	case error:
-		return arg.Error()
-	case interface{ String() string }:
-		return arg.String()
-	}
-	return "?"
-}
+// quoted is a string in double quotes. After maxQuoted bytes it is cut.
+type quoted string
 
-// quote is %q for a value of any length.
-func quote(s string) string {
-	if len(s) <= maxQuoted {
-		return strconv.Quote(s)
+func (q quoted) String() string {
+	if len(q) <= maxQuoted {
+		return fmt.Sprintf("%q", string(q))
 	}
 	end := maxQuoted
-	for end > 0 && !utf8.RuneStart(s[end]) {
+	for end > 0 && !utf8.RuneStart(q[end]) {
 		end--
 	}
-	return sprintf("%q... (%d bytes)", s[:end], len(s))
+	return fmt.Sprintf("%q... (%d bytes)", string(q[:end]), len(q))
 }
 
-// clip is a number of any length.
-func clip(number string) string {
-	if len(number) <= maxQuoted {
-		return number
+// numeral is a number as it was written. After maxQuoted bytes it is cut.
+type numeral string
+
+func (n numeral) String() string {
+	if len(n) <= maxQuoted {
+		return string(n)
 	}
-	return sprintf("%s... (%d bytes)", number[:maxQuoted], len(number))
+	return fmt.Sprintf("%s... (%d bytes)", string(n[:maxQuoted]), len(n))
 }
 
-// choices lists the words that would have been right.
-func choices(words []string) string {
-	quoted := make([]string, len(words))
-	for i, word := range words {
-		quoted[i] = strconv.Quote(word)
+// choices are the words that are accepted: "a", "b" or "c".
+type choices []string
+
+func (c choices) String() string {
+	quoted := make([]string, len(c))
+	for i, word := range c {
+		quoted[i] = fmt.Sprintf("%q", word)
 	}
 	last := len(quoted) - 1
 	if last < 1 {

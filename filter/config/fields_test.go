@@ -11,63 +11,63 @@ import (
 	"github.com/streamlatch/streamlatch/filter/config"
 )
 
-// The table names what the parser knows: every field of it is used by a
-// configuration that parses, and that uses no other.
-func TestFieldsAreThoseOfTheParser(t *testing.T) {
-	parse(t, everything)
+// Every documented field is used by a configuration that parses, and that configuration uses no
+// other field.
+func TestFieldsAreTheFieldsOfParse(t *testing.T) {
+	parse(t, complete)
 	var document any
-	if err := json.Unmarshal([]byte(everything), &document); err != nil {
+	if err := json.Unmarshal([]byte(complete), &document); err != nil {
 		t.Fatal(err)
 	}
 	used := map[string]bool{}
-	walk(document, "", used)
+	collectFields(document, "", used)
 
 	var documented []string
 	for _, field := range config.Fields() {
 		documented = append(documented, field.Name)
 		if !used[field.Name] {
-			t.Errorf("%s is documented, but not used by the example that uses everything", field.Name)
+			t.Errorf("%s is documented, but the complete configuration does not use it", field.Name)
 		}
 		if strings.ContainsAny(field.Default+field.Meaning, "|\n") {
-			t.Errorf("%s does not fit a row of a table", field.Name)
+			t.Errorf("%s: the documentation has a | or a line feed, and does not fit in a table", field.Name)
 		}
 		if field.Default == "" || field.Meaning == "" {
-			t.Errorf("%s lacks a default or a meaning", field.Name)
+			t.Errorf("%s has no default or no meaning", field.Name)
 		}
 	}
 	for name := range used {
 		if !slices.Contains(documented, name) {
-			t.Errorf("%s is read, but not documented", name)
+			t.Errorf("%s is used, but not documented", name)
 		}
 	}
 }
 
-// walk collects the way to each key.
-func walk(v any, path string, found map[string]bool) {
+// collectFields collects the path of each key.
+func collectFields(v any, path string, found map[string]bool) {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, member := range v {
 			name := strings.TrimPrefix(path+"."+key, ".")
-			// One schema, documented once.
+			// The sources of instance have the schema of client, which is documented once.
 			name = strings.Replace(name, ".instance[].", ".client[].", 1)
 			found[name] = true
-			walk(member, name, found)
+			collectFields(member, name, found)
 		}
 	case []any:
 		for _, item := range v {
-			walk(item, path+"[]", found)
+			collectFields(item, path+"[]", found)
 		}
 	}
 }
 
-// The documented default of an optional field is what its absence means.
+// The documented default of an optional field is its value when it is not given.
 func TestDocumentedDefaults(t *testing.T) {
 	var effective any
-	if err := json.Unmarshal([]byte(parse(t, least).String()), &effective); err != nil {
+	if err := json.Unmarshal([]byte(parse(t, minimal).String()), &effective); err != nil {
 		t.Fatal(err)
 	}
 	values := map[string]string{}
-	leaves(effective, "", values)
+	collectValues(effective, "", values)
 	bucket := values["rules[].takeover_limit.max_tokens"] + " tokens, " + values["rules[].takeover_limit.tokens_per_fill"] +
 		" each " + values["rules[].takeover_limit.fill_interval"]
 	for _, field := range config.Fields() {
@@ -83,27 +83,27 @@ func TestDocumentedDefaults(t *testing.T) {
 			}
 		}
 		if field.Default != want {
-			t.Errorf("%s is documented as %q, and is %q", field.Name, field.Default, want)
+			t.Errorf("%s: the documented default is %q, the real one is %q", field.Name, field.Default, want)
 		}
 		delete(values, field.Name)
 	}
 	delete(values, "rules[].name")
 	delete(values, "rules[].client[].header")
 	if len(values) > 0 {
-		t.Errorf("no default is documented for %v", values)
+		t.Errorf("these defaults are not documented: %v", values)
 	}
 }
 
-// leaves collects the way to each value that is no object or list.
-func leaves(v any, path string, found map[string]string) {
+// collectValues collects the path and the text of each value that is no object and no list.
+func collectValues(v any, path string, found map[string]string) {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, member := range v {
-			leaves(member, strings.TrimPrefix(path+"."+key, "."), found)
+			collectValues(member, strings.TrimPrefix(path+"."+key, "."), found)
 		}
 	case []any:
 		for _, item := range v {
-			leaves(item, path+"[]", found)
+			collectValues(item, path+"[]", found)
 		}
 	default:
 		found[path] = fmt.Sprint(v)

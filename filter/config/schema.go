@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -10,10 +11,10 @@ import (
 const (
 	maxRules        = 64
 	maxSources      = 8
-	maxParts        = 8 // of the way to a claim or a property
+	maxParts        = 8 // in the path of a claim or a property
 	maxStreams      = policy.MaxStreams
 	maxTotalStreams = 10_000_000
-	maxTokens       = policy.MaxTokens // of tokens_per_fill too
+	maxTokens       = policy.MaxTokens // for tokens_per_fill too
 	maxMethods      = 16
 	maxHeaders      = 16
 	maxName         = 32
@@ -27,15 +28,15 @@ const (
 	maxAge = 365 * 24 * policy.Hour
 )
 
-// Field documents one field. Name is the way to it ("rules[].match.path.exact").
+// Field is the documentation of one field.
 type Field struct {
-	Name    string
-	Default string
+	Name    string // with its path: "rules[].match.path.exact"
+	Default string // or what is wanted, if the field is required
 	Meaning string
 }
 
-// Fields returns all fields that Parse knows, outer ones first. Those of a
-// source stand under client only; instance has the same.
+// Fields returns all fields that Parse knows, outer ones first. The fields of a source are listed
+// for client only; instance has the same.
 func Fields() []Field {
 	var all []Field
 	all = document(all, "", configFields(node{}))
@@ -51,94 +52,94 @@ func Fields() []Field {
 
 func document[T any](all []Field, prefix string, fields []field[T]) []Field {
 	for _, f := range fields {
-		standard := f.standard
+		fallback := f.fallback
 		switch f.need {
 		case required:
-			standard = "required, " + standard
+			fallback = "required, " + fallback
 		case choice:
-			standard = "one of these"
+			fallback = "one of these"
 		}
-		all = append(all, Field{prefix + f.name, standard, f.meaning})
+		all = append(all, Field{prefix + f.name, fallback, f.meaning})
 	}
 	return all
 }
 
-// configFields is the schema of root, the whole configuration. Whether it may do
-// without rules depends on a field that may stand after them.
+// configFields is the schema of the whole configuration, root. It takes root because rules may be
+// empty if there is an admin_path, which may come after them.
 func configFields(root node) []field[Config] {
-	least := 1
+	minRules := 1
 	if hasAdminPath(root) {
-		least = 0
+		minRules = 0
 	}
 	return []field[Config]{
-		{"rules", required, sprintf("1 to %d rules", maxRules), "the first that matches a request wins; [] is allowed with an admin_path",
+		{"rules", required, fmt.Sprintf("1 to %d rules", maxRules), "tried in order; the first rule that matches a request applies. [] is allowed if admin_path is set",
 			func(v value, c *Config) {
-				for _, item := range v.list(least, maxRules) {
-					rule := defaults()
+				for _, item := range v.list(minRules, maxRules) {
+					rule := defaultRule()
 					readObject(item, ruleFields(c.Rules), &rule)
 					c.Rules = append(c.Rules, rule)
 				}
 			}},
-		{"max_total_streams", optional, "0", sprintf("tracked streams in this Envoy, up to %d; over it newcomers are refused, takeovers are not; 0: no limit", maxTotalStreams),
+		{"max_total_streams", optional, "0", fmt.Sprintf("most tracked streams in this Envoy, up to %d. At the limit newcomers are refused, and takeovers still succeed. 0: no limit", maxTotalStreams),
 			func(v value, c *Config) { c.MaxTotalStreams, _ = v.integer(0, maxTotalStreams) }},
-		{"on_contention", optional, Allow.String(), "allow or refuse a newcomer whose claim other workers kept from being written",
+		{"on_contention", optional, Allow.String(), "allow or refuse a newcomer whose registry write kept losing races",
 			func(v value, c *Config) { c.OnContention, _ = enum(v, Allow, Refuse) }},
-		{"admin_path", optional, `""`, `where status (GET) and resets (DELETE) are served, on an internal listener only; "": off`,
+		{"admin_path", optional, `""`, `path that serves the status (GET) and ends streams (DELETE). Set it on an internal listener only. "": off`,
 			func(v value, c *Config) { c.AdminPath, _ = v.text(wantAdminPath, isAdminPath) }},
 	}
 }
 
-// hasAdminPath takes a faulty path for one that is wanted: its own fault is
-// enough.
+// hasAdminPath reports whether root has an admin_path that is not "". The path may be invalid: then
+// it has a fault of its own, and the empty rules need no second one.
 func hasAdminPath(root node) bool {
 	i := slices.IndexFunc(root.members, func(m member) bool { return m.key == "admin_path" })
 	return i >= 0 && (root.members[i].value.kind != text || root.members[i].value.content != "")
 }
 
-// ruleFields is the schema of a rule that stands after the earlier ones.
+// ruleFields is the schema of the rule after the earlier rules.
 func ruleFields(earlier []Rule) []field[Rule] {
-	standard := defaults()
+	defaults := defaultRule()
 	return []field[Rule]{
-		{"name", required, wantName + ", unique", "in metrics and logs; two listeners with the same rule name and vm_id share clients",
+		{"name", required, wantName + ", unique", "name of the rule in metrics and logs. Listeners with the same rule name and vm_id share clients",
 			func(v value, r *Rule) {
 				var ok bool
 				if r.Name, ok = v.text(wantName, isName); !ok {
 					return
 				}
 				if i := slices.IndexFunc(earlier, func(other Rule) bool { return other.Name == r.Name }); i >= 0 {
-					v.fault("%q is the name of rules[%d] already, want a unique name", r.Name, i)
+					v.fault("%q is already the name of rules[%d], want a unique name", r.Name, i)
 				}
 			}},
-		{"match", optional, "every request", "conditions, all of which must hold",
+		{"match", optional, "every request", "conditions on the request. All of them must hold",
 			func(v value, r *Rule) { readObject(v, matchFields(), &r.Match) }},
-		{"client", required, sprintf("1 to %d sources", maxSources), "all of them together are the key; one missing or empty: not tracked, counted",
+		{"client", required, fmt.Sprintf("1 to %d sources", maxSources), "where the client's key comes from. All sources together are the key. If one is missing or empty, the request passes untracked and is counted in no_key",
 			func(v value, r *Rule) { r.Client = readSources(v) }},
-		{"instance", optional, "none", sprintf("1 to %d sources, as of client, that name one page or process of it: its next stream supersedes its last one, whatever the limits", maxSources),
+		{"instance", optional, "none", fmt.Sprintf("1 to %d sources, as in client, that name one page or process of a client. A new stream of an instance always supersedes its previous one, whatever the limits", maxSources),
 			func(v value, r *Rule) { r.Instance = readSources(v) }},
-		{"max_streams", optional, strconv.Itoa(standard.MaxStreams), sprintf("streams a client may have, up to %d", maxStreams),
+		{"max_streams", optional, strconv.Itoa(defaults.MaxStreams), fmt.Sprintf("streams that one client may have, up to %d", maxStreams),
 			func(v value, r *Rule) { r.MaxStreams, _ = v.integer(1, maxStreams) }},
-		{"on_duplicate", optional, standard.OnDuplicate.String(), "at max_streams, reset_previous: the oldest stream goes; reject_new: the newcomer is refused",
+		{"on_duplicate", optional, defaults.OnDuplicate.String(), "what happens at max_streams. reset_previous: the oldest stream is reset. reject_new: the newcomer is refused",
 			func(v value, r *Rule) { r.OnDuplicate, _ = enum(v, ResetPrevious, RejectNew) }},
-		{"claim_at", optional, standard.ClaimAt.String(), "when a stream takes its client's place; request: before the backend sees it, for one that turns a client away while its old stream lives",
+		{"claim_at", optional, defaults.ClaimAt.String(), "when a stream takes its place. response: when the backend answers with an event stream. request: before the backend sees the request, for backends that reject a client whose old stream is still open",
 			func(v value, r *Rule) { r.ClaimAt, _ = enum(v, AtResponse, AtRequest) }},
-		{"takeover_limit", optional, bucketText(standard.TakeoverLimit), "token bucket of each client, for takeovers by another or an unknown instance; false: no limit",
+		{"takeover_limit", optional, bucketText(defaults.TakeoverLimit), "token bucket of each client. A takeover by another instance, or by an unknown one, takes one token. false: no limit",
 			readBucket},
-		{"retry", optional, spelled(standard.Retry), "what a refused client is told to wait, at least; " + span(minWait, maxWait),
+		{"retry", optional, formatDuration(defaults.Retry), "shortest time that a refused client is told to wait; " + span(minWait, maxWait),
 			func(v value, r *Rule) { r.Retry, _ = v.duration(minWait, maxWait) }},
-		{"goodbye_grace", optional, spelled(standard.GoodbyeGrace), "a superseded or expired stream gets a goodbye event after its next event and then its reset, at the latest after this, up to " + spelled(maxGrace) + "; 0s: reset at once",
+		{"goodbye_grace", optional, formatDuration(defaults.GoodbyeGrace), "how long a superseded or expired stream may stay open for a goodbye event, up to " + formatDuration(maxGrace) + ". The goodbye follows the backend's next event, then the stream is reset. 0s: no goodbye, reset at once",
 			func(v value, r *Rule) { r.GoodbyeGrace, _ = v.duration(0, maxGrace) }},
-		{"max_lifetime", optional, spelled(standard.MaxLifetime), "end a stream at this age, " + span(minAge, maxAge) + "; 0s: off",
+		{"max_lifetime", optional, formatDuration(defaults.MaxLifetime), "age at which a stream is ended, " + span(minAge, maxAge) + ". 0s: off",
 			func(v value, r *Rule) { r.MaxLifetime, _ = v.durationOrOff(minAge, maxAge) }},
-		{"lifetime_jitter_percent", optional, strconv.Itoa(standard.LifetimeJitterPercent), "max_lifetime is cut by a random part of up to this, 0 to 100, so that clients do not come back together",
+		{"lifetime_jitter_percent", optional, strconv.Itoa(defaults.LifetimeJitterPercent), "max_lifetime is shortened by a random part, at most this percentage, 0 to 100. Clients then come back one after another",
 			func(v value, r *Rule) { r.LifetimeJitterPercent, _ = v.integer(0, 100) }},
-		{"idle_timeout", optional, spelled(standard.IdleTimeout), "end a stream on which nothing has come through for this long, from the backend or for a client that does not read, " + span(minAge, maxAge) + "; 0s: off",
+		{"idle_timeout", optional, formatDuration(defaults.IdleTimeout), "a stream is ended when no data has passed for this long, " + span(minAge, maxAge) + ": the backend is silent, or the client does not read. 0s: off",
 			func(v value, r *Rule) { r.IdleTimeout, _ = v.durationOrOff(minAge, maxAge) }},
-		{"mode", optional, standard.Mode.String(), "enforce, or observe: count and log what would happen, touch nothing",
+		{"mode", optional, defaults.Mode.String(), "enforce, or observe: count and log what would happen, and change nothing",
 			func(v value, r *Rule) { r.Mode, _ = enum(v, Enforce, Observe) }},
 	}
 }
 
-// readBucket leaves the default of what an object does not say.
+// readBucket reads a takeover_limit. Fields that an object does not have keep their defaults.
 func readBucket(v value, r *Rule) {
 	switch {
 	case v.kind == object:
@@ -151,17 +152,17 @@ func readBucket(v value, r *Rule) {
 }
 
 func bucketFields() []field[policy.TokenBucket] {
-	standard := defaults().TakeoverLimit
+	defaults := defaultRule().TakeoverLimit
 	return []field[policy.TokenBucket]{
-		{"max_tokens", optional, strconv.Itoa(standard.MaxTokens), sprintf("tokens the bucket holds, one a takeover; 1 to %d", maxTokens),
+		{"max_tokens", optional, strconv.Itoa(defaults.MaxTokens), fmt.Sprintf("tokens in a full bucket; 1 to %d. A takeover takes one", maxTokens),
 			func(v value, b *policy.TokenBucket) { b.MaxTokens, _ = v.integer(1, maxTokens) }},
-		{"tokens_per_fill", optional, strconv.Itoa(standard.TokensPerFill), sprintf("tokens it gets at each fill; 1 to %d", maxTokens),
+		{"tokens_per_fill", optional, strconv.Itoa(defaults.TokensPerFill), fmt.Sprintf("tokens added at each fill; 1 to %d", maxTokens),
 			func(v value, b *policy.TokenBucket) { b.TokensPerFill, _ = v.integer(1, maxTokens) }},
-		{"fill_interval", optional, spelled(standard.FillInterval), "time between fills; " + span(minWait, maxWait),
+		{"fill_interval", optional, formatDuration(defaults.FillInterval), "time between two fills; " + span(minWait, maxWait),
 			func(v value, b *policy.TokenBucket) { b.FillInterval, _ = v.duration(minWait, maxWait) }},
 	}
 }
 
 func bucketText(b policy.TokenBucket) string {
-	return sprintf("%d tokens, %d each %s", b.MaxTokens, b.TokensPerFill, spelled(b.FillInterval))
+	return fmt.Sprintf("%d tokens, %d each %s", b.MaxTokens, b.TokensPerFill, formatDuration(b.FillInterval))
 }

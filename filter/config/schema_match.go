@@ -8,16 +8,16 @@ import (
 
 func matchFields() []field[match.Conditions] {
 	return []field[match.Conditions]{
-		{"path", optional, "any", "the path without query and fragment",
+		{"path", optional, "any", "condition on the path, without query and fragment",
 			func(v value, c *match.Conditions) { readObject(v, pathFields(), &c.Path) }},
-		{"methods", optional, "any", "the method is one of these",
+		{"methods", optional, "any", "the request has one of these methods",
 			func(v value, c *match.Conditions) {
 				for _, item := range v.list(1, maxMethods) {
 					method, _ := item.text(wantMethod, isMethod)
 					c.Methods = append(c.Methods, method)
 				}
 			}},
-		{"headers", optional, "any", "each condition holds for the first value of its header",
+		{"headers", optional, "any", "conditions on headers. Each looks at the first value of its header",
 			func(v value, c *match.Conditions) {
 				for _, item := range v.list(1, maxHeaders) {
 					var header match.Header
@@ -36,16 +36,16 @@ func pathFields() []field[match.Path] {
 		}
 	}
 	return []field[match.Path]{
-		{"exact", choice, "", "the whole path", read(match.Exact)},
-		{"prefix", choice, "", "how the path begins", read(match.Prefix)},
-		{"regex", choice, "", "an RE2 expression for the whole path",
+		{"exact", choice, "", "the path is this", read(match.Exact)},
+		{"prefix", choice, "", "the path starts with this", read(match.Prefix)},
+		{"regex", choice, "", "this RE2 expression matches the whole path",
 			func(v value, p *match.Path) {
 				regex, ok := v.text("an RE2 expression", notEmpty)
 				if !ok {
 					return
 				}
 				if err := match.CheckRegex(regex); err != nil {
-					v.fault("found %s (%v), want an RE2 expression", quote(regex), err)
+					v.fault("found %v, want an RE2 expression: %v", v.node, err)
 				}
 				*p = match.Path{Op: match.Regex, Value: regex}
 			}},
@@ -56,19 +56,19 @@ func headerFields() []field[match.Header] {
 	read := func(op match.Op) func(value, *match.Header) {
 		return func(v value, h *match.Header) {
 			h.Op = op
-			h.Value, _ = v.text("some text", notEmpty)
+			h.Value, _ = v.text("a string that is not empty", notEmpty)
 		}
 	}
 	return []field[match.Header]{
-		{"name", required, "the name of a header", "in any case; :authority and :scheme are headers too",
+		{"name", required, "the name of a header", "upper and lower case are the same. :authority and :scheme are headers, too",
 			func(v value, h *match.Header) {
 				name, _ := v.text(wantMatchHeader, isMatchHeader)
 				h.Name = strings.ToLower(name)
 			}},
-		{"exact", choice, "", "the whole value", read(match.Exact)},
-		{"prefix", choice, "", "how the value begins", read(match.Prefix)},
-		{"contains", choice, "", "what the value has anywhere", read(match.Contains)},
-		{"present", choice, "", "true: the header is there; false: it is not",
+		{"exact", choice, "", "the value is this", read(match.Exact)},
+		{"prefix", choice, "", "the value starts with this", read(match.Prefix)},
+		{"contains", choice, "", "the value contains this", read(match.Contains)},
+		{"present", choice, "", "true: the header is there. false: it is not",
 			func(v value, h *match.Header) {
 				h.Op = match.Present
 				if there, ok := v.boolean(); ok && !there {

@@ -6,7 +6,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/identity"
 )
 
-// readSources reads the sources of a client or an instance.
+// readSources reads the sources of client or instance.
 func readSources(v value) identity.Sources {
 	var sources identity.Sources
 	for _, item := range v.list(1, maxSources) {
@@ -19,31 +19,31 @@ func readSources(v value) identity.Sources {
 
 func sourceFields() []field[identity.Source] {
 	return []field[identity.Source]{
-		{"header", choice, "", "the first value of this header; :authority, :method, :path and :scheme are headers too",
+		{"header", choice, "", "the first value of this header. :authority, :method, :path and :scheme are headers, too",
 			func(v value, s *identity.Source) {
 				name, _ := v.text(wantHeader, isHeader)
 				*s = identity.Source{Kind: identity.Header, Name: strings.ToLower(name)}
 			}},
-		{"cookie", choice, "", "the first cookie of this name",
+		{"cookie", choice, "", "the first cookie with this name",
 			func(v value, s *identity.Source) {
 				name, _ := v.text(wantCookie, isToken)
 				*s = identity.Source{Kind: identity.Cookie, Name: name}
 			}},
-		{"query", choice, "", "the first query parameter of this name",
+		{"query", choice, "", "the first query parameter with this name",
 			func(v value, s *identity.Source) {
 				name, _ := v.text("the name of a query parameter", notEmpty)
 				*s = identity.Source{Kind: identity.Query, Name: name}
 			}},
-		{"jwt_claim", choice, "", "a claim of the token that jwt_authn has verified; the filter stands after it",
+		{"jwt_claim", choice, "", "a claim of the token that jwt_authn has verified. jwt_authn must stand before this filter",
 			func(v value, s *identity.Source) {
 				*s = identity.Source{Kind: identity.JWTClaim}
 				readObject(v, claimFields(), s)
 			}},
-		{"property", choice, "", `an attribute of the stream in Envoy, part by part, as ["connection", "uri_san_peer_certificate"]`,
+		{"property", choice, "", `an attribute of the request in Envoy, as a list of its parts: ["connection", "uri_san_peer_certificate"]`,
 			func(v value, s *identity.Source) {
 				*s = identity.Source{Kind: identity.Property, Path: readParts(v, wantPart)}
 			}},
-		{"source_address", choice, "", "true: the client's address as Envoy sees it, without port",
+		{"source_address", choice, "", "true: the client's address as Envoy sees it, without the port",
 			func(v value, s *identity.Source) {
 				if v.kind != boolean || !v.truth {
 					v.fault("found %v, want true", v.node)
@@ -55,7 +55,7 @@ func sourceFields() []field[identity.Source] {
 
 func claimFields() []field[identity.Source] {
 	return []field[identity.Source]{
-		{"claim", required, "the name of a claim", `as "sub"; of a nested one the names on the way to it, as ["org", "id"]`,
+		{"claim", required, "the name of a claim", `such as "sub". For a nested claim, the list of names that leads to it: ["org", "id"]`,
 			func(v value, s *identity.Source) {
 				if v.kind == list {
 					s.Path = readParts(v, wantClaim)
@@ -64,12 +64,12 @@ func claimFields() []field[identity.Source] {
 				name, _ := v.text(wantClaim+", or a list of such names", isPart)
 				s.Path = []string{name}
 			}},
-		{"metadata_key", required, wantMetadataKey, "under which jwt_authn leaves the claims",
+		{"metadata_key", required, wantMetadataKey, "the metadata key under which jwt_authn stores the claims",
 			func(v value, s *identity.Source) { s.Name, _ = v.text(wantMetadataKey, isPart) }},
 	}
 }
 
-// readParts reads the way to a claim or a property.
+// readParts reads the path of a claim or a property.
 func readParts(v value, wanted string) []string {
 	var parts []string
 	for _, item := range v.list(1, maxParts) {

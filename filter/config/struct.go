@@ -1,56 +1,63 @@
 package config
 
 import (
-	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The wire types that a Struct has. protobuf-go's protowire reads them too, but brings fmt and os with it.
+// The wire types that a Struct uses.
 const (
-	varintType  = 0
-	fixed64Type = 1
-	bytesType   = 2
+	varintType  = uint64(protowire.VarintType)
+	fixed64Type = uint64(protowire.Fixed64Type)
+	bytesType   = uint64(protowire.BytesType)
 )
 
-// The tags of google/protobuf/struct.proto: field number and wire type.
+// The tags of the messages in google/protobuf/struct.proto. A tag is a field number and a wire
+// type.
 const (
-	tagMember = 1<<3 | bytesType // Struct.fields, a map
+	// Struct: the field "fields", a map.
+	tagMember = 1<<3 | bytesType
 
-	tagKey   = 1<<3 | bytesType // an entry of that map
+	// An entry of that map.
+	tagKey   = 1<<3 | bytesType
 	tagValue = 2<<3 | bytesType
 
-	tagNull   = 1<<3 | varintType // Value: one of these
+	// Value: one of these.
+	tagNull   = 1<<3 | varintType
 	tagNumber = 2<<3 | fixed64Type
 	tagString = 3<<3 | bytesType
 	tagBool   = 4<<3 | varintType
 	tagStruct = 5<<3 | bytesType
 	tagList   = 6<<3 | bytesType
 
-	tagItem = 1<<3 | bytesType // ListValue.values
+	// ListValue: the field "values".
+	tagItem = 1<<3 | bytesType
 )
 
-// parseStruct reads a google.protobuf.Struct in its binary form, which is what
-// Envoy hands over for a configuration that is given as one. It reports false
-// for anything else. No JSON is taken for a Struct: a member of a Struct has
-// the tag 0x12 before its value, a control character that JSON has no place for.
+// parseStruct reads a serialized google.protobuf.Struct, which Envoy passes on if the configuration
+// is given as one. It returns false for everything else. JSON never looks like a Struct: in a
+// Struct, the tag 0x12 comes before the value of each member, and JSON allows no such control
+// character.
 //
-// A map has no order on the wire, so members come in the order of their names.
+// The members of a Struct have no order, so they are sorted by name.
 func parseStruct(data []byte) (root node, ok bool) {
 	r := structReader{}
 	root = r.object(data, 1)
 	return root, !r.bad && len(root.members) > 0
 }
 
-// A structReader reads until it meets something that a Struct does not have.
+// A structReader reads messages until it finds something that a Struct does not have.
 type structReader struct{ bad bool }
 
-func (r *structReader) object(data []byte, depth int) node {
+// object reads a Struct, which is at this depth below the root.
+func (r *structReader) object(message []byte, depth int) node {
 	n := node{kind: object}
-	r.fields(data, depth, func(tag uint64, entry []byte, _ uint64) {
+	r.fields(message, depth, func(tag uint64, entry []byte, _ uint64) {
 		var m member
 		r.bad = r.bad || tag != tagMember
 		r.fields(entry, depth, func(tag uint64, content []byte, _ uint64) {
@@ -70,9 +77,10 @@ func (r *structReader) object(data []byte, depth int) node {
 	return n
 }
 
-func (r *structReader) value(data []byte, depth int) node {
+// value reads a Value. A Value without a kind is null.
+func (r *structReader) value(message []byte, depth int) node {
 	n := node{kind: null}
-	r.fields(data, depth, func(tag uint64, content []byte, bits uint64) {
+	r.fields(message, depth, func(tag uint64, content []byte, bits uint64) {
 		switch tag {
 		case tagNull:
 			n = node{kind: null}
@@ -93,9 +101,10 @@ func (r *structReader) value(data []byte, depth int) node {
 	return n
 }
 
-func (r *structReader) list(data []byte, depth int) node {
+// list reads a ListValue.
+func (r *structReader) list(message []byte, depth int) node {
 	n := node{kind: list}
-	r.fields(data, depth, func(tag uint64, content []byte, _ uint64) {
+	r.fields(message, depth, func(tag uint64, content []byte, _ uint64) {
 		r.bad = r.bad || tag != tagItem
 		n.items = append(n.items, r.value(content, depth+1))
 	})
@@ -107,40 +116,34 @@ func (r *structReader) text(content []byte) string {
 	return string(content)
 }
 
-// fields calls f for each field of a message: with its content if it has a
-// length, else with its bits.
-func (r *structReader) fields(data []byte, depth int, f func(tag uint64, content []byte, bits uint64)) {
+// fields calls f for each field of a message: with its content if its wire type is bytesType, else
+// with its bits.
+func (r *structReader) fields(message []byte, depth int, f func(tag uint64, content []byte, bits uint64)) {
 	r.bad = r.bad || depth > maxDepth
-	for len(data) > 0 && !r.bad {
-		tag, n := binary.Uvarint(data)
-		if n <= 0 {
+	for len(message) > 0 && !r.bad {
+		fieldNumber, wireType, n := protowire.ConsumeTag(message)
+		if n < 0 {
 			r.bad = true
 			return
 		}
-		data = data[n:]
+		message = message[n:]
 		var content []byte
 		var bits uint64
-		switch tag & 7 {
-		case bytesType:
-			if bits, n = binary.Uvarint(data); n > 0 && bits <= uint64(len(data)-n) {
-				content, n = data[n:n+int(bits)], n+int(bits)
-			} else {
-				n = 0
-			}
-		case varintType:
-			bits, n = binary.Uvarint(data)
-		case fixed64Type:
-			if n = 0; len(data) >= 8 {
-				bits, n = binary.LittleEndian.Uint64(data), 8
-			}
+		switch wireType {
+		case protowire.BytesType:
+			content, n = protowire.ConsumeBytes(message)
+		case protowire.VarintType:
+			bits, n = protowire.ConsumeVarint(message)
+		case protowire.Fixed64Type:
+			bits, n = protowire.ConsumeFixed64(message)
 		default:
-			n = 0
+			n = -1
 		}
-		if n <= 0 {
+		if n < 0 {
 			r.bad = true
 			return
 		}
-		data = data[n:]
-		f(tag, content, bits)
+		message = message[n:]
+		f(protowire.EncodeTag(fieldNumber, wireType), content, bits)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/config"
 )
 
-// asStruct is the configuration as Envoy hands it over if it was given as a Struct.
+// asStruct returns a configuration as Envoy passes it on if it was given as a Struct.
 func asStruct(t testing.TB, document string) []byte {
 	t.Helper()
 	var s structpb.Struct
@@ -25,9 +25,9 @@ func asStruct(t testing.TB, document string) []byte {
 	return data
 }
 
-// A Struct means what the same JSON means.
+// A Struct has the same meaning as the same JSON.
 func TestStruct(t *testing.T) {
-	for _, document := range []string{everything, least, `{"rules": [], "admin_path": "/a"}`} {
+	for _, document := range []string{complete, minimal, `{"rules": [], "admin_path": "/a"}`} {
 		want := parse(t, document)
 		got, err := config.Parse(asStruct(t, document))
 		if err != nil {
@@ -39,13 +39,13 @@ func TestStruct(t *testing.T) {
 	}
 }
 
-// Its faults are those of the same JSON, object by object in the order of the names.
-func TestFaultsOfAStruct(t *testing.T) {
+// A Struct has the same faults as the same JSON, but in the order of the names.
+func TestFaultsOfStruct(t *testing.T) {
 	_, err := config.Parse(asStruct(t, `{"rules": [{"name": "A", "max_streams": 1.5, "client": [{"query": null}], "mode": true, "retries": 1,
 		"takeover_limit": true, "retry": 15, "instance": [{"source_address": false}, {"property": [1]}, {"jwt_claim": {"claim": 2.5}}]}],
 		"max_total_streams": 1e8, "admin_path": "/"}`))
 	want := []string{
-		`admin_path: found "/", want "" or a path`,
+		`admin_path: found "/", want "" or a path such as`,
 		"max_total_streams: found 1e+08, want a whole number from 0 to 10000000",
 		"rules[0].client[0].query: found null, want the name of a query parameter",
 		"rules[0].instance[0].source_address: found false, want true",
@@ -56,7 +56,7 @@ func TestFaultsOfAStruct(t *testing.T) {
 		`rules[0].mode: found true, want "enforce" or "observe"`,
 		`rules[0].name: found "A", want [a-z][a-z0-9_]{0,31}`,
 		`rules[0]: unknown field "retries"`,
-		`rules[0].retry: found 15, want a duration`,
+		`rules[0].retry: found 15, want a duration such as`,
 		"rules[0].takeover_limit: found true, want an object or false",
 	}
 	if err == nil {
@@ -73,27 +73,27 @@ func TestFaultsOfAStruct(t *testing.T) {
 	}
 }
 
-// What only begins like a Struct is read as JSON, and refused as such.
+// Data that only begins like a Struct is read as JSON, and is invalid JSON.
 func TestNotAStruct(t *testing.T) {
-	whole := asStruct(t, least)
+	whole := asStruct(t, minimal)
 	deep := asStruct(t, strings.Repeat(`{"a":`, 40)+"1"+strings.Repeat("}", 40))
 	for name, data := range map[string][]byte{
-		"cut short":            whole[:len(whole)-1],
-		"more after it":        append(append([]byte{}, whole...), 0),
-		"another field":        append(append([]byte{}, whole...), 0x12, 0),
-		"a member of no value": {0x0a, 3, 0x0a, 1, 'a'},
-		"a number cut short":   {0x0a, 7, 0x0a, 1, 'a', 0x12, 2, 0x11, 0},
-		"a tag cut short":      {0x0a, 6, 0x0a, 1, 'a', 0x12, 1, 0xa0},
-		"a tag past 64 bits":   append([]byte{0x0a, 0x0b}, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"...),
-		"too deep":             deep,
+		"truncated":                  whole[:len(whole)-1],
+		"data after it":              append(append([]byte{}, whole...), 0),
+		"an unknown field":           append(append([]byte{}, whole...), 0x12, 0),
+		"a member without a value":   {0x0a, 3, 0x0a, 1, 'a'},
+		"a truncated number":         {0x0a, 7, 0x0a, 1, 'a', 0x12, 2, 0x11, 0},
+		"a truncated tag":            {0x0a, 6, 0x0a, 1, 'a', 0x12, 1, 0xa0},
+		"a tag of more than 64 bits": append([]byte{0x0a, 0x0b}, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"...),
+		"nested too deep":            deep,
 	} {
 		_, err := config.Parse(data)
 		if err == nil || !strings.Contains(err.Error(), "line ") {
-			t.Errorf("%s: error %v, want JSON's", name, err)
+			t.Errorf("%s: got %v, want a syntax error with line and column", name, err)
 		}
 	}
-	// JSON that begins with the line feed that is the tag of a Struct's member.
-	if _, err := config.Parse([]byte("\n" + least)); err != nil {
+	// A line feed is also the tag of a member of a Struct.
+	if _, err := config.Parse([]byte("\n" + minimal)); err != nil {
 		t.Errorf("JSON after a line feed: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -8,17 +9,17 @@ import (
 	"unicode"
 )
 
-// A value is a node on its way into a Config. Its methods return what the
-// schema wants of it, or report a fault and return false.
+// A value is a node with its path. Its methods return what the schema wants, or report a fault and
+// return false.
 type value struct {
 	node
-	path   string // "" is the whole configuration
+	path   string // such as rules[0].match; "" is the whole configuration
 	faults *faults
 }
 
 func (v value) fault(format string, args ...any) { v.faults.add(v.path, format, args...) }
 
-// member is the value of a key of an object, or the place of a missing one.
+// member returns the value of a member of v. For a missing member, n is the zero node.
 func (v value) member(key string, n node) value {
 	if v.path != "" {
 		key = v.path + "." + key
@@ -26,119 +27,94 @@ func (v value) member(key string, n node) value {
 	return value{node: n, path: key, faults: v.faults}
 }
 
-// need says whether a field has to be there.
+// need says whether a field must be given.
 type need int
 
 const (
 	optional need = iota + 1
 	required
-	// choice marks the fields of an object of which it has exactly one.
+	// choice: exactly one of the object's choice fields must be given.
 	choice
 )
 
-// A field is what an object may hold under one name: how that is documented,
-// and how it is read into the object's Go form, where the default stands
-// already.
+// A field is one field of a kind of object: its documentation, and how to read it into T, the Go
+// form of the object. T holds the default before read is called.
 type field[T any] struct {
 	name     string
 	need     need
-	standard string // the default, or what is wanted of a required field
+	fallback string // the default, as text; for a required field, what is wanted
 	meaning  string
 	read     func(v value, into *T)
 }
 
-// readObject reads the members of v in the order of the document. What does
-// not depend on T is apart: each kind of object would have its own copy, 32 KB
-// in all.
+// readObject reads the members of v into an object, in the order of the document.
 func readObject[T any](v value, fields []field[T], into *T) {
-	known := make([]entry, len(fields))
-	for i, f := range fields {
-		known[i] = entry{f.name, f.need, f.standard}
-	}
-	v.readMembers(known, func(i int, member value) { fields[i].read(member, into) })
-}
-
-// An entry is a field without its type.
-type entry struct {
-	name     string
-	need     need
-	standard string
-}
-
-// readMembers calls read for each member whose key is known, with the index of
-// its entry.
-func (v value) readMembers(entries []entry, read func(i int, member value)) {
 	if v.kind != object {
 		v.fault("found %v, want an object", v.node)
 		return
 	}
-	known := names(entries)
-	given := make([]bool, len(entries))
-	misspelt := make([]bool, len(entries))
-	strangers := false
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	given := make([]bool, len(fields))
+	misspelled := make([]bool, len(fields))
+	unknown := false
 	for _, m := range v.members {
-		i := slices.Index(known, m.key)
+		i := slices.Index(names, m.key)
 		switch {
 		case i < 0:
-			strangers = true
-			if meant := v.unknown(m.key, known); meant >= 0 {
-				misspelt[meant] = true
+			unknown = true
+			if meant := v.reportUnknown(m.key, names); meant >= 0 {
+				misspelled[meant] = true
 			}
 		case given[i]:
-			v.member(m.key, m.value).fault("given more than once")
+			v.member(m.key, m.value).fault("found more than once, want it once")
 		default:
 			given[i] = true
-			read(i, v.member(m.key, m.value))
+			fields[i].read(v.member(m.key, m.value), into)
 		}
 	}
 
-	var chosen, choosable []string
-	for i, e := range entries {
-		switch e.need {
+	var chosen, alternatives []string
+	for i, f := range fields {
+		switch f.need {
 		case required:
-			if !given[i] && !misspelt[i] {
-				v.member(e.name, node{}).fault("missing, want %s", e.standard)
+			if !given[i] && !misspelled[i] {
+				v.member(f.name, node{}).fault("missing, want %s", f.fallback)
 			}
 		case choice:
-			choosable = append(choosable, e.name)
+			alternatives = append(alternatives, f.name)
 			if given[i] {
-				chosen = append(chosen, e.name)
+				chosen = append(chosen, f.name)
 			}
 		}
 	}
 	switch {
-	case len(choosable) == 0, len(chosen) == 1, len(chosen) == 0 && strangers:
-	case len(chosen) == 0:
-		v.fault("nothing given, want exactly one of %s", choices(choosable))
-	default:
-		v.fault("%d given (%s), want exactly one of %s", len(chosen), strings.Join(chosen, ", "), choices(choosable))
+	case len(alternatives) == 0, len(chosen) == 1:
+	case len(chosen) > 1:
+		v.fault("found %d (%s), want exactly one of %v", len(chosen), strings.Join(chosen, ", "), choices(alternatives))
+	case !unknown: // an unknown field is reported already, and was probably meant as one of these
+		v.fault("found none, want exactly one of %v", choices(alternatives))
 	}
 }
 
-func names(entries []entry) []string {
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.name
-	}
-	return names
-}
-
-// unknown reports a key that is not known and returns the index of the one that
-// it must be a misspelling of, or -1.
-func (v value) unknown(key string, known []string) (meant int) {
-	letters := plain(key)
-	meant = slices.IndexFunc(known, func(name string) bool { return plain(name) == letters })
+// reportUnknown reports a key that is not one of names. It returns the index of the name that the
+// key is a misspelling of, or -1.
+func (v value) reportUnknown(key string, names []string) (meant int) {
+	letters := lettersOf(key)
+	meant = slices.IndexFunc(names, func(name string) bool { return lettersOf(name) == letters })
 	if meant >= 0 {
-		v.fault("unknown field %s, did you mean %q", quote(key), known[meant])
+		v.fault("unknown field %v, did you mean %q", quoted(key), names[meant])
 	} else {
-		v.fault("unknown field %s, want %s", quote(key), choices(known))
+		v.fault("unknown field %v, want %v", quoted(key), choices(names))
 	}
 	return meant
 }
 
-// plain is what is left of a key without its case and word breaks: maxStreams
-// and MAX-STREAMS are max_streams misspelt.
-func plain(key string) string {
+// lettersOf returns key in lower case and without word breaks. So maxStreams and MAX-STREAMS are
+// recognized as misspellings of max_streams.
+func lettersOf(key string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '_' || r == '-' {
 			return -1
@@ -147,48 +123,44 @@ func plain(key string) string {
 	}, key)
 }
 
-// list returns the items of a list that holds least to most of them. Those past
-// most are not looked at.
-func (v value) list(least, most int) []value {
+// list returns the items of a list, which must have from atLeast to atMost items. It returns no
+// more than atMost.
+func (v value) list(atLeast, atMost int) []value {
 	if v.kind != list {
 		v.fault("found %v, want a list", v.node)
 		return nil
 	}
-	if len(v.items) < least || len(v.items) > most {
-		v.fault("found %d items, want %d to %d", len(v.items), least, most)
+	if len(v.items) < atLeast || len(v.items) > atMost {
+		v.fault("found %d items, want %d to %d", len(v.items), atLeast, atMost)
 	}
-	items := make([]value, min(len(v.items), most))
+	items := make([]value, min(len(v.items), atMost))
 	for i := range items {
-		items[i] = value{node: v.items[i], path: v.path + "[" + strconv.Itoa(i) + "]", faults: v.faults}
+		items[i] = value{node: v.items[i], path: fmt.Sprintf("%s[%d]", v.path, i), faults: v.faults}
 	}
 	return items
 }
 
-// text returns a string that is valid, which wanted describes.
+// text returns a string for which valid is true. wanted describes such a string.
 func (v value) text(wanted string, valid func(string) bool) (string, bool) {
-	switch {
-	case v.kind != text:
+	if v.kind != text || !valid(v.content) {
 		v.fault("found %v, want %s", v.node, wanted)
-	case !valid(v.content):
-		v.fault("found %s, want %s", quote(v.content), wanted)
-	default:
-		return v.content, true
+		return "", false
 	}
-	return "", false
+	return v.content, true
 }
 
-// integer returns a whole number from least to most. 1, 1.0 and 1e0 are the
-// same number: a Struct holds doubles and says nothing of their spelling.
-func (v value) integer(least, most int) (int, bool) {
+// integer returns a whole number from lowest to highest. 1, 1.0 and 1e0 are the same number,
+// because a Struct holds doubles and does not keep how they were written.
+func (v value) integer(lowest, highest int) (int, bool) {
 	if v.kind == number {
-		// The error is for numbers past the range of doubles; they come back
-		// infinite and fail the test below.
+		// A number that is too large for a double is infinite here, with an error, and fails the
+		// comparison.
 		f, _ := strconv.ParseFloat(v.content, 64)
-		if f == math.Trunc(f) && f >= float64(least) && f <= float64(most) {
+		if f == math.Trunc(f) && f >= float64(lowest) && f <= float64(highest) {
 			return int(f), true
 		}
 	}
-	v.fault("found %v, want a whole number from %d to %d", v.node, least, most)
+	v.fault("found %v, want a whole number from %d to %d", v.node, lowest, highest)
 	return 0, false
 }
 
@@ -200,19 +172,15 @@ func (v value) boolean() (truth, ok bool) {
 	return v.truth, true
 }
 
-// enum returns the one of all whose String is the text of v.
-func enum[E interface{ String() string }](v value, all ...E) (e E, ok bool) {
-	words := make([]string, len(all))
+// enum returns the element of all whose String is the text of v.
+func enum[E fmt.Stringer](v value, all ...E) (e E, ok bool) {
+	names := make([]string, len(all))
 	for i := range all {
-		words[i] = all[i].String()
+		names[i] = all[i].String()
 	}
-	if v.kind != text {
-		v.fault("found %v, want %s", v.node, choices(words))
-		return e, false
-	}
-	i := slices.Index(words, v.content)
-	if i < 0 {
-		v.fault("%s is not supported, want %s", quote(v.content), choices(words))
+	i := slices.Index(names, v.content)
+	if v.kind != text || i < 0 {
+		v.fault("found %v, want %v", v.node, choices(names))
 		return e, false
 	}
 	return all[i], true

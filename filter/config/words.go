@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// What the schema wants of texts: how a fault puts it, and the test.
+// These texts describe what a field wants, in faults. The functions below test it.
 const (
 	wantName        = "[a-z][a-z0-9_]{0,31}"
-	wantPath        = `a path that begins with "/", without query and fragment`
-	wantMethod      = `a method in upper case, as "GET"`
-	wantHeader      = `the name of a header, as "x-client-id"`
-	wantMatchHeader = `the name of a header, as "accept"; path and method have fields of their own`
-	wantCookie      = `the name of a cookie, as "session"`
-	wantClaim       = `the name of a claim, as "sub"`
+	wantPath        = `a path that begins with "/" and has no query and no fragment`
+	wantMethod      = `a method in upper case, such as "GET"`
+	wantHeader      = `the name of a header, such as "x-client-id"`
+	wantMatchHeader = `the name of a header, such as "accept"; for the path and the method use "path" and "methods"`
+	wantCookie      = `the name of a cookie, such as "session"`
+	wantClaim       = `the name of a claim, such as "sub"`
 	wantMetadataKey = `the payload_in_metadata of jwt_authn`
-	wantPart        = `a part of the way to a property, as "connection"`
-	wantAdminPath   = `"" or a path as "/streamlatch" without query, fragment, "%", spaces and a "/" at the end`
+	wantPart        = `a part of a property's path, such as "connection"`
+	wantAdminPath   = `"" or a path such as "/streamlatch", without query, fragment, "%", spaces and a "/" at the end`
 )
 
 func isName(s string) bool {
@@ -32,15 +32,15 @@ func isPath(s string) bool {
 	return strings.HasPrefix(s, "/") && !strings.ContainsAny(s, "?#")
 }
 
-// isAdminPath reports whether s is empty or a path that requests can have as it
-// stands: no other spelling of it is looked for.
+// isAdminPath reports whether s is empty or a path that a request can have literally. The path of a
+// request is compared as it is, without decoding or normalization.
 func isAdminPath(s string) bool {
 	return s == "" || isPath(s) && !strings.HasSuffix(s, "/") &&
 		all(s, func(c byte) bool { return c > ' ' && c != '%' && c != 0x7f })
 }
 
-// isPart reports whether s can stand in the path of a property, of which claims
-// are some. Envoy takes it as one string, with zero bytes between the parts.
+// isPart reports whether s can be a part of the path of a property or a claim. Envoy takes the path
+// of a property as one string, in which zero bytes separate the parts.
 func isPart(s string) bool { return s != "" && strings.IndexByte(s, 0) < 0 }
 
 func isMethod(s string) bool {
@@ -55,8 +55,8 @@ func isMatchHeader(s string) bool {
 	return isHeader(s) && s != ":path" && s != ":method"
 }
 
-// isToken reports whether s is a token of RFC 9110, section 5.6.2, which the
-// names of headers, cookies and methods are.
+// isToken reports whether s is a token (RFC 9110, section 5.6.2). The names of headers, cookies and
+// methods are tokens.
 func isToken(s string) bool {
 	return s != "" && all(s, func(c byte) bool {
 		return isLower(c|0x20) || isDigit(c) || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0

@@ -20,15 +20,17 @@ type (
 	list   = []any
 )
 
-// verified is the dynamic metadata of a stream for which jwt_authn has left
-// this payload under the name "payload", as Envoy serializes it. What others
-// left there, typed metadata too, stands around it.
+// verified returns the dynamic metadata of a stream for which jwt_authn has left this payload under
+// the name "payload", as Envoy serializes it. Around it is metadata that other filters left, typed
+// metadata too.
 func verified(payload object) string {
 	others := mapEntry("envoy.filters.http.ext_authz", object{"payload": object{"sub": "mallory"}, "sub": "mallory"})
 	typed := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), []byte("\n\x01x\x12\x04\n\x02ab"))
-	return string(others) + string(typed) + string(mapEntry("envoy.filters.http.jwt_authn", object{"payload": payload, "other": object{"sub": "bob"}})) + string(others)
+	return string(others) + string(typed) +
+		string(mapEntry("envoy.filters.http.jwt_authn", object{"payload": payload, "other": object{"sub": "bob"}})) + string(others)
 }
 
+// mapEntry is wrapped for a serialized Struct.
 func mapEntry(name string, value object) []byte {
 	structure, err := structpb.NewStruct(value)
 	if err != nil {
@@ -41,7 +43,7 @@ func mapEntry(name string, value object) []byte {
 	return wrapped(name, data)
 }
 
-// wrapped is an entry of a map, in the message that has the map.
+// wrapped returns a message with one field: a map that has this entry.
 func wrapped(name string, value []byte) []byte {
 	entry := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), name)
 	entry = protowire.AppendBytes(protowire.AppendTag(entry, 2, protowire.BytesType), value)
@@ -73,10 +75,10 @@ func TestJWTClaim(t *testing.T) {
 		{"zero", []string{"zero"}, "0"},
 		{"minus zero", []string{"minus zero"}, "0"},
 		{"negative", []string{"negative"}, "-7"},
-		{"whole number of seconds", []string{"exp"}, "4102444800"},
+		{"seconds since 1970", []string{"exp"}, "4102444800"},
 		{"largest", []string{"largest"}, "9007199254740991"},
 		{"smallest", []string{"smallest"}, "-9007199254740991"},
-		{"several numbers in one double", []string{"rounded"}, missing},
+		{"2^53, ambiguous as a double", []string{"rounded"}, missing},
 		{"huge", []string{"huge"}, missing},
 		{"fraction", []string{"fraction"}, missing},
 		{"infinite", []string{"infinite"}, missing},
@@ -92,115 +94,117 @@ func TestJWTClaim(t *testing.T) {
 		{"bytes", []string{"bytes"}, "\x00\u00e9"},
 		{"nested", []string{"a", "b", "c"}, "deep"},
 		{"nested number", []string{"a", "b", "n"}, "3"},
-		{"without a name", []string{"a", ""}, "unnamed"},
-		{"dots are part of a name", []string{"a.b"}, "dotted"},
-		{"not there", []string{"nobody"}, missing},
-		{"not there, nested", []string{"a", "x", "c"}, missing},
-		{"below a string", []string{"sub", "sub"}, missing},
-		{"below a string of an object's bytes", []string{"forged", "sub"}, missing},
+		{"empty name", []string{"a", ""}, "unnamed"},
+		{"dots do not separate names", []string{"a.b"}, "dotted"},
+		{"missing", []string{"nobody"}, missing},
+		{"missing, nested", []string{"a", "x", "c"}, missing},
+		{"in a string", []string{"sub", "sub"}, missing},
+		{"in a string with the bytes of an object", []string{"forged", "sub"}, missing},
 		{"case of the name", []string{"Sub"}, missing},
-		{"the payload", nil, missing},
+		{"the whole payload", nil, missing},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			checkSource(t, claim(test.path...), request{property("metadata"): verified(payload)}, test.want)
+			testSource(t, claim(test.path...), request{property("metadata"): verified(payload)}, test.want)
 		})
 	}
 }
 
-// Whose metadata it is matters, and under which name.
-func TestJWTClaimOfOthers(t *testing.T) {
+// A claim is read only from what jwt_authn left, and only under the configured name.
+func TestJWTClaimElsewhere(t *testing.T) {
 	source := claim("sub")
 	for about, metadata := range map[string]string{
-		"another filter's":         string(mapEntry("envoy.filters.http.ext_authz", object{"payload": object{"sub": "ann"}})),
-		"another name":             string(mapEntry("envoy.filters.http.jwt_authn", object{"Payload": object{"sub": "ann"}})),
+		"by another filter":        string(mapEntry("envoy.filters.http.ext_authz", object{"payload": object{"sub": "ann"}})),
+		"under another name":       string(mapEntry("envoy.filters.http.jwt_authn", object{"Payload": object{"sub": "ann"}})),
 		"beside the payload":       string(mapEntry("envoy.filters.http.jwt_authn", object{"sub": "ann"})),
 		"payload that is a string": string(mapEntry("envoy.filters.http.jwt_authn", object{"payload": "sub"})),
 		"typed metadata":           "\x12" + string(mapEntry("envoy.filters.http.jwt_authn", object{"payload": object{"sub": "ann"}}))[1:],
-		"no metadata at all":       "",
+		"no metadata":              "",
 	} {
 		t.Run(about, func(t *testing.T) {
-			checkSource(t, source, request{property("metadata"): metadata}, missing)
+			testSource(t, source, request{property("metadata"): metadata}, missing)
 		})
 	}
-	t.Run("no property", func(t *testing.T) { checkSource(t, source, request{}, missing) })
+	t.Run("no property", func(t *testing.T) { testSource(t, source, request{}, missing) })
 	source.Name = "other"
 	t.Run("two providers", func(t *testing.T) {
-		checkSource(t, source, request{property("metadata"): verified(object{"sub": "ann"})}, "bob")
+		testSource(t, source, request{property("metadata"): verified(object{"sub": "ann"})}, "bob")
 	})
 }
 
-// A whole number is the same client as the string that spells it.
+// A whole number has the same key as the string with its digits.
 func TestNumbersAndStringsAlike(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.Int64Range(-(1<<53-1), 1<<53-1).Draw(rt, "n")
-		number, _ := only(t, claim("sub"), request{property("metadata"): verified(object{"sub": float64(n)})})
-		text, _ := only(t, claim("sub"), request{property("metadata"): verified(object{"sub": strconv.FormatInt(n, 10)})})
+		number, _ := readSource(t, claim("sub"), request{property("metadata"): verified(object{"sub": float64(n)})})
+		text, _ := readSource(t, claim("sub"), request{property("metadata"): verified(object{"sub": strconv.FormatInt(n, 10)})})
 		if number != text || number == "" {
 			rt.Fatalf("%d: the number gives %q, the string %q", n, number, text)
 		}
 	})
 }
 
-// Protobuf lets a message say a thing again, and the last counts.
+// Protobuf allows a field to be repeated in a message. The last one counts.
 func TestLastValueCounts(t *testing.T) {
-	first, last := mapEntry("envoy.filters.http.jwt_authn", object{"payload": object{"sub": "ann"}}), mapEntry("envoy.filters.http.jwt_authn", object{"payload": object{"sub": "bob"}})
-	checkSource(t, claim("sub"), request{property("metadata"): string(first) + string(last)}, "bob")
+	first := mapEntry("envoy.filters.http.jwt_authn", object{"payload": object{"sub": "ann"}})
+	last := mapEntry("envoy.filters.http.jwt_authn", object{"payload": object{"sub": "bob"}})
+	testSource(t, claim("sub"), request{property("metadata"): string(first) + string(last)}, "bob")
 
-	value := "\x1a\x03ann\x11" + string(binary.LittleEndian.AppendUint64(nil, math.Float64bits(5))) // a string, and then a number
+	// A Value that is a string first and then a number.
+	value := "\x1a\x03ann\x11" + string(binary.LittleEndian.AppendUint64(nil, math.Float64bits(5)))
 	payload := wrapped("payload", append([]byte{0x2a, byte(len(wrapped("sub", []byte(value))))}, wrapped("sub", []byte(value))...))
-	checkSource(t, claim("sub"), request{property("metadata"): string(wrapped("envoy.filters.http.jwt_authn", payload))}, "5")
+	testSource(t, claim("sub"), request{property("metadata"): string(wrapped("envoy.filters.http.jwt_authn", payload))}, "5")
 }
 
-// Metadata that ends too early, anywhere, names the same client or nobody.
+// Truncated or malformed metadata has no claims. Unknown fields are ignored.
 func TestTruncatedMetadata(t *testing.T) {
 	whole := string(mapEntry("envoy.filters.http.jwt_authn", object{"payload": object{"sub": "ann", "other": object{"n": 1.0}}}))
 	for n := range whole {
-		checkSource(t, claim("sub"), request{property("metadata"): whole[:n]}, missing)
+		testSource(t, claim("sub"), request{property("metadata"): whole[:n]}, missing)
 	}
-	checkSource(t, claim("sub"), request{property("metadata"): whole}, "ann")
-	for _, tail := range []string{"\x1112345678", "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"} { // fields of another day
-		checkSource(t, claim("sub"), request{property("metadata"): whole + tail}, "ann")
+	testSource(t, claim("sub"), request{property("metadata"): whole}, "ann")
+	unknownFields := []string{"\x1112345678", "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"}
+	for _, tail := range unknownFields {
+		testSource(t, claim("sub"), request{property("metadata"): whole + tail}, "ann")
 	}
 	for about, tail := range map[string]string{
-		"a length of 2^63":   "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
-		"an endless varint":  strings.Repeat("\xff", 20),
-		"a group":            strings.Repeat("\x0b", 1<<16),
-		"the end of a group": "\x0c",
-		"field 0":            "\x00\x00",
-		"no such wire type":  "\x0f",
-		"32 bits":            "\x0d1234",
-		"less than 64 bits":  "\x111234567",
-		"more than 64 bits":  "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
-		"a broken entry":     "\x0a\x02\x0a\x7f",
+		"a length of 2^63":              "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+		"an endless varint":             strings.Repeat("\xff", 20),
+		"a group":                       strings.Repeat("\x0b", 1<<16),
+		"the end of a group":            "\x0c",
+		"field 0":                       "\x00\x00",
+		"an unknown wire type":          "\x0f",
+		"32 bits":                       "\x0d1234",
+		"an incomplete 64-bit field":    "\x111234567",
+		"a varint of more than 64 bits": "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
+		"a malformed entry":             "\x0a\x02\x0a\x7f",
 	} {
 		t.Run(about, func(t *testing.T) {
-			checkSource(t, claim("sub"), request{property("metadata"): whole + tail}, missing)
+			testSource(t, claim("sub"), request{property("metadata"): whole + tail}, missing)
 		})
 	}
 }
 
-// An issuer that says much is read to the end, once.
+// Large and deep payloads are read too.
 func TestHugePayload(t *testing.T) {
 	const many = 1 << 17
 	huge := strings.Repeat("\x00", many)
 	payload := strings.Repeat(string(wrapped("a", []byte("\x1a\x01b"))), many) + string(wrapped("sub", []byte("\x1a\x80\x80\x08"+huge)))
 	value := string(protowire.AppendBytes(protowire.AppendTag(nil, 5, protowire.BytesType), []byte(payload)))
 	metadata := string(wrapped("envoy.filters.http.jwt_authn", wrapped("payload", []byte(value))))
-	if got, _ := only(t, claim("sub"), request{property("metadata"): metadata}); got != huge {
+	if got, _ := readSource(t, claim("sub"), request{property("metadata"): metadata}); got != huge {
 		t.Errorf("got %d bytes, want %d", len(got), many)
 	}
-	checkSource(t, claim("a"), request{property("metadata"): metadata}, "b")
+	testSource(t, claim("a"), request{property("metadata"): metadata}, "b")
 	deep := "\x1a\x01x"
 	for range 1 << 10 {
 		deep = string(protowire.AppendBytes(protowire.AppendTag(nil, 5, protowire.BytesType), wrapped("a", []byte(deep))))
 	}
 	metadata = string(wrapped("envoy.filters.http.jwt_authn", wrapped("payload", []byte(deep))))
-	checkSource(t, claim("a", "a", "a"), request{property("metadata"): metadata}, missing)
-	checkSource(t, claim(strings.Split(strings.Repeat("a", 1<<10), "")...), request{property("metadata"): metadata}, "x")
+	testSource(t, claim("a", "a", "a"), request{property("metadata"): metadata}, missing)
+	testSource(t, claim(strings.Split(strings.Repeat("a", 1<<10), "")...), request{property("metadata"): metadata}, "x")
 }
 
-// structpb is the second opinion, on every Struct as it is serialized there. What
-// else is a Struct on the wire, and what is none, must not do harm.
+// structpb is the reference for every Struct that it serializes. Other bytes must do no harm.
 func FuzzJWTClaim(f *testing.F) {
 	for _, payload := range []object{
 		{"sub": "ann", "a": object{"sub": 42.0}},
@@ -221,21 +225,21 @@ func FuzzJWTClaim(f *testing.F) {
 			{Kind: identity.JWTClaim, Name: name, Path: []string{outer, inner}},
 		}
 		for _, source := range sources {
-			only(t, source, request{property("metadata"): string(data)})
-			only(t, source, request{property("metadata"): string(wrapped("envoy.filters.http.jwt_authn", data))})
+			readSource(t, source, request{property("metadata"): string(data)})
+			readSource(t, source, request{property("metadata"): string(wrapped("envoy.filters.http.jwt_authn", data))})
 		}
 		var message structpb.Struct
 		if proto.Unmarshal(data, &message) != nil {
-			t.Skip("no Struct: there is nothing to compare with")
+			return // not a Struct, so there is nothing to compare with
 		}
 		message.ProtoReflect().SetUnknown(nil)
 		canonical, err := proto.Marshal(&message)
 		if err != nil {
-			t.Skip("a Value in it has no kind: it cannot be written again")
+			return // a Value in it has no kind, so it cannot be serialized
 		}
 		for _, source := range sources {
-			want := spelled(message.Fields[name], source.Path)
-			got, _ := only(t, source, request{property("metadata"): string(wrapped("envoy.filters.http.jwt_authn", canonical))})
+			want := wantClaim(message.Fields[name], source.Path)
+			got, _ := readSource(t, source, request{property("metadata"): string(wrapped("envoy.filters.http.jwt_authn", canonical))})
 			if got != want {
 				t.Errorf("%q of %v: got %q, want %q", source.Path, &message, got, want)
 			}
@@ -243,8 +247,8 @@ func FuzzJWTClaim(f *testing.F) {
 	})
 }
 
-// spelled is what the key says of a claim, "" if it is missing.
-func spelled(value *structpb.Value, path []string) string {
+// wantClaim returns the value that a claim has in a key, "" if it is missing.
+func wantClaim(value *structpb.Value, path []string) string {
 	for _, name := range path {
 		value = value.GetStructValue().GetFields()[name]
 	}

@@ -2,13 +2,12 @@ package identity
 
 import "strings"
 
-// ows is the optional white space of RFC 9110.
+// ows are the characters of optional white space (OWS) in RFC 9110, section 5.6.3.
 const ows = " \t"
 
-// cookie returns the value of the first cookie of that name in a cookie header
-// (RFC 6265, section 4.2.1), or "". Only the white space around a pair is
-// dropped, and one pair of quotes around the value; a pair without "=" has no
-// name and is passed over.
+// cookie returns the value of the first cookie with this name in a cookie header (RFC 6265, section
+// 4.2.1), or "". White space around a pair is removed, and one pair of quotes around the value. A
+// pair without "=" has no name and is skipped.
 func cookie(header, name string) string {
 	for rest, more := header, true; more; {
 		var pair string
@@ -21,6 +20,7 @@ func cookie(header, name string) string {
 	return ""
 }
 
+// unquote removes one pair of double quotes around value.
 func unquote(value string) string {
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 		return value[1 : len(value)-1]

@@ -1,35 +1,34 @@
-// Package identity reads who a request comes from: it turns a rule's sources
-// into one byte key, the same for two requests exactly if every source gave
-// the same bytes for both.
+// Package identity reads from a request who its client is. It turns the values of a rule's sources
+// into one key of bytes. Two requests have the same key exactly if every source has the same value
+// for both.
 //
-// It runs for every candidate stream, and what it reads was written by the
-// client. So the work is linear in what was sent, nothing is allocated beyond
-// the growth of the caller's buffer and what a property is fetched with, values
-// are opaque bytes that need be neither text nor UTF-8, and cookies, path and
-// metadata are fetched once however many sources read them, a fetch being a
-// call into Envoy.
+// The package runs for every request that matches a rule, and it reads what the client wrote. So:
+//   - The work is linear in the size of the request.
+//   - Nothing is allocated, except by the growth of the caller's buffer and by Request itself.
+//   - Values are bytes. They need not be text or valid UTF-8.
+//   - Cookies, path and metadata are fetched at most once per key, because every fetch is a call
+//     into Envoy.
 //
-// Sources differ in who vouches for the value. Header, Cookie and Query are what
-// the client says. JWTClaim, Property and SourceAddress are what Envoy has found
-// out, and no header is read in their place: not the token itself, and not
-// x-forwarded-for. To guess whose stream it is then ends nobody's; whom Envoy
-// believes is for its own configuration to say.
+// Sources differ in who vouches for the value. Header, Cookie and Query can be forged by the
+// client. JWTClaim, Property and SourceAddress come from Envoy: no header is read for them, neither
+// the token itself nor x-forwarded-for. Anyone who can forge a key can evict its client. What Envoy
+// trusts is decided by Envoy's own configuration.
 package identity
 
 import (
 	"encoding/binary"
-	"strconv"
+	"fmt"
 	"strings"
 )
 
-// Request is the part of a request that sources read.
+// Request is what sources read of a request.
 type Request interface {
-	// Header returns the first value of the header with this lower-case name;
-	// ":path", ":method", ":authority" and ":scheme" are headers too. ok is
-	// false if the request has no such header.
+	// Header returns the first value of the header with this name, which is in lower case. ":path",
+	// ":method", ":authority" and ":scheme" are headers too. If the request has no such header, ok
+	// is false.
 	Header(name string) (value string, ok bool)
-	// Property returns the bytes that Envoy gives for an attribute of the stream.
-	// ok is false if there is none.
+	// Property returns the attribute of the stream at path, in the bytes of get_property. If there
+	// is no such attribute, ok is false.
 	Property(path ...string) (value string, ok bool)
 }
 
@@ -39,31 +38,32 @@ type Kind int
 const (
 	// Header is the first value of a header.
 	Header Kind = iota + 1
-	// Cookie is a cookie of the first cookie header. Envoy joins those that
-	// HTTP/2 clients split (reconstituteCrumbledCookies in
-	// source/common/http/http2/codec_impl.cc).
+	// Cookie is a cookie of the first cookie header. HTTP/2 clients may split the header; Envoy
+	// joins it again (reconstituteCrumbledCookies in source/common/http/http2/codec_impl.cc).
 	Cookie
 	// Query is a parameter of the query in ":path".
 	Query
-	// JWTClaim is a claim of a token that jwt_authn has verified and, told to by
-	// payload_in_metadata, left in dynamic metadata. A string is taken as it is,
-	// and a whole number in decimal, so that 42 and "42" are one client: issuers
-	// change from one to the other, and users stay who they are. All else names
-	// nobody: what is empty or no scalar, booleans, fractions, and whole numbers
-	// from 2^53 on, which Envoy holds as doubles and several of which are one.
+	// JWTClaim is a claim of a token that jwt_authn has verified. jwt_authn must be configured to
+	// leave the payload in dynamic metadata (payload_in_metadata).
+	//
+	// A string is used as it is, and a whole number in decimal. So 42 and "42" are the same client:
+	// users stay the same if their issuer changes from one to the other. All other claims are
+	// treated as missing: empty strings, lists, objects, null, booleans, fractions, and whole
+	// numbers whose absolute value is 2^53 or more. Envoy holds numbers as doubles, and several of
+	// those large numbers become the same double.
 	JWTClaim
-	// Property is an attribute of the stream as Envoy sees it, such as
-	// connection.uri_san_peer_certificate. Those that are text are meant. The
-	// others are taken as the bytes that proxy-wasm has for them: eight for a
-	// number, one for a boolean.
+	// Property is an attribute of the stream in Envoy, such as connection.uri_san_peer_certificate.
+	// It is meant for attributes that are text. Others are used as the bytes that get_property
+	// returns: eight for a number, one for a boolean.
 	Property
-	// SourceAddress is the client's address as Envoy sees it, without port:
-	// what use_remote_address, xff_num_trusted_hops and the extensions of
-	// original_ip_detection make of the peer and of x-forwarded-for. Where
-	// use_remote_address is not true, Envoy believes the last entry of whoever
-	// connects. An IPv4-mapped IPv6 address is that IPv4 address; a zone is kept,
-	// for it tells hosts apart. What has no IP address, a Unix socket, names
-	// nobody.
+	// SourceAddress is the client's IP address as Envoy sees it, without port. Envoy finds it from
+	// the peer's address and x-forwarded-for, by use_remote_address, xff_num_trusted_hops and the
+	// original_ip_detection extensions. If use_remote_address is not true, Envoy trusts the last
+	// entry of x-forwarded-for, whoever sends it.
+	//
+	// An IPv4-mapped IPv6 address counts as its IPv4 address. A zone is kept, because it
+	// distinguishes hosts. A client without an IP address, such as one on a Unix socket, has no
+	// value.
 	SourceAddress
 )
 
@@ -82,26 +82,29 @@ func (k Kind) String() string {
 	case SourceAddress:
 		return "source_address"
 	}
-	return "Kind(" + strconv.Itoa(int(k)) + ")"
+	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// Source is one place to read a part of the key from. The name of a header may
-// be in any case; all other names are exact.
+// Source is one place to read a part of the key from.
 type Source struct {
 	Kind Kind
-	Name string   // of the header, cookie or parameter; of a JWTClaim: metadata_key, under which jwt_authn left the payload
-	Path []string // of a JWTClaim: the way to the claim; of a Property: its path
+	// Name is the name of the Header (in any case), Cookie or Query parameter. For a JWTClaim it is
+	// the metadata key under which jwt_authn left the payload.
+	Name string
+	// Path is the path of the Property, or of the JWTClaim in the payload. Other kinds do not use
+	// it.
+	Path []string
 }
 
-// Sources are read together: all their values make the key.
+// Sources make one key together.
 type Sources []Source
 
-// Append appends the key of req to dst: for each source, in order, the length
-// of its value as an unsigned varint and then the value. For one list of
-// sources the encoding is injective: ("a", "bc") and ("ab", "c") differ.
+// Append appends the key of req to dst. For each source, in order, it appends the length of the
+// value as an unsigned varint, and then the value. So ("a", "bc") and ("ab", "c") have different
+// keys.
 //
-// If a value is missing or empty, or there are no sources, ok is false and key
-// holds what dst held. The bytes of key belong to the caller.
+// If a value is missing or empty, or if there are no sources, ok is false and key equals dst. key
+// may share its array with dst, as with the built-in append.
 func (s Sources) Append(dst []byte, req Request) (key []byte, ok bool) {
 	from := reader{req: req}
 	key = dst
@@ -134,6 +137,7 @@ func (s Source) append(dst []byte, from *reader) (key []byte, ok bool) {
 	return dst, false
 }
 
+// appendPart appends one value of the key. ok is false if the value is empty.
 func appendPart(dst []byte, value string) (key []byte, ok bool) {
 	if value == "" {
 		return dst, false
@@ -141,8 +145,8 @@ func appendPart(dst []byte, value string) (key []byte, ok bool) {
 	return append(binary.AppendUvarint(dst, uint64(len(value))), value...), true
 }
 
-// reader reads a request for one call of Append, and what several sources may
-// share only once.
+// reader reads a request during one call of Append. Values that several sources may need are read
+// once.
 type reader struct {
 	req                    Request
 	path, cookie, property lazy
@@ -156,8 +160,7 @@ func (r *reader) header(l *lazy, name string) string {
 	return l.value
 }
 
-// metadata returns the dynamic metadata of the stream, all of it, as a
-// serialized envoy.config.core.v3.Metadata.
+// metadata returns all dynamic metadata of the stream, a serialized envoy.config.core.v3.Metadata.
 func (r *reader) metadata() string {
 	l := &r.property
 	if !l.read {
@@ -167,6 +170,7 @@ func (r *reader) metadata() string {
 	return l.value
 }
 
+// lazy is a value that is read when it is first needed.
 type lazy struct {
 	value string
 	read  bool

@@ -12,7 +12,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/identity"
 )
 
-// request is what a client sent, as Envoy holds it.
+// request is a Request. It holds headers by name, and properties by property of their path.
 type request map[string]string
 
 func (r request) Header(name string) (string, bool) {
@@ -20,51 +20,53 @@ func (r request) Header(name string) (string, bool) {
 	return value, ok
 }
 
-// Property returns what the request has under the path, as property spells it.
 func (r request) Property(path ...string) (string, bool) {
 	value, ok := r[property(path...)]
 	return value, ok
 }
 
-// property spells a path as no header is spelled.
+// property returns the key of a property in a request. No header has such a name.
 func property(path ...string) string { return "property " + strings.Join(path, ".") }
 
-// one reads a key of one source; ok is false if it is missing.
-func one(t testing.TB, kind identity.Kind, name string, req request) (value string, ok bool) {
+// readNamed reads the value of a source of this kind and name. ok is false if it is missing.
+func readNamed(t testing.TB, kind identity.Kind, name string, req request) (value string, ok bool) {
 	t.Helper()
-	return only(t, identity.Source{Kind: kind, Name: name}, req)
+	return readSource(t, identity.Source{Kind: kind, Name: name}, req)
 }
 
-func only(t testing.TB, source identity.Source, req request) (value string, ok bool) {
+// readSource reads the value of one source. ok is false if it is missing.
+func readSource(t testing.TB, source identity.Source, req request) (value string, ok bool) {
 	t.Helper()
 	key, ok := identity.Sources{source}.Append(nil, req)
 	if !ok {
 		if len(key) != 0 {
-			t.Fatalf("missing, and yet the key is %q", key)
+			t.Fatalf("not ok: the key is %q, want it empty", key)
 		}
 		return "", false
 	}
-	parts := split(t, key)
-	if len(parts) != 1 {
-		t.Fatalf("key %q has %d parts, want 1", key, len(parts))
+	values := split(t, key)
+	if len(values) != 1 {
+		t.Fatalf("key %q has %d values, want 1", key, len(values))
 	}
-	return parts[0], true
+	return values[0], true
 }
 
-// split takes a key apart again. That it can is what makes keys injective.
-func split(t testing.TB, key []byte) (parts []string) {
+// split returns the values that key was made of. It can do so for every key only because different
+// values have different keys.
+func split(t testing.TB, key []byte) (values []string) {
 	t.Helper()
 	for len(key) > 0 {
 		size, n := binary.Uvarint(key)
 		if n <= 0 || uint64(len(key)-n) < size {
-			t.Fatalf("key ends within a part: %q", key)
+			t.Fatalf("key ends within a value: %q", key)
 		}
-		parts = append(parts, string(key[n:n+int(size)]))
+		values = append(values, string(key[n:n+int(size)]))
 		key = key[n+int(size):]
 	}
-	return parts
+	return values
 }
 
+// missing is what tests expect if a source has no value.
 const missing = "\x00missing"
 
 func TestHeader(t *testing.T) {
@@ -72,74 +74,74 @@ func TestHeader(t *testing.T) {
 		about, name, want string
 		req               request
 	}{
-		{"plain", "x-client-id", "42", request{"x-client-id": "42"}},
+		{"usual", "x-client-id", "42", request{"x-client-id": "42"}},
 		{"name in any case", "X-Client-ID", "42", request{"x-client-id": "42"}},
 		{"pseudo header", ":authority", "a.example", request{":authority": "a.example"}},
-		{"value as it is", "x-client-id", "a, b ", request{"x-client-id": "a, b "}},
+		{"value is not trimmed or split", "x-client-id", "a, b ", request{"x-client-id": "a, b "}},
 		{"bytes", "x-client-id", "\x00\xff", request{"x-client-id": "\x00\xff"}},
-		{"not there", "x-client-id", missing, request{}},
+		{"missing", "x-client-id", missing, request{}},
 		{"empty", "x-client-id", missing, request{"x-client-id": ""}},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			check(t, identity.Header, test.name, test.req, test.want)
+			testNamed(t, identity.Header, test.name, test.req, test.want)
 		})
 	}
 }
 
 func TestCookie(t *testing.T) {
 	for _, test := range []struct{ about, header, want string }{
-		{"alone", "sid=42", "42"},
+		{"only one", "sid=42", "42"},
 		{"among others", "a=1; sid=42; b=2", "42"},
 		{"white space around the pair", "a=1;\t sid=42 \t;b=2", "42"},
-		{"no space", "a=1;sid=42", "42"},
-		{"first wins", "sid=1; sid=2", "1"},
-		{"first wins, empty", "sid=; sid=2", missing},
+		{"no white space", "a=1;sid=42", "42"},
+		{"the first counts", "sid=1; sid=2", "1"},
+		{"the first counts, even if empty", "sid=; sid=2", missing},
 		{"equal signs in the value", "sid=a=b=", "a=b="},
 		{"quoted", `sid="42"`, "42"},
-		{"quoted once only", `sid=""42""`, `"42"`},
-		{"half a quote", `sid="42`, `"42`},
-		{"one quote", `sid="`, `"`},
-		{"quoted nothing", `sid=""`, missing},
-		{"quotes do not hide the separator", `a="x; sid=42"`, `42"`},
-		{"percent signs are bytes", "sid=%34", "%34"},
+		{"one pair of quotes is removed", `sid=""42""`, `"42"`},
+		{"opening quote only", `sid="42`, `"42`},
+		{"a single quote character", `sid="`, `"`},
+		{"empty quotes", `sid=""`, missing},
+		{"a semicolon in quotes separates", `a="x; sid=42"`, `42"`},
+		{"percent signs are not decoded", "sid=%34", "%34"},
 		{"bytes", "sid=\x00\xff", "\x00\xff"},
 		{"case of the name", "SID=42", missing},
 		{"longer name", "xsid=42; sidx=42", missing},
 		{"shorter name", "si=1; d=2; sid=3", "3"},
 		{"space before the equal sign", "sid =42", missing},
 		{"no equal sign", "sid", missing},
-		{"no equal sign, then one", "sid; sid=42", "42"},
+		{"no equal sign, then a pair", "sid; sid=42", "42"},
 		{"no name", "=42", missing},
 		{"other separators", "a=1, sid=42&sid=42", missing},
 		{"only separators", ";;; ;", missing},
 		{"empty header", "", missing},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			check(t, identity.Cookie, "sid", request{"cookie": test.header}, test.want)
+			testNamed(t, identity.Cookie, "sid", request{"cookie": test.header}, test.want)
 		})
 	}
-	t.Run("no header", func(t *testing.T) { check(t, identity.Cookie, "sid", request{}, missing) })
+	t.Run("no header", func(t *testing.T) { testNamed(t, identity.Cookie, "sid", request{}, missing) })
 }
 
 func TestQuery(t *testing.T) {
 	for _, test := range []struct{ about, path, name, want string }{
-		{"alone", "/events?tab=42", "tab", "42"},
+		{"only one", "/events?tab=42", "tab", "42"},
 		{"among others", "/events?a=1&tab=42&b=2", "tab", "42"},
 		{"value decoded", "/?tab=a%20b+c%2Bd%2f", "tab", "a b c+d/"},
 		{"name decoded", "/?%74%61b=42", "tab", "42"},
 		{"name with space", "/?my+tab=42", "my tab", "42"},
-		{"name of the source is not decoded", "/?my+tab=42", "my+tab", missing},
-		{"first wins", "/?tab=1&tab=2", "tab", "1"},
-		{"first wins, empty", "/?tab=&tab=2", "tab", missing},
-		{"first wins, no equal sign", "/?tab&tab=2", "tab", missing},
-		{"broken value is absent", "/?tab=%zz&tab=2", "tab", "2"},
-		{"broken name is absent", "/?tab%=1&tab=2", "tab", "2"},
-		{"escape cut short", "/?tab=%4", "tab", missing},
-		{"escape cut shorter", "/?tab=1%", "tab", missing},
-		{"escape does not reach over the separator", "/?tab=%4&2=x&tab=2", "tab", "2"},
+		{"the name of the source is not decoded", "/?my+tab=42", "my+tab", missing},
+		{"the first counts", "/?tab=1&tab=2", "tab", "1"},
+		{"the first counts, even if empty", "/?tab=&tab=2", "tab", missing},
+		{"the first counts, even without an equal sign", "/?tab&tab=2", "tab", missing},
+		{"invalid escape in the value: skipped", "/?tab=%zz&tab=2", "tab", "2"},
+		{"invalid escape in the name: skipped", "/?tab%=1&tab=2", "tab", "2"},
+		{"incomplete escape, one digit", "/?tab=%4", "tab", missing},
+		{"incomplete escape, no digit", "/?tab=1%", "tab", missing},
+		{"an escape ends at the separator", "/?tab=%4&2=x&tab=2", "tab", "2"},
 		{"equal signs in the value", "/?tab=a=b", "tab", "a=b"},
-		{"semicolon is a byte", "/?tab=1;tab=2", "tab", "1;tab=2"},
-		{"question marks after the first", "/?tab=a?b&?tab=2", "tab", "a?b"},
+		{"a semicolon does not separate", "/?tab=1;tab=2", "tab", "1;tab=2"},
+		{"later question marks are ordinary", "/?tab=a?b&?tab=2", "tab", "a?b"},
 		{"fragment", "/?tab=42#x&tab=2", "tab", "42"},
 		{"fragment with a question mark", "/#?tab=42", "tab", missing},
 		{"bytes", "/?tab=%00\xff%FE", "tab", "\x00\xff\xfe"},
@@ -152,10 +154,10 @@ func TestQuery(t *testing.T) {
 		{"empty path", "", "tab", missing},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			check(t, identity.Query, test.name, request{":path": test.path}, test.want)
+			testNamed(t, identity.Query, test.name, request{":path": test.path}, test.want)
 		})
 	}
-	t.Run("no path", func(t *testing.T) { check(t, identity.Query, "tab", request{}, missing) })
+	t.Run("no path", func(t *testing.T) { testNamed(t, identity.Query, "tab", request{}, missing) })
 }
 
 func TestProperty(t *testing.T) {
@@ -165,27 +167,29 @@ func TestProperty(t *testing.T) {
 		want  string
 	}{
 		{"text", request{property("connection", "uri_san"): "spiffe://a/b"}, "spiffe://a/b"},
-		{"bytes as they are", request{property("connection", "uri_san"): "\x00\xff"}, "\x00\xff"},
-		{"not there", request{property("connection"): "x", property("uri_san"): "x", "uri_san": "x"}, missing},
+		{"bytes that are not UTF-8", request{property("connection", "uri_san"): "\x00\xff"}, "\x00\xff"},
+		{"missing", request{property("connection"): "x", property("uri_san"): "x", "uri_san": "x"}, missing},
 		{"empty", request{property("connection", "uri_san"): ""}, missing},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			checkSource(t, identity.Source{Kind: identity.Property, Path: []string{"connection", "uri_san"}}, test.req, test.want)
+			testSource(t, identity.Source{Kind: identity.Property, Path: []string{"connection", "uri_san"}}, test.req, test.want)
 		})
 	}
 	t.Run("no path", func(t *testing.T) {
-		checkSource(t, identity.Source{Kind: identity.Property, Name: "id"}, request{"id": "x", property("id"): "x"}, missing)
+		testSource(t, identity.Source{Kind: identity.Property, Name: "id"}, request{"id": "x", property("id"): "x"}, missing)
 	})
 }
 
-func check(t *testing.T, kind identity.Kind, name string, req request, want string) {
+// testNamed is testSource for a source of this kind and name.
+func testNamed(t *testing.T, kind identity.Kind, name string, req request, want string) {
 	t.Helper()
-	checkSource(t, identity.Source{Kind: kind, Name: name}, req, want)
+	testSource(t, identity.Source{Kind: kind, Name: name}, req, want)
 }
 
-func checkSource(t *testing.T, source identity.Source, req request, want string) {
+// testSource checks the value of one source; want may be missing.
+func testSource(t *testing.T, source identity.Source, req request, want string) {
 	t.Helper()
-	got, ok := only(t, source, req)
+	got, ok := readSource(t, source, req)
 	if !ok {
 		got = missing
 	}
@@ -215,15 +219,15 @@ func TestKeyOfSeveralSources(t *testing.T) {
 		t.Errorf("got %q, %v, want %q", key, ok, want)
 	}
 	for name := range req {
-		lacking := maps.Clone(req)
-		delete(lacking, name)
-		if key, ok := sources.Append([]byte("rule:"), lacking); ok || string(key) != "rule:" {
-			t.Errorf("without %s: got %q, %v, want what was there and false", name, key, ok)
+		incomplete := maps.Clone(req)
+		delete(incomplete, name)
+		if key, ok := sources.Append([]byte("rule:"), incomplete); ok || string(key) != "rule:" {
+			t.Errorf("without %s: got %q, %v, want dst as it was and false", name, key, ok)
 		}
 	}
 }
 
-func TestNoSourcesNameNobody(t *testing.T) {
+func TestNoSources(t *testing.T) {
 	for _, sources := range []identity.Sources{nil, {{}}, {{Kind: 9, Name: "x"}}} {
 		if key, ok := sources.Append(nil, request{"x": "1", "": "1"}); ok || len(key) != 0 {
 			t.Errorf("%v: got %q, %v, want no key", sources, key, ok)
@@ -231,17 +235,16 @@ func TestNoSourcesNameNobody(t *testing.T) {
 	}
 }
 
-func TestWhereOnePartEndsMatters(t *testing.T) {
+func TestKeyTellsWhereValuesEnd(t *testing.T) {
 	sources := identity.Sources{{Kind: identity.Header, Name: "a"}, {Kind: identity.Header, Name: "b"}}
 	left, _ := sources.Append(nil, request{"a": "a", "b": "bc"})
 	right, _ := sources.Append(nil, request{"a": "ab", "b": "c"})
 	if string(left) == string(right) {
-		t.Errorf("both keys are %q", left)
+		t.Errorf("different values have the same key %q", left)
 	}
 }
 
-// Whatever the values, the key tells all of them: so no two lists of values
-// have the same key.
+// All values can be read back from the key. So different values have different keys.
 func TestKeyIsInjective(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		values := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 1, 200), 1, 8).Draw(rt, "values")
@@ -256,12 +259,12 @@ func TestKeyIsInjective(t *testing.T) {
 		}
 		key, ok := sources.Append(nil, req)
 		if got := split(t, key); !ok || !slices.Equal(got, want) {
-			rt.Fatalf("key %q tells %q, want %q", key, got, want)
+			rt.Fatalf("key %q has the values %q, want %q", key, got, want)
 		}
 	})
 }
 
-// What several sources share is fetched once, and what none needs not at all.
+// A value that several sources need is read once. A value that none needs is not read.
 func TestSharedValuesAreReadOnce(t *testing.T) {
 	req := &counting{
 		request: request{"cookie": "a=1; b=2", ":path": "/?c=3&d=4", property("metadata"): verified(object{"e": "5", "f": "6"})},
@@ -275,12 +278,11 @@ func TestSharedValuesAreReadOnce(t *testing.T) {
 		t.Fatal("no key")
 	}
 	if want := map[string]int{"cookie": 1, ":path": 1, property("metadata"): 1}; !maps.Equal(req.reads, want) {
-		t.Errorf("reads %v, want %v", req.reads, want)
+		t.Errorf("read %v, want %v", req.reads, want)
 	}
 }
 
-// Who is verified is not who claims to be: of what a client sends, nothing is
-// read in the place of what Envoy says.
+// JWTClaim, Property and SourceAddress never read a header, even if a header has the same name.
 func TestVerifiedSourcesReadNoHeader(t *testing.T) {
 	req := &counting{
 		request: request{
@@ -305,6 +307,7 @@ func TestVerifiedSourcesReadNoHeader(t *testing.T) {
 	}
 }
 
+// counting is a request that counts how often each header and property is read.
 type counting struct {
 	request
 	reads map[string]int
@@ -345,11 +348,11 @@ var browser = request{
 
 func TestAppendAllocatesNothing(t *testing.T) {
 	buffer := make([]byte, 0, 256)
-	broken := request{"x-user": "ann", "cookie": "sid=1", ":path": "/?tab=%"}
-	for _, req := range []request{browser, broken} {
+	invalid := request{"x-user": "ann", "cookie": "sid=1", ":path": "/?tab=%"}
+	for _, req := range []request{browser, invalid} {
 		allocs := testing.AllocsPerRun(100, func() { threeSources.Append(buffer, req) })
 		if allocs != 0 {
-			t.Errorf("%q: %v allocations, want none", req, allocs)
+			t.Errorf("%q: Append allocates %v times, want 0", req, allocs)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 package identity
 
-// AppendKey appends the key that sources with these values give: what Append would have read. It is false, and dst
-// comes back, if there is no value or an empty one.
+// AppendKey appends the key for these values: the key that Append makes if its sources have these
+// values. If there is no value, or one is empty, ok is false and key equals dst.
 func AppendKey(dst []byte, values ...string) (key []byte, ok bool) {
 	key = dst
 	for _, value := range values {

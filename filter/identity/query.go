@@ -5,20 +5,19 @@ import (
 	"strings"
 )
 
-// query returns what stands between the first "?" of a path and its fragment.
+// query returns the part of path between the first "?" and the fragment.
 func query(path string) string {
 	path, _, _ = strings.Cut(path, "#")
 	_, query, _ := strings.Cut(path, "?")
 	return query
 }
 
-// appendParameter appends the decoded value of the first parameter of that
-// name. Pairs end at "&" only: ";" is a byte like any other, as it is for
-// Envoy and for the URL standard. A pair with a broken escape counts as absent,
-// so the next one of that name is taken.
+// appendParameter appends the decoded value of the first parameter with this name. Only "&" ends a
+// parameter; ";" is an ordinary character, as it is for Envoy and in the URL standard. A parameter
+// with an invalid escape is skipped, so the next one with the name counts.
 //
-// The value is measured before it is decoded, because its length stands in
-// front of it; the alternative is a second buffer.
+// The length comes before the value in the key. So the value is measured first and decoded second,
+// which needs no second buffer.
 func appendParameter(dst []byte, query, name string) (key []byte, ok bool) {
 	for rest, more := query, true; more; {
 		var pair string
@@ -39,7 +38,7 @@ func appendParameter(dst []byte, query, name string) (key []byte, ok bool) {
 	return dst, false
 }
 
-// decodesTo reports whether encoded is a spelling of plain.
+// decodesTo reports whether encoded is plain after decoding.
 func decodesTo(encoded, plain string) bool {
 	for len(encoded) > 0 {
 		b, width := decode(encoded)
@@ -51,8 +50,7 @@ func decodesTo(encoded, plain string) bool {
 	return plain == ""
 }
 
-// decodedLen returns how many bytes encoded stands for; valid is false if one
-// of its escapes is broken.
+// decodedLen returns the length of encoded after decoding. valid is false if an escape is invalid.
 func decodedLen(encoded string) (n int, valid bool) {
 	for len(encoded) > 0 {
 		_, width := decode(encoded)
@@ -65,7 +63,7 @@ func decodedLen(encoded string) (n int, valid bool) {
 	return n, true
 }
 
-// appendDecoded appends what a valid encoded stands for.
+// appendDecoded decodes encoded, which must be valid, and appends the result.
 func appendDecoded(dst []byte, encoded string) []byte {
 	for len(encoded) > 0 {
 		b, width := decode(encoded)
@@ -78,8 +76,8 @@ func appendDecoded(dst []byte, encoded string) []byte {
 	return dst
 }
 
-// decode returns the first byte that encoded, which is not empty, stands for
-// and how many bytes spell it: 0 if they are a broken escape.
+// decode decodes the first byte of encoded, which must not be empty. width is how many bytes of
+// encoded it takes, or 0 if they are an invalid escape.
 func decode(encoded string) (b byte, width int) {
 	switch encoded[0] {
 	case '+':
@@ -97,7 +95,7 @@ func decode(encoded string) (b byte, width int) {
 	return encoded[0], 1
 }
 
-// unhex returns the value of a hexadecimal digit, or -1.
+// unhex returns the value of a hexadecimal digit, or -1 if c is none.
 func unhex(c byte) int {
 	switch {
 	case '0' <= c && c <= '9':

@@ -2,10 +2,10 @@ package match
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"regexp/syntax"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -14,16 +14,16 @@ const (
 	methodHeader = ":method"
 )
 
-// New makes rules ready for use. It fails on an Op that does not fit its
-// condition, on a header that cannot be named, and on a bad regex, and says in
-// which rule. The rules are not kept.
+// New makes rules ready for use. It returns an error that names the rule if an Op does not fit its
+// condition, if a header has no name or is the path or the method, or if a regex is invalid. New
+// keeps no memory of rules.
 func New(rules []Conditions) (*Set, error) {
 	gate := gate(rules)
 	set := &Set{rules: make([][]test, len(rules))}
 	for i, rule := range rules {
 		tests, err := set.tests(rule)
 		if err != nil {
-			return nil, errors.New("rule " + strconv.Itoa(i) + ": " + err.Error())
+			return nil, fmt.Errorf("rule %d: %w", i, err)
 		}
 		for _, onGate := range []bool{true, false} {
 			for _, t := range tests {
@@ -36,17 +36,17 @@ func New(rules []Conditions) (*Set, error) {
 	return set, nil
 }
 
-// gate names the header that decides first, or "" if the rules have none in
-// common. A header comes before the path and the path before the method,
-// because that is how well each tells streams from other requests; among
-// headers the order of the first rule decides. A header that a rule only wants
-// absent is no gate: nearly every request would pass it.
+// gate returns the name of the header that is read first, or "" if no header has a condition in
+// every rule. A header is preferred to the path, and the path to the method, because that is how
+// well they tell streams from other requests. Of several headers, the one that comes first in the
+// first rule is chosen. A header that must be absent does not count: nearly every request would
+// pass that gate.
 func gate(rules []Conditions) string {
 	if len(rules) == 0 {
 		return ""
 	}
 	for _, header := range rules[0].Headers {
-		if every(rules, func(c Conditions) bool { return c.asksFor(header.Name) }) {
+		if every(rules, func(c Conditions) bool { return c.needsHeader(header.Name) }) {
 			return strings.ToLower(header.Name)
 		}
 	}
@@ -63,19 +63,20 @@ func every(rules []Conditions, holds func(Conditions) bool) bool {
 	return !slices.ContainsFunc(rules, func(c Conditions) bool { return !holds(c) })
 }
 
-func (c Conditions) asksFor(header string) bool {
+// needsHeader reports whether c can only match requests that have this header.
+func (c Conditions) needsHeader(name string) bool {
 	return slices.ContainsFunc(c.Headers, func(h Header) bool {
-		return h.Op != Absent && strings.EqualFold(h.Name, header)
+		return h.Op != Absent && strings.EqualFold(h.Name, name)
 	})
 }
 
-// test is a condition on one header.
+// test is one condition, made ready for use.
 type test struct {
-	header int // index into Set.headers
+	header int // index in Set.headers
 	op     Op
-	value  string
-	values []string       // of oneOf
-	regex  *regexp.Regexp // of Regex
+	value  string         // for Exact, Prefix and Contains
+	values []string       // for oneOf
+	regex  *regexp.Regexp // for Regex
 }
 
 func (t *test) holds(value string, present bool) bool {
@@ -99,6 +100,7 @@ func (t *test) holds(value string, present bool) bool {
 	return false
 }
 
+// tests returns the tests of a rule, and adds the headers that they read to s.headers.
 func (s *Set) tests(rule Conditions) ([]test, error) {
 	var tests []test
 	if rule.Path != (Path{}) {
@@ -108,11 +110,11 @@ func (s *Set) tests(rule Conditions) ([]test, error) {
 		case Regex:
 			regex, err := compile(t.value)
 			if err != nil {
-				return nil, errors.New("path regex " + strconv.Quote(t.value) + ": " + err.Error())
+				return nil, fmt.Errorf("path regex %q: %w", t.value, err)
 			}
 			t.regex = regex
 		default:
-			return nil, errors.New("path: op " + t.op.String() + ", want exact, prefix or regex")
+			return nil, fmt.Errorf("path: op %v, want exact, prefix or regex", t.op)
 		}
 		tests = append(tests, t)
 	}
@@ -123,18 +125,18 @@ func (s *Set) tests(rule Conditions) ([]test, error) {
 		switch h.Op {
 		case Exact, Prefix, Contains, Present, Absent:
 		default:
-			return nil, errors.New("header " + strconv.Itoa(i) + ": op " + h.Op.String() + ", want exact, prefix, contains, present or absent")
+			return nil, fmt.Errorf("header %d: op %v, want exact, prefix, contains, present or absent", i, h.Op)
 		}
 		name := strings.ToLower(h.Name)
 		if name == "" || name == pathHeader || name == methodHeader {
-			return nil, errors.New("header " + strconv.Itoa(i) + ": name " + strconv.Quote(h.Name) + ", want a header other than path and method")
+			return nil, fmt.Errorf("header %d: name %q, want a header other than :path and :method", i, h.Name)
 		}
 		tests = append(tests, test{header: s.header(name), op: h.Op, value: h.Value})
 	}
 	return tests, nil
 }
 
-// header returns the index of name in s.headers.
+// header returns the index of name in s.headers, and adds name if it is new.
 func (s *Set) header(name string) int {
 	if i := slices.Index(s.headers, name); i >= 0 {
 		return i
@@ -143,52 +145,43 @@ func (s *Set) header(name string) int {
 	return len(s.headers) - 1
 }
 
-// CheckRegex says why New would refuse expr, or nil. The error does not repeat
-// expr.
+// CheckRegex returns the error for which New would refuse expr as a path regex, or nil. The error
+// does not repeat expr.
 func CheckRegex(expr string) error {
 	_, err := compile(expr)
 	return err
 }
 
-// compile anchors expr at both ends. What is put around an expression that is
-// none by itself could make it one ("a)(b"), so it is parsed alone first; and
-// an open quotation (`\Qa`), which would quote the end of the anchor, is closed.
-// The parsed form could be anchored too, but its String is 50 KB of code.
+// compile compiles expr so that it matches whole values only.
 func compile(expr string) (*regexp.Regexp, error) {
-	_, err := syntax.Parse(expr, syntax.Perl)
-	if err == nil {
-		if quotes(expr) {
-			expr += `\E`
-		}
-		var regex *regexp.Regexp
-		if regex, err = regexp.Compile(`\A(?:` + expr + `)\z`); err == nil {
-			return regex, nil
-		}
+	// An expression that is invalid by itself can become valid between the anchors, such as
+	// "a)(?:b". So it is parsed alone first.
+	if _, err := syntax.Parse(expr, syntax.Perl); err != nil {
+		return nil, withoutExpr(err)
 	}
-	var bad *syntax.Error
-	if errors.As(err, &bad) {
-		return nil, errors.New(bad.Code.String())
+	anchored, err := regexp.Compile(`\A(?:` + expr + `)\z`)
+	if err != nil {
+		// A quotation that expr leaves open, such as `\Qa`, quotes the closing anchor too.
+		closed, errClosed := regexp.Compile(`\A(?:` + expr + `\E)\z`)
+		if errClosed != nil {
+			return nil, withoutExpr(err)
+		}
+		anchored = closed
 	}
-	return nil, err
+	return anchored, nil
 }
 
-// quotes says whether a valid expression ends inside a quotation.
-func quotes(expr string) bool {
-	for {
-		_, escaped, ok := strings.Cut(expr, `\`)
-		if !ok || escaped == "" {
-			return false
-		}
-		if escaped[0] != 'Q' {
-			expr = escaped[1:]
-		} else if _, expr, ok = strings.Cut(escaped, `\E`); !ok {
-			return true
-		}
+// withoutExpr returns an error of package syntax without the expression that it quotes.
+func withoutExpr(err error) error {
+	var invalid *syntax.Error
+	if errors.As(err, &invalid) {
+		return errors.New(invalid.Code.String())
 	}
+	return err
 }
 
-// withoutQuery cuts path where a route of Envoy does (Http::PathUtil in
-// source/common/http/path_utility.cc: removeQueryAndFragment).
+// withoutQuery returns path without query and fragment, as Envoy does for its routes
+// (PathUtil::removeQueryAndFragment in source/common/http/path_utility.cc).
 func withoutQuery(path string) string {
 	if i := strings.IndexAny(path, "?#"); i >= 0 {
 		return path[:i]

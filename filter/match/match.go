@@ -1,42 +1,41 @@
-// Package match finds the rule that a request belongs to, reading as few of
-// its headers as it can.
+// Package match finds the rule that a request belongs to, and reads as few headers as possible.
 //
-// The filter stands in front of every request, and nearly none of them opens an
-// event stream. A header read is a call into Envoy that costs about three empty
-// callbacks, so reads are what a miss costs. Each header is therefore read at
-// most once a request, only when a rule needs it, and if all rules constrain
-// one header in common, that one, the gate, is asked first: a request that fits
-// no rule by it is done after one read.
+// The filter may stand in front of every request of a listener, and nearly none of them opens an
+// event stream. Reading a header is a call into Envoy that costs about as much as three empty
+// callbacks, so header reads are most of what such a request costs. Each header is therefore read
+// at most once per request, and only when a rule needs it. If all rules have a condition on the
+// same header, that header is the gate: it is read first, and a request that fails every rule's
+// conditions on it needs no second read.
 package match
 
-import "strconv"
+import "fmt"
 
-// Request is the part of a request that conditions read.
+// Request is what conditions read of a request.
 type Request interface {
-	// Header returns the first value of the header with this lower-case name;
-	// ":path", ":method", ":authority" and ":scheme" are headers too. ok is
-	// false if the request has no such header.
+	// Header returns the first value of the header with this name, which is in lower case. ":path",
+	// ":method", ":authority" and ":scheme" are headers too. If the request has no such header, ok
+	// is false.
 	Header(name string) (value string, ok bool)
 }
 
-// Op is how a condition compares. All comparisons heed case.
+// Op is how a condition compares a value. All comparisons are case-sensitive.
 type Op int
 
 const (
-	// Exact holds for the same value.
+	// Exact: the value is equal.
 	Exact Op = iota + 1
-	// Prefix holds for a value that begins so.
+	// Prefix: the value begins with the condition's value.
 	Prefix
-	// Contains holds for a value that has it anywhere; for headers only.
+	// Contains: the value contains the condition's value. For headers only.
 	Contains
-	// Regex holds for a value that matches as a whole (RE2); for paths only.
+	// Regex: the whole value matches the expression (RE2). For paths only.
 	Regex
-	// Present holds if the header is there, even if empty; for headers only.
+	// Present: the request has the header, perhaps with an empty value. For headers only.
 	Present
-	// Absent holds if the header is not there; for headers only.
+	// Absent: the request does not have the header. For headers only.
 	Absent
 
-	// oneOf is how a list of methods compares.
+	// oneOf: the value is in a list. For methods, and inside this package only.
 	oneOf
 )
 
@@ -57,69 +56,67 @@ func (o Op) String() string {
 	case oneOf:
 		return "oneOf"
 	}
-	return "Op(" + strconv.Itoa(int(o)) + ")"
+	return fmt.Sprintf("Op(%d)", int(o))
 }
 
-// Conditions are what a rule wants of a request. All must hold; none at all
-// hold for every request.
+// Conditions are the conditions of one rule. A request matches if all of them hold. The zero
+// Conditions match every request.
 type Conditions struct {
 	Path    Path
-	Methods []string // any of them, in their exact case
+	Methods []string // the method is one of these, case-sensitive; none: any method
 	Headers []Header
 }
 
-// Path is a condition on the path without query and fragment, as a route of
-// Envoy sees it: Exact, Prefix or Regex. The zero Path holds for every request;
-// any other fails for a request without a path.
+// Path is a condition on the path without query and fragment, which is what Envoy's routes compare.
+// Op is Exact, Prefix or Regex. The zero Path holds for every request; any other Path fails for a
+// request without a path.
 type Path struct {
 	Op    Op
 	Value string
 }
 
-// Header is a condition on the first value of a header: Exact, Prefix,
-// Contains, Present or Absent. The name may be in any case. Path and method
-// have conditions of their own and cannot be named here.
+// Header is a condition on the first value of a header. Op is Exact, Prefix, Contains, Present or
+// Absent. The name may be in any case, but cannot be ":path" or ":method": those have conditions of
+// their own in Conditions.
 type Header struct {
 	Name  string
 	Op    Op
-	Value string // unused by Present and Absent
+	Value string // not used by Present and Absent
 }
 
-// Set is a list of conditions made ready for use. It never changes, so it may
-// be shared.
+// Set is a list of Conditions that is ready for use. It never changes, so it is safe for concurrent
+// use.
 type Set struct {
-	headers []string // every header that is read, once each
+	headers []string // the headers that the tests read, each once
 	rules   [][]test // the tests of each rule, those on the gate first
 }
 
-// inline is how many different headers a Set may read before First has to
-// allocate.
-const inline = 16
+// maxHeadersOnStack is how many different headers a Set may read before First allocates.
+const maxHeadersOnStack = 16
 
-// First returns the index of the first of the Conditions that hold for req, and
-// false if none do.
+// First returns the index of the first Conditions that match req. ok is false if none match.
 func (s *Set) First(req Request) (index int, ok bool) {
-	var buffer [inline]reading
+	var buffer [maxHeadersOnStack]reading
 	readings := buffer[:]
-	if len(s.headers) > inline {
+	if len(s.headers) > maxHeadersOnStack {
 		readings = make([]reading, len(s.headers))
 	}
 	for i, tests := range s.rules {
-		if s.hold(tests, req, readings) {
+		if s.matches(tests, req, readings) {
 			return i, true
 		}
 	}
 	return 0, false
 }
 
-// reading is what a header held, once it has been read.
+// reading caches the value of one header during one call of First.
 type reading struct {
 	value   string
 	present bool
-	done    bool
+	done    bool // the header was read
 }
 
-func (s *Set) hold(tests []test, req Request, readings []reading) bool {
+func (s *Set) matches(tests []test, req Request, readings []reading) bool {
 	for i := range tests {
 		t := &tests[i]
 		r := &readings[t.header]

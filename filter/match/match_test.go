@@ -9,7 +9,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/match"
 )
 
-// request counts how often each header is read.
+// request is a Request that counts how often each header is read.
 type request struct {
 	headers map[string]string
 	reads   map[string]int
@@ -21,8 +21,8 @@ func (r *request) Header(name string) (string, bool) {
 	return value, ok
 }
 
-// of makes a request of names and values.
-func of(headers ...string) *request {
+// requestWith makes a request with these headers: name, value, name, value and so on.
+func requestWith(headers ...string) *request {
 	r := &request{map[string]string{}, map[string]int{}}
 	for i := 0; i < len(headers); i += 2 {
 		r.headers[headers[i]] = headers[i+1]
@@ -30,7 +30,8 @@ func of(headers ...string) *request {
 	return r
 }
 
-func set(t testing.TB, rules ...match.Conditions) *match.Set {
+// newSet calls New, which must succeed.
+func newSet(t testing.TB, rules ...match.Conditions) *match.Set {
 	t.Helper()
 	s, err := match.New(rules)
 	if err != nil {
@@ -56,64 +57,64 @@ func TestConditions(t *testing.T) {
 		req   *request
 		want  bool
 	}{
-		{"none", match.Conditions{}, of(), true},
+		{"no conditions", match.Conditions{}, requestWith(), true},
 
-		{"exact path", onPath(match.Exact, "/events"), of(":path", "/events"), true},
-		{"exact path, query and fragment aside", onPath(match.Exact, "/events"), of(":path", "/events?a=1#b"), true},
-		{"exact path, fragment first", onPath(match.Exact, "/events"), of(":path", "/events#b?a=1"), true},
-		{"exact path, longer", onPath(match.Exact, "/events"), of(":path", "/events/1"), false},
-		{"exact path, other case", onPath(match.Exact, "/events"), of(":path", "/Events"), false},
-		{"path prefix", onPath(match.Prefix, "/ev"), of(":path", "/events"), true},
-		{"path prefix, in the query", onPath(match.Prefix, "/a?b"), of(":path", "/a?b"), false},
-		{"path prefix, elsewhere", onPath(match.Prefix, "/ev"), of(":path", "/a/ev"), false},
-		{"path regex", onPath(match.Regex, "/v[0-9]+/events"), of(":path", "/v12/events?x"), true},
-		{"path regex, part of the path", onPath(match.Regex, "/v[0-9]+"), of(":path", "/v12/events"), false},
-		{"path regex, end of the path", onPath(match.Regex, "/events"), of(":path", "/v1/events"), false},
-		{"path regex, alternatives", onPath(match.Regex, "/a|b"), of(":path", "/ab"), false},
-		{"path regex, longer alternative", onPath(match.Regex, "/a|/ab"), of(":path", "/ab"), true},
-		{"path regex, open quotation", onPath(match.Regex, `/\Qa.b`), of(":path", "/a.b"), true},
-		{"path regex, open quotation, of nothing", onPath(match.Regex, `/a.b\Q`), of(":path", "/a.b"), true},
-		{"path regex, open quotation, second", onPath(match.Regex, `/\Qa.\E.\Q.b`), of(":path", "/a.a.b"), true},
-		{"path regex, open quotation, ends in a backslash", onPath(match.Regex, `/\Qa\`), of(":path", `/a\`), true},
-		{"path regex, closed quotation", onPath(match.Regex, `/\Qa.\E|b`), of(":path", "b"), true},
-		{"path regex, no quotation", onPath(match.Regex, `/\\Qa|\\\.b`), of(":path", `/\Qa`), true},
-		{"path regex, lines", onPath(match.Regex, "(?m)/a$"), of(":path", "/a\nb"), false},
-		{"path regex, case", onPath(match.Regex, "(?i)/a"), of(":path", "/A"), true},
-		{"no path", onPath(match.Prefix, ""), of(":method", "CONNECT"), false},
+		{"exact path", onPath(match.Exact, "/events"), requestWith(":path", "/events"), true},
+		{"exact path, with query and fragment", onPath(match.Exact, "/events"), requestWith(":path", "/events?a=1#b"), true},
+		{"exact path, with a fragment before the query", onPath(match.Exact, "/events"), requestWith(":path", "/events#b?a=1"), true},
+		{"exact path, longer", onPath(match.Exact, "/events"), requestWith(":path", "/events/1"), false},
+		{"exact path, other case", onPath(match.Exact, "/events"), requestWith(":path", "/Events"), false},
+		{"path prefix", onPath(match.Prefix, "/ev"), requestWith(":path", "/events"), true},
+		{"path prefix, reaches into the query", onPath(match.Prefix, "/a?b"), requestWith(":path", "/a?b"), false},
+		{"path prefix, not at the beginning", onPath(match.Prefix, "/ev"), requestWith(":path", "/a/ev"), false},
+		{"path regex", onPath(match.Regex, "/v[0-9]+/events"), requestWith(":path", "/v12/events?x"), true},
+		{"path regex, matches only the beginning", onPath(match.Regex, "/v[0-9]+"), requestWith(":path", "/v12/events"), false},
+		{"path regex, matches only the end", onPath(match.Regex, "/events"), requestWith(":path", "/v1/events"), false},
+		{"path regex, alternatives are anchored", onPath(match.Regex, "/a|b"), requestWith(":path", "/ab"), false},
+		{"path regex, second alternative is longer", onPath(match.Regex, "/a|/ab"), requestWith(":path", "/ab"), true},
+		{"path regex, open quotation", onPath(match.Regex, `/\Qa.b`), requestWith(":path", "/a.b"), true},
+		{"path regex, open quotation, empty", onPath(match.Regex, `/a.b\Q`), requestWith(":path", "/a.b"), true},
+		{"path regex, open quotation after a closed one", onPath(match.Regex, `/\Qa.\E.\Q.b`), requestWith(":path", "/a.a.b"), true},
+		{"path regex, open quotation, ends in a backslash", onPath(match.Regex, `/\Qa\`), requestWith(":path", `/a\`), true},
+		{"path regex, closed quotation", onPath(match.Regex, `/\Qa.\E|b`), requestWith(":path", "b"), true},
+		{"path regex, escaped backslash before Q", onPath(match.Regex, `/\\Qa|\\\.b`), requestWith(":path", `/\Qa`), true},
+		{"path regex, multi-line", onPath(match.Regex, "(?m)/a$"), requestWith(":path", "/a\nb"), false},
+		{"path regex, case-insensitive", onPath(match.Regex, "(?i)/a"), requestWith(":path", "/A"), true},
+		{"request without a path", onPath(match.Prefix, ""), requestWith(":method", "CONNECT"), false},
 
-		{"method", match.Conditions{Methods: []string{"GET", "POST"}}, of(":method", "POST"), true},
-		{"method, none of them", match.Conditions{Methods: []string{"GET", "POST"}}, of(":method", "PUT"), false},
-		{"method, other case", match.Conditions{Methods: []string{"GET"}}, of(":method", "get"), false},
+		{"method", match.Conditions{Methods: []string{"GET", "POST"}}, requestWith(":method", "POST"), true},
+		{"method, not in the list", match.Conditions{Methods: []string{"GET", "POST"}}, requestWith(":method", "PUT"), false},
+		{"method, other case", match.Conditions{Methods: []string{"GET"}}, requestWith(":method", "get"), false},
 
-		{"exact header", header(accept, match.Exact, "a/b"), of(accept, "a/b"), true},
-		{"exact header, longer", header(accept, match.Exact, "a/b"), of(accept, "a/b;q=1"), false},
-		{"exact header, empty", header(accept, match.Exact, ""), of(accept, ""), true},
-		{"exact header, missing is not empty", header(accept, match.Exact, ""), of(), false},
-		{"header prefix", header(accept, match.Prefix, "a/"), of(accept, "a/b"), true},
-		{"header prefix, elsewhere", header(accept, match.Prefix, "b"), of(accept, "a/b"), false},
-		{"header contains", header(accept, match.Contains, "/"), of(accept, "a/b"), true},
-		{"header contains, not", header(accept, match.Contains, "c"), of(accept, "a/b"), false},
-		{"header present", header(accept, match.Present, ""), of(accept, ""), true},
-		{"header present, not", header(accept, match.Present, ""), of(), false},
-		{"header absent", header(accept, match.Absent, ""), of(), true},
-		{"header absent, not", header(accept, match.Absent, ""), of(accept, ""), false},
-		{"name of the header in any case", header("Accept", match.Exact, "a"), of(accept, "a"), true},
-		{"authority", header(":authority", match.Exact, "a"), of(":authority", "a"), true},
+		{"exact header", header(accept, match.Exact, "a/b"), requestWith(accept, "a/b"), true},
+		{"exact header, longer", header(accept, match.Exact, "a/b"), requestWith(accept, "a/b;q=1"), false},
+		{"exact header, empty", header(accept, match.Exact, ""), requestWith(accept, ""), true},
+		{"exact header, missing is not empty", header(accept, match.Exact, ""), requestWith(), false},
+		{"header prefix", header(accept, match.Prefix, "a/"), requestWith(accept, "a/b"), true},
+		{"header prefix, elsewhere", header(accept, match.Prefix, "b"), requestWith(accept, "a/b"), false},
+		{"header contains", header(accept, match.Contains, "/"), requestWith(accept, "a/b"), true},
+		{"header contains, not", header(accept, match.Contains, "c"), requestWith(accept, "a/b"), false},
+		{"header present", header(accept, match.Present, ""), requestWith(accept, ""), true},
+		{"header present, not", header(accept, match.Present, ""), requestWith(), false},
+		{"header absent", header(accept, match.Absent, ""), requestWith(), true},
+		{"header absent, not", header(accept, match.Absent, ""), requestWith(accept, ""), false},
+		{"name of the header in any case", header("Accept", match.Exact, "a"), requestWith(accept, "a"), true},
+		{"authority", header(":authority", match.Exact, "a"), requestWith(":authority", "a"), true},
 
-		{"all hold", streams, of(":path", "/events", ":method", "GET", accept, "text/event-stream"), true},
-		{"all but the path", streams, of(":path", "/", ":method", "GET", accept, "text/event-stream"), false},
-		{"all but the method", streams, of(":path", "/events", ":method", "PUT", accept, "text/event-stream"), false},
-		{"all but the header", streams, of(":path", "/events", ":method", "GET", accept, "*/*"), false},
+		{"all hold", streams, requestWith(":path", "/events", ":method", "GET", accept, "text/event-stream"), true},
+		{"all but the path", streams, requestWith(":path", "/", ":method", "GET", accept, "text/event-stream"), false},
+		{"all but the method", streams, requestWith(":path", "/events", ":method", "PUT", accept, "text/event-stream"), false},
+		{"all but the header", streams, requestWith(":path", "/events", ":method", "GET", accept, "*/*"), false},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			if _, ok := set(t, test.when).First(test.req); ok != test.want {
+			if _, ok := newSet(t, test.when).First(test.req); ok != test.want {
 				t.Errorf("%+v on %q: got %v, want %v", test.when, test.req.headers, ok, test.want)
 			}
 		})
 	}
 }
 
-// streams is what the example configuration asks for.
+// streams are the conditions of a usual configuration.
 var streams = match.Conditions{
 	Path:    match.Path{Op: match.Prefix, Value: "/events"},
 	Methods: []string{"GET"},
@@ -121,24 +122,24 @@ var streams = match.Conditions{
 }
 
 func TestFirstRuleWins(t *testing.T) {
-	s := set(t,
+	s := newSet(t,
 		match.Conditions{Path: path(match.Exact, "/a")},
 		match.Conditions{Path: path(match.Prefix, "/a")},
 		match.Conditions{Path: path(match.Prefix, "/")},
 	)
 	for target, want := range map[string]int{"/a": 0, "/ab": 1, "/b": 2} {
-		if got, ok := s.First(of(":path", target)); !ok || got != want {
-			t.Errorf("%s: got rule %d, %v, want %d", target, got, ok, want)
+		if got, ok := s.First(requestWith(":path", target)); !ok || got != want {
+			t.Errorf("path %s: got rule %d, %v, want %d", target, got, ok, want)
 		}
 	}
-	if i, ok := s.First(of(":path", "*")); ok {
-		t.Errorf("got rule %d for a path that fits none", i)
+	if i, ok := s.First(requestWith(":path", "*")); ok {
+		t.Errorf("path *: got rule %d, want none", i)
 	}
 }
 
 func TestReads(t *testing.T) {
-	web := of(":path", "/index.html", ":method", "GET", "accept", "text/html", "x-a", "1")
-	stream := of(":path", "/events", ":method", "GET", "accept", "text/event-stream", "x-a", "1")
+	web := requestWith(":path", "/index.html", ":method", "GET", "accept", "text/html", "x-a", "1")
+	stream := requestWith(":path", "/events", ":method", "GET", "accept", "text/event-stream", "x-a", "1")
 	onPath := func(value string) match.Conditions { return match.Conditions{Path: path(match.Exact, value)} }
 	get := match.Conditions{Methods: []string{"GET"}}
 	put := match.Conditions{Methods: []string{"PUT"}}
@@ -147,32 +148,32 @@ func TestReads(t *testing.T) {
 		about string
 		rules []match.Conditions
 		req   *request
-		want  string // the headers read, once each, sorted
+		want  string // the headers that are read, each once, sorted
 	}{
 		{"no rules", nil, web, ""},
 		{"no conditions", []match.Conditions{{}}, web, ""},
-		{"a header comes first", []match.Conditions{streams}, web, "accept"},
-		{"a match reads what it needs", []match.Conditions{streams}, stream, ":method :path accept"},
-		{"a header in common", []match.Conditions{
+		{"the header is read before path and method", []match.Conditions{streams}, web, "accept"},
+		{"a match reads every header of its conditions", []match.Conditions{streams}, stream, ":method :path accept"},
+		{"all rules have a header", []match.Conditions{
 			{Path: path(match.Exact, "/a"), Headers: []match.Header{{Name: "x-a", Op: match.Present}, {Name: "Accept", Op: match.Exact, Value: "a"}}},
 			{Path: path(match.Exact, "/index.html"), Headers: []match.Header{{Name: "accept", Op: match.Prefix, Value: "b"}}},
 		}, web, "accept"},
-		{"the path in common", []match.Conditions{streams, onPath("/b"), onPath("/c")}, web, ":path"},
-		{"the path before the method", []match.Conditions{
+		{"all rules have the path", []match.Conditions{streams, onPath("/b"), onPath("/c")}, web, ":path"},
+		{"the path is read before the method", []match.Conditions{
 			{Methods: []string{"GET"}, Path: path(match.Exact, "/a")},
 			{Methods: []string{"GET"}, Path: path(match.Exact, "/b")},
 		}, web, ":path"},
-		{"the method in common", []match.Conditions{
+		{"all rules have the method", []match.Conditions{
 			{Methods: []string{"PUT"}, Path: path(match.Exact, "/index.html")},
 			{Methods: []string{"PUT"}, Headers: []match.Header{{Name: "x-a", Op: match.Present}}},
 		}, web, ":method"},
-		{"nothing in common", []match.Conditions{put, onPath("/b"), put, onPath("/c")}, web, ":method :path"},
-		{"nothing in common, early match", []match.Conditions{get, onPath("/b")}, web, ":method"},
-		{"an absent header is no gate", []match.Conditions{
+		{"no header in all rules", []match.Conditions{put, onPath("/b"), put, onPath("/c")}, web, ":method :path"},
+		{"no header in all rules, early match", []match.Conditions{get, onPath("/b")}, web, ":method"},
+		{"a header that all rules want absent is no gate", []match.Conditions{
 			{Path: path(match.Exact, "/a"), Headers: []match.Header{{Name: "x-b", Op: match.Absent}}},
 			{Path: path(match.Exact, "/b"), Headers: []match.Header{{Name: "x-b", Op: match.Absent}}},
 		}, web, ":path"},
-		{"present or absent is no gate", []match.Conditions{
+		{"a header that one rule wants absent is no gate", []match.Conditions{
 			{Path: path(match.Exact, "/a"), Headers: []match.Header{{Name: "x-b", Op: match.Present}}},
 			{Path: path(match.Exact, "/b"), Headers: []match.Header{{Name: "x-b", Op: match.Absent}}},
 		}, web, ":path"},
@@ -180,17 +181,17 @@ func TestReads(t *testing.T) {
 			{Headers: []match.Header{{Name: "accept", Op: match.Prefix, Value: "text"}, {Name: "accept", Op: match.Contains, Value: "x/"}}},
 			{Headers: []match.Header{{Name: "accept", Op: match.Exact, Value: "a"}}},
 		}, web, "accept"},
-		{"a missing header is read once too", []match.Conditions{header("x-z", match.Present, ""), header("x-z", match.Exact, "")}, web, "x-z"},
+		{"a missing header is read once", []match.Conditions{header("x-z", match.Present, ""), header("x-z", match.Exact, "")}, web, "x-z"},
 	} {
 		t.Run(test.about, func(t *testing.T) {
 			clear(test.req.reads)
-			set(t, test.rules...).First(test.req)
+			newSet(t, test.rules...).First(test.req)
 			want := map[string]int{}
 			for _, name := range strings.Fields(test.want) {
 				want[name] = 1
 			}
 			if !maps.Equal(test.req.reads, want) {
-				t.Errorf("reads %v, want %v", test.req.reads, want)
+				t.Errorf("read %v, want %v", test.req.reads, want)
 			}
 		})
 	}
@@ -209,9 +210,9 @@ func TestNewRefuses(t *testing.T) {
 		{match.Conditions{Path: path(0, "a")}, "rule 1: path: op Op(0), want exact, prefix or regex"},
 		{header("a", match.Regex, "a"), "rule 1: header 0: op regex, want exact, prefix, contains, present or absent"},
 		{header("a", 0, "a"), "rule 1: header 0: op Op(0), want exact, prefix, contains, present or absent"},
-		{header("", match.Present, ""), `rule 1: header 0: name "", want a header other than path and method`},
-		{header(":Path", match.Present, ""), `rule 1: header 0: name ":Path", want a header other than path and method`},
-		{header(":method", match.Present, ""), `rule 1: header 0: name ":method", want a header other than path and method`},
+		{header("", match.Present, ""), `rule 1: header 0: name "", want a header other than :path and :method`},
+		{header(":Path", match.Present, ""), `rule 1: header 0: name ":Path", want a header other than :path and :method`},
+		{header(":method", match.Present, ""), `rule 1: header 0: name ":method", want a header other than :path and :method`},
 	} {
 		_, err := match.New([]match.Conditions{{}, test.rule})
 		if got := fmt.Sprint(err); got != test.want {
@@ -220,13 +221,13 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A Set is made of what the rules said at the time.
-func TestNewKeepsNothingOfTheCaller(t *testing.T) {
+// Changing the rules after New does not change the Set.
+func TestNewCopiesRules(t *testing.T) {
 	methods := []string{"GET"}
-	s := set(t, match.Conditions{Methods: methods})
+	s := newSet(t, match.Conditions{Methods: methods})
 	methods[0] = "PUT"
-	if _, ok := s.First(of(":method", "GET")); !ok {
-		t.Error("the set changed with the slice it was made of")
+	if _, ok := s.First(requestWith(":method", "GET")); !ok {
+		t.Error("the set changed when its rules were changed")
 	}
 }
 

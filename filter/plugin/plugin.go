@@ -101,11 +101,12 @@ func (c *context) OnHttpResponseBody(size int, endOfStream bool) types.Action {
 	return types.ActionContinue
 }
 
-// OnHttpStreamDone implements [types.HttpContext]. The SDK calls it in on_log. Envoy has no other
-// callback for this context after that but on_done and on_delete, of which the SDK tells nobody, so
-// the context can be used for the next stream. Over HTTP/3 Envoy deletes the context first, and the
-// SDK drops on_log: the worker's tick then finds that the stream has gone, and this context is left
-// to the garbage collector.
+// OnHttpStreamDone implements [types.HttpContext]. The SDK calls it in on_log. After that Envoy makes
+// only on_done and on_delete for the context, of which the SDK tells nobody, so the context can be
+// used for another stream.
+//
+// Over HTTP/3 Envoy makes no on_log for a stream that ends in good order. Then the worker's tick finds
+// that the stream has gone, and the context is left to the garbage collector.
 func (c *context) OnHttpStreamDone() {
 	if c.stream != nil {
 		c.stream.End()

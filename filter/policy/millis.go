@@ -1,9 +1,10 @@
 package policy
 
-// Millis is a length of time in milliseconds, which is how finely the filter counts. It is no time.Duration because
-// package time, once imported, is 200 KB of the module, its initialisation being kept however little is used of it.
+// Millis is a length of time in milliseconds. Everything that it is added to or compared with, such
+// as the time a stream was claimed at, is a count of milliseconds too.
 type Millis int64
 
+// Common lengths of time.
 const (
 	Second Millis = 1000
 	Minute        = 60 * Second

@@ -1,71 +1,81 @@
-// Package policy decides what happens when a client opens an event stream: whether it may, and who yields.
+// Package policy decides what happens when a client opens an event stream: whether the new stream
+// is admitted, and which older streams it supersedes.
 //
-// It is the pure core of the filter. What is known of a client and a newcomer go in, a verdict and what is known
-// afterwards come out; there is no clock, no store and no host here, so the same decision serves Envoy's shared data,
-// a test's plain map and a search of every small state.
+// The package is the pure core of the filter. The state of a client and a new stream go in; a
+// verdict and the next state come out. There is no clock, no store and no host here. So the same
+// code decides over Envoy's shared data, over a plain map in a test, and in an exhaustive search of
+// small states.
 package policy
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
-	"sort"
-	"strconv"
 )
 
 const (
-	// MaxStreams is the largest number of streams a rule may allow one client.
+	// MaxStreams is the largest number of streams that a rule may allow one client.
 	MaxStreams = 64
-	// MaxSuperseded is how many superseded instances of a client are remembered; the oldest is forgotten first.
+	// MaxSuperseded is how many superseded instances are remembered for a client. When there are
+	// more, the ones superseded first are forgotten.
 	MaxSuperseded = 4
 )
 
-// Owner is one life of a worker: the slot it holds in the registry and the incarnation it holds it under. A slot that
-// changes hands, or is taken again by the same worker, gets a new incarnation, so an Owner never comes back.
+// Owner identifies the worker that has a stream: its slot in the registry, and the incarnation
+// under which it holds the slot. Whoever takes a slot, even the worker that had it before, takes it
+// under a new incarnation. So an Owner is never used twice.
 type Owner struct {
 	Slot        uint16
 	Incarnation uint64
 }
 
-// Instance is a keyed hash that names one page or process of a client; 0: it is not known which.
+// Instance is a keyed hash that names one page or process of a client. 0 means unknown.
 type Instance uint64
 
-// Stream is one event stream as the registry knows it. Owner and Context together name it for ever.
+// Stream is one event stream in the registry. No two streams ever have the same Owner and Context.
 type Stream struct {
-	Claim     uint64 // number of the claim that registered it, counted by its bucket: larger is newer
+	Claim     uint64 // claim number in the client's bucket: larger is newer
 	Owner     Owner
 	Context   uint32 // Envoy's stream context id, unique within the owner's VM
 	ClaimedAt int64  // Unix milliseconds
 	Instance  Instance
 }
 
-// Is reports whether s and t name the same stream, whatever claim they were registered under.
+// Is reports whether s and t are the same stream. Their claim numbers may differ.
 func (s Stream) Is(t Stream) bool { return s.Owner == t.Owner && s.Context == t.Context }
 
-// Client is what is known of one client while it has streams.
+// Client is what the registry holds for one client.
 type Client struct {
 	Streams    []Stream   // in claim order, oldest first
-	Superseded []Instance // instances that another took the place of, in that order; never 0
-	Spent      Spent      // tokens of the takeover limit
+	Superseded []Instance // instances that lost their stream to another, the latest last; never 0
+	Spent      Spent      // tokens taken from the rule's TakeoverLimit
 }
 
-// Limits is what a rule allows one client.
+// Limits is what a rule allows each client.
 type Limits struct {
 	MaxStreams    int         // 1 to [MaxStreams]
-	RejectNew     bool        // at MaxStreams the newcomer is refused, and not the oldest ended
-	TakeoverLimit TokenBucket // on takeovers by another, or an unknown, instance
+	RejectNew     bool        // at MaxStreams, refuse the new stream; false: supersede the oldest
+	TakeoverLimit TokenBucket // for takeovers by another instance, or by an unknown one
 }
 
-// Refusal says why a newcomer is turned away; 0: it is not.
+// Refusal says why a new stream is refused. 0 means that it is admitted.
 type Refusal uint8
 
 const (
-	Duplicate     Refusal = iota + 1 // the client has its streams, and RejectNew holds
-	Superseded                       // the newcomer's instance has lost its place to another that still has it
-	TakeoverLimit                    // the client's streams have taken over from each other too often
-	Overloaded                       // there are as many streams as this Envoy may have
-	Contended                        // other workers kept the claim from being written; not from [Decide]
+	// Duplicate: the client is at its MaxStreams, and the rule has RejectNew.
+	Duplicate Refusal = iota + 1
+	// Superseded: the stream's instance was superseded, and the client is still at its MaxStreams.
+	Superseded
+	// TakeoverLimit: no token is left for a takeover.
+	TakeoverLimit
+	// Overloaded: this Envoy is at its total limit of streams.
+	Overloaded
+	// Contended: the registry write kept losing races against other workers. [Decide] never returns
+	// it.
+	Contended
 )
 
-// Refusals lists them all.
+// Refusals lists every Refusal.
 var Refusals = [...]Refusal{Duplicate, Superseded, TakeoverLimit, Overloaded, Contended}
 
 func (r Refusal) String() string {
@@ -81,43 +91,49 @@ func (r Refusal) String() string {
 	case Contended:
 		return "contended"
 	}
-	return "Refusal(" + strconv.Itoa(int(r)) + ")"
+	return fmt.Sprintf("Refusal(%d)", uint8(r))
 }
 
-// Verdict is the outcome of [Decide] and [Return].
+// Verdict is the result of [Decide] and [Return].
 type Verdict struct {
-	// Next is what is known of the client after the decision. After a refusal it is what was known before.
+	// Next is the state of the client after the decision. A refusal leaves the state as it was.
 	Next Client
-	// Superseded holds the streams that yield, oldest first. A stream that returns may be among them.
+	// Superseded lists the streams that lose their place, oldest first. After Return, the returning
+	// stream may be one of them.
 	Superseded []Stream
-	// Refusal says why the newcomer may not come in.
+	// Refusal says why the new stream is refused; 0: it is admitted.
 	Refusal Refusal
-	// Wait is how long after a refusal for the TakeoverLimit there is a token again.
+	// Wait is the time until the next token, if Refusal is TakeoverLimit; else 0.
 	Wait Millis
 }
 
-// Decide says whether newcomer, whose claim number is the largest, may become one of the client's streams, and which
-// of them yield to it. full says that this Envoy has no room for one stream more. now is in Unix milliseconds. The
-// first of these that applies:
+// Decide decides whether newcomer becomes one of client's streams, and which streams it supersedes.
+// The claim number of newcomer must be larger than those of client's streams. full means that this
+// Envoy has no room for one more stream. now is in Unix milliseconds.
 //
-//  1. Its instance has a stream already: that one yields. It is the same page or process, reconnecting; no limit and
-//     no full Envoy may lock it out.
-//  2. The client has less than its MaxStreams: the newcomer comes in, unless full.
-//  3. Its instance was superseded: refused, or the loser's automatic reconnect would win.
-//  4. RejectNew: refused.
-//  5. It is a takeover, which takes a token: the oldest yields, or if there is no token the newcomer is refused.
+// The first case that applies decides:
 //
-// Where it comes in, what is over MaxStreams yields too, oldest first: the limit may have been lowered. RejectNew
-// leaves those alone.
+//  1. Newcomer's instance has a stream: newcomer supersedes that stream. It is the same page or
+//     process reconnecting, and neither a limit nor a full Envoy may lock it out.
+//  2. The client has fewer than MaxStreams streams: newcomer is admitted, or refused as Overloaded
+//     if full.
+//  3. Newcomer's instance was superseded: newcomer is refused as Superseded. Otherwise the
+//     automatic reconnect of the page that lost would win its place back.
+//  4. The rule has RejectNew: newcomer is refused as Duplicate.
+//  5. Otherwise it is a takeover, which costs a token: newcomer supersedes the oldest stream, or is
+//     refused as TakeoverLimit if no token is left.
 //
-// The slices of the verdict are fresh; those of client are not changed.
+// If newcomer is admitted and the client then has more than MaxStreams streams, because the limit
+// was lowered, the oldest of them are superseded too. With RejectNew they stay.
+//
+// Decide does not change client, and the verdict shares no memory with it.
 func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64) Verdict {
 	next := Client{Superseded: client.Superseded, Spent: client.Spent}
-	var yielding []Stream
+	var superseded []Stream
 	next.Streams = make([]Stream, 0, len(client.Streams)+1)
 	for _, s := range client.Streams {
 		if newcomer.Instance != 0 && s.Instance == newcomer.Instance {
-			yielding = append(yielding, s)
+			superseded = append(superseded, s)
 		} else {
 			next.Streams = append(next.Streams, s)
 		}
@@ -126,7 +142,7 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 	refuse := func(why Refusal, wait Millis) Verdict {
 		return Verdict{Next: client.clone(), Refusal: why, Wait: wait}
 	}
-	switch reconnects := len(yielding) > 0; {
+	switch reconnects := len(superseded) > 0; {
 	case reconnects:
 	case len(client.Streams) < limits.MaxStreams:
 		if full {
@@ -145,46 +161,47 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 
 	next.Streams = append(next.Streams, newcomer)
 	if !limits.RejectNew {
-		var over []Stream
-		next.Streams, over = newest(next.Streams, limits.MaxStreams)
-		yielding = oldestFirst(append(yielding, over...))
+		var excess []Stream
+		next.Streams, excess = newest(next.Streams, limits.MaxStreams)
+		superseded = append(superseded, excess...)
+		sortByClaim(superseded)
 	}
-	next.Superseded = remember(next, yielding)
-	return Verdict{Next: next, Superseded: yielding}
+	next.Superseded = remember(next, superseded)
+	return Verdict{Next: next, Superseded: superseded}
 }
 
-// Return puts a stream back that had been admitted and lost its place through no decision: its worker was taken for
-// dead. Its place is that of its claim number: a stream that comes back must not beat one that has superseded it. So
-// the newest MaxStreams stay, and of each instance the newest; the others yield, returning itself perhaps.
+// Return puts a stream back into the registry. The stream was admitted earlier and lost its place
+// without a decision: other workers declared its worker dead while it was alive, and removed it.
+//
+// The stream takes the place of its old claim number, so it cannot beat a newer stream that has
+// superseded it. Of each instance only the newest stream stays, and of those the newest MaxStreams.
+// The others are superseded, the returning stream perhaps among them. Nothing is ever refused.
+//
+// Return does not change client, and the verdict shares no memory with it.
 func Return(client Client, returning Stream, limits Limits) Verdict {
 	at, taken := slices.BinarySearchFunc(client.Streams, returning.Claim, func(s Stream, claim uint64) int {
-		switch {
-		case s.Claim < claim:
-			return -1
-		case s.Claim > claim:
-			return 1
-		}
-		return 0
+		return cmp.Compare(s.Claim, claim)
 	})
-	if taken { // of two streams with one number neither is the newer: the one that is there stays
+	if taken { // neither stream is newer; the registered one stays
 		return Verdict{Next: client.clone(), Superseded: []Stream{returning}}
 	}
 	next := Client{Superseded: client.Superseded, Spent: client.Spent}
 	all := slices.Insert(slices.Clone(client.Streams), at, returning)
-	var yielding []Stream
+	var superseded []Stream
 	for i, s := range all {
-		again := func(later Stream) bool { return s.Instance != 0 && later.Instance == s.Instance }
-		if slices.ContainsFunc(all[i+1:], again) {
-			yielding = append(yielding, s)
+		sameInstance := func(later Stream) bool { return s.Instance != 0 && later.Instance == s.Instance }
+		if slices.ContainsFunc(all[i+1:], sameInstance) {
+			superseded = append(superseded, s)
 		} else {
 			next.Streams = append(next.Streams, s)
 		}
 	}
-	var over []Stream
-	next.Streams, over = newest(next.Streams, limits.MaxStreams)
-	yielding = oldestFirst(append(yielding, over...))
-	next.Superseded = remember(next, yielding)
-	return Verdict{Next: next, Superseded: yielding}
+	var excess []Stream
+	next.Streams, excess = newest(next.Streams, limits.MaxStreams)
+	superseded = append(superseded, excess...)
+	sortByClaim(superseded)
+	next.Superseded = remember(next, superseded)
+	return Verdict{Next: next, Superseded: superseded}
 }
 
 // clone returns a copy of c that shares no memory with it.
@@ -193,37 +210,27 @@ func (c Client) clone() Client {
 	return c
 }
 
-// oldestFirst sorts streams. Package regexp has sort.Sort in the module anyway; slices.SortFunc would be another 20 KB.
-func oldestFirst(streams []Stream) []Stream {
-	if len(streams) > 1 {
-		sort.Sort(byClaim(streams))
-	}
-	return streams
+func sortByClaim(streams []Stream) {
+	slices.SortFunc(streams, func(a, b Stream) int { return cmp.Compare(a.Claim, b.Claim) })
 }
 
-type byClaim []Stream
-
-func (s byClaim) Len() int           { return len(s) }
-func (s byClaim) Less(i, j int) bool { return s[i].Claim < s[j].Claim }
-func (s byClaim) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-
-// newest splits streams, which are in claim order, into the last limit of them and the others.
-func newest(streams []Stream, limit int) (stay, yield []Stream) {
+// newest splits streams, which are in claim order, into the newest limit streams and the rest.
+func newest(streams []Stream, limit int) (stay, excess []Stream) {
 	n := max(0, len(streams)-limit)
 	return streams[n:], streams[:n:n]
 }
 
-// remember returns the superseded instances of a client whose streams have just yielded to others. An instance that
-// has a stream is not one of them.
-func remember(client Client, yielded []Stream) []Instance {
-	holds := func(i Instance) bool {
+// remember returns the superseded instances of client after the streams in superseded have lost
+// their place. An instance that has a stream is not remembered.
+func remember(client Client, superseded []Stream) []Instance {
+	hasStream := func(i Instance) bool {
 		return slices.ContainsFunc(client.Streams, func(s Stream) bool { return s.Instance == i })
 	}
-	superseded := slices.DeleteFunc(slices.Clone(client.Superseded), holds)
-	for _, s := range yielded {
-		if s.Instance != 0 && !holds(s.Instance) && !slices.Contains(superseded, s.Instance) {
-			superseded = append(superseded, s.Instance)
+	instances := slices.DeleteFunc(slices.Clone(client.Superseded), hasStream)
+	for _, s := range superseded {
+		if s.Instance != 0 && !hasStream(s.Instance) && !slices.Contains(instances, s.Instance) {
+			instances = append(instances, s.Instance)
 		}
 	}
-	return superseded[max(0, len(superseded)-MaxSuperseded):]
+	return instances[max(0, len(instances)-MaxSuperseded):]
 }

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Instances of a client. The newcomers' D holds nothing in any state below, and E to H are only remembered.
+// Instances of a client. In the states below, A, B and C may have streams. D has none, but
+// newcomers come from it too. E to H only occur among the superseded instances.
 const (
 	A Instance = iota + 1
 	B
@@ -20,13 +21,13 @@ const (
 	H
 )
 
-// interval is the FillInterval of the buckets below, and start the time at which one was last filled.
+// interval is the FillInterval of the buckets below. start is when they were last filled.
 const (
 	interval = 10 * Second
 	start    = int64(1_700_000_000_000)
 )
 
-// situation is what Decide is asked.
+// situation holds the arguments of Decide.
 type situation struct {
 	client   Client
 	newcomer Stream
@@ -42,9 +43,9 @@ func (s situation) at(now int64) situation {
 	return s
 }
 
-// holdings yields the streams of a client, up to so many, of every instance among none, A, B and C. Their claim
-// numbers are even.
-func holdings(most int) iter.Seq[[]Stream] {
+// holdings yields every list of at most limit streams whose instances are unknown, A, B or C. The
+// claim numbers are even.
+func holdings(limit int) iter.Seq[[]Stream] {
 	return func(yield func([]Stream) bool) {
 		todo := [][]Stream{nil}
 		for len(todo) > 0 {
@@ -53,7 +54,7 @@ func holdings(most int) iter.Seq[[]Stream] {
 			if !yield(held) {
 				return
 			}
-			for instance := Instance(0); instance <= C && len(held) < most; instance++ {
+			for instance := Instance(0); instance <= C && len(held) < limit; instance++ {
 				n := uint32(len(held) + 1)
 				s := Stream{Claim: uint64(2 * n), Owner: Owner{uint16(n), 7}, Context: n, ClaimedAt: start - 1000, Instance: instance}
 				todo = append(todo, append(slices.Clone(held), s))
@@ -62,20 +63,22 @@ func holdings(most int) iter.Seq[[]Stream] {
 	}
 }
 
-// possible reports whether a client may come to hold these: a page has one stream, and has not lost what it holds.
+// possible reports whether a client can get into this state: an instance has at most one stream,
+// and an instance with a stream is not superseded.
 func possible(held []Stream, superseded []Instance) bool {
-	taken := slices.Clone(superseded)
+	seen := slices.Clone(superseded)
 	for _, s := range held {
-		if s.Instance != 0 && slices.Contains(taken, s.Instance) {
+		if s.Instance != 0 && slices.Contains(seen, s.Instance) {
 			return false
 		}
-		taken = append(taken, s.Instance)
+		seen = append(seen, s.Instance)
 	}
 	return true
 }
 
-// memories are the instances that a client may have lost: every subset of A to D, and as many as are remembered.
-var memories = func() (lists [][]Instance) {
+// supersededLists are the lists of superseded instances to try: every subset of A to D, and some
+// lists of the maximal length.
+var supersededLists = func() (lists [][]Instance) {
 	for set := range 1 << 4 {
 		var list []Instance
 		for n := range 4 {
@@ -88,48 +91,50 @@ var memories = func() (lists [][]Instance) {
 	return append(lists, []Instance{E, F, G, H}, []Instance{A, E, F, G}, []Instance{E, B, F, D}, []Instance{E, F, G, C})
 }()
 
-// purse is a TokenBucket, what is spent of it, and the time.
-type purse struct {
+// bucketState is a TokenBucket, the tokens missing from it, and the time.
+type bucketState struct {
 	bucket TokenBucket
 	spent  Spent
 	now    int64
 }
 
-// purses yields buckets of no, one and two tokens, more or less spent, at times before, at and after each fill.
-func purses() (all []purse) {
-	all = append(all, purse{now: start}, purse{spent: Spent{2, start}, now: start + 1}) // the limit was turned off
+// bucketStates returns small buckets with any number of missing tokens, at times before, at and
+// after each fill.
+func bucketStates() (all []bucketState) {
+	// The second one is a limit that was turned off after tokens had been taken.
+	all = append(all, bucketState{now: start}, bucketState{spent: Spent{2, start}, now: start + 1})
 	ms := int64(interval)
 	for _, b := range []TokenBucket{{1, 1, interval}, {1, 2, interval}, {2, 1, interval}, {2, 2, interval}, {3, 2, interval}} {
-		all = append(all, purse{bucket: b, now: start})
-		for spent := uint16(1); spent <= 4; spent++ { // more than there are: the bucket was larger
+		all = append(all, bucketState{bucket: b, now: start})
+		for spent := uint16(1); spent <= 4; spent++ { // more than MaxTokens: the bucket was larger
 			for _, after := range []int64{-1000 * ms, -ms, -1, 0, 1, ms - 1, ms, ms + 1, 2*ms - 1, 2 * ms, 3*ms + 1, 1000 * ms} {
-				all = append(all, purse{b, Spent{spent, start}, start + after})
+				all = append(all, bucketState{b, Spent{spent, start}, start + after})
 			}
 		}
 	}
 	return all
 }
 
-// situations yields every small situation: all combinations of holders, memory and limits with three purses, and of
-// all purses with few holders.
+// situations yields every small situation: up to four streams with three bucket states, and up to
+// two streams with all bucket states.
 func situations() iter.Seq[situation] {
-	few := []purse{
+	few := []bucketState{
 		{now: start},
 		{TokenBucket{2, 1, interval}, Spent{1, start}, start + 1},
 		{TokenBucket{1, 1, interval}, Spent{1, start}, start + 1},
 	}
 	return func(yield func(situation) bool) {
 		for _, part := range []struct {
-			held     int
-			memories [][]Instance
-			purses   []purse
-		}{{4, memories, few}, {2, [][]Instance{nil, {D}, {A, D}, {A, E, F, G}}, purses()}} {
+			held       int
+			superseded [][]Instance
+			buckets    []bucketState
+		}{{4, supersededLists, few}, {2, [][]Instance{nil, {D}, {A, D}, {A, E, F, G}}, bucketStates()}} {
 			for held := range holdings(part.held) {
-				for _, superseded := range part.memories {
+				for _, superseded := range part.superseded {
 					if !possible(held, superseded) {
 						continue
 					}
-					for _, p := range part.purses {
+					for _, p := range part.buckets {
 						for n := range 5 * 3 * 2 * 2 {
 							s := situation{
 								client:   Client{held, superseded, p.spent},
@@ -150,18 +155,19 @@ func situations() iter.Seq[situation] {
 }
 
 func same(v, w Verdict) bool {
-	return sameClient(v.Next, w.Next) && slices.Equal(v.Superseded, w.Superseded) && v.Refusal == w.Refusal && v.Wait == w.Wait
+	return sameClient(v.Next, w.Next) && slices.Equal(v.Superseded, w.Superseded) &&
+		v.Refusal == w.Refusal && v.Wait == w.Wait
 }
 
 func sameClient(c, d Client) bool {
 	return slices.Equal(c.Streams, d.Streams) && slices.Equal(c.Superseded, d.Superseded) && c.Spent == d.Spent
 }
 
-// TestDecideExhaustive holds Decide against the tale of it, in every small situation.
+// TestDecideExhaustive compares Decide with the reference in every small situation.
 func TestDecideExhaustive(t *testing.T) {
 	outcomes := map[Refusal]int{}
 	for s := range situations() {
-		got, want := s.decide(), tale(s)
+		got, want := s.decide(), referenceDecide(s)
 		outcomes[got.Refusal]++
 		if !same(got, want) {
 			t.Fatalf("%+v\n got %+v\nwant %+v", s, got, want)
@@ -169,14 +175,14 @@ func TestDecideExhaustive(t *testing.T) {
 	}
 	for _, why := range []Refusal{0, Duplicate, Superseded, TakeoverLimit, Overloaded} {
 		if outcomes[why] < 10_000 {
-			t.Errorf("only %d situations end with %v: the table has shrunk", outcomes[why], why)
+			t.Errorf("only %d situations end with refusal %v, want at least 10000", outcomes[why], why)
 		}
 	}
 	t.Logf("%v", outcomes)
 }
 
-// TestDecideKeepsItsPromises: what holds of every verdict, however it is come to.
-func TestDecideKeepsItsPromises(t *testing.T) {
+// TestDecideInvariants checks what must be true of every verdict, independently of the reference.
+func TestDecideInvariants(t *testing.T) {
 	for s := range situations() {
 		spare := Stream{Claim: 12345}
 		held := append(slices.Clone(s.client.Streams), spare)
@@ -184,20 +190,21 @@ func TestDecideKeepsItsPromises(t *testing.T) {
 		before := s.client
 		s.client.Streams, s.client.Superseded = held[:len(held)-1], known[:len(known)-1]
 		v := s.decide()
-		if fault := broken(s.client, s.newcomer, s.limits, v); fault != "" {
+		if fault := violation(s.client, s.limits, v); fault != "" {
 			t.Fatalf("%+v\nverdict %+v: %s", s, v, fault)
 		}
 		switch n := len(v.Next.Streams); {
 		case v.Refusal != 0 && (!sameClient(v.Next, before) || len(v.Superseded) != 0):
-			t.Fatalf("%+v\nverdict %+v: a refusal changes something", s, v)
+			t.Fatalf("%+v\nverdict %+v: a refusal changes the state", s, v)
 		case v.Refusal == 0 && v.Next.Streams[n-1] != s.newcomer:
 			t.Fatalf("%+v\nverdict %+v: the newcomer is not the newest", s, v)
 		case s.full && n > len(before.Streams):
-			t.Fatalf("%+v\nverdict %+v: a full Envoy has one stream more", s, v)
+			t.Fatalf("%+v\nverdict %+v: a full Envoy gets one more stream", s, v)
 		case v.Wait != 0 && v.Refusal != TakeoverLimit:
-			t.Fatalf("%+v\nverdict %+v: nothing to wait for", s, v)
+			t.Fatalf("%+v\nverdict %+v: Wait without TakeoverLimit", s, v)
 		}
-		// Whatever is written into the verdict is not written into the client, nor behind it.
+		// Writing to the verdict, up to the capacity of its slices, must not change the client or
+		// the array behind it.
 		for _, r := range [][]Stream{v.Next.Streams[:cap(v.Next.Streams)], v.Superseded[:cap(v.Superseded)]} {
 			for i := range r {
 				r[i] = Stream{Claim: 666}
@@ -207,48 +214,49 @@ func TestDecideKeepsItsPromises(t *testing.T) {
 			v.Next.Superseded[:cap(v.Next.Superseded)][i] = 666
 		}
 		if !slices.Equal(held, append(slices.Clone(before.Streams), spare)) || !slices.Equal(known, append(slices.Clone(before.Superseded), 12345)) {
-			t.Fatalf("%+v: the verdict shares the client's memory: %v, %v", s, held, known)
+			t.Fatalf("%+v: the verdict shares memory with the client: %v, %v", s, held, known)
 		}
 	}
 }
 
-// broken says what is wrong with a verdict on a client, whoever gave it.
-func broken(client Client, newcomer Stream, limits Limits, v Verdict) string {
-	claims := func(streams []Stream) bool {
+// violation names the invariant that a verdict of Decide or Return breaks, or returns "".
+func violation(client Client, limits Limits, v Verdict) string {
+	inClaimOrder := func(streams []Stream) bool {
 		return slices.IsSortedFunc(streams, func(a, b Stream) int { return int(a.Claim) - int(b.Claim) })
 	}
 	lowered := limits.RejectNew && len(client.Streams) > limits.MaxStreams
 	switch n := len(v.Next.Streams); {
-	case !claims(v.Next.Streams):
+	case !inClaimOrder(v.Next.Streams):
 		return "streams are not in claim order"
-	case !claims(v.Superseded):
-		return "those that yield are not oldest first"
+	case !inClaimOrder(v.Superseded):
+		return "superseded streams are not oldest first"
 	case v.Refusal == 0 && n > limits.MaxStreams && (!lowered || n > len(client.Streams)):
-		return "more streams than may be"
+		return "more streams than MaxStreams"
 	case len(v.Next.Superseded) > MaxSuperseded:
-		return "too many instances are remembered"
+		return "too many superseded instances"
 	case v.Refusal == 0 && n+len(v.Superseded) != len(client.Streams)+1:
-		return "a stream is lost, or there twice"
+		return "a stream is lost or duplicated"
 	}
 	for _, s := range client.Streams {
 		if slices.Contains(v.Next.Streams, s) == slices.Contains(v.Superseded, s) {
-			return fmt.Sprintf("%+v neither stays nor yields, or does both", s)
+			return fmt.Sprintf("%+v neither stays nor is superseded, or both", s)
 		}
 	}
 	for i, instance := range v.Next.Superseded {
 		if instance == 0 || slices.Contains(v.Next.Superseded[:i], instance) {
-			return "an instance is remembered twice, or is none"
+			return "a superseded instance is listed twice, or is unknown"
 		}
 		for _, s := range v.Next.Streams {
 			if s.Instance == instance {
-				return "a remembered instance holds a stream"
+				return "a superseded instance has a stream"
 			}
 		}
 	}
 	return ""
 }
 
-// TestReconnectAlwaysSucceeds: a page that holds a stream gets the next one, whatever the limits, and it costs nothing.
+// TestReconnectAlwaysSucceeds: an instance that has a stream gets its next stream under any limits,
+// and takes no token.
 func TestReconnectAlwaysSucceeds(t *testing.T) {
 	cases := 0
 	for s := range situations() {
@@ -261,20 +269,20 @@ func TestReconnectAlwaysSucceeds(t *testing.T) {
 		if v.Refusal != 0 || v.Next.Spent != s.client.Spent || !slices.Contains(v.Superseded, s.client.Streams[i]) {
 			t.Fatalf("%+v\nverdict %+v", s, v)
 		}
-		for range 3 { // and again, and again
+		for range 3 { // it reconnects again
 			s.client, s.newcomer.Claim, s.newcomer.Context = v.Next, s.newcomer.Claim+1, s.newcomer.Context+1
-			was := s.client
-			if v = s.decide(); v.Refusal != 0 || v.Next.Spent != was.Spent || len(v.Superseded) != 1 || !slices.Equal(v.Next.Superseded, was.Superseded) {
+			before := s.client
+			if v = s.decide(); v.Refusal != 0 || v.Next.Spent != before.Spent || len(v.Superseded) != 1 || !slices.Equal(v.Next.Superseded, before.Superseded) {
 				t.Fatalf("%+v\nverdict %+v", s, v)
 			}
 		}
 	}
 	if cases < 10_000 {
-		t.Fatalf("only %d cases", cases)
+		t.Fatalf("only %d cases, want at least 10000", cases)
 	}
 }
 
-// TestWaitIsExact: a client that is told to wait is still refused a millisecond before, and comes in then.
+// TestWaitIsExact: after Wait the client is admitted, one millisecond earlier it is still refused.
 func TestWaitIsExact(t *testing.T) {
 	cases := 0
 	for s := range situations() {
@@ -285,22 +293,23 @@ func TestWaitIsExact(t *testing.T) {
 		cases++
 		wait := int64(v.Wait)
 		if wait < 1 || v.Wait > interval {
-			t.Fatalf("%+v: told to wait for %v", s, v.Wait)
+			t.Fatalf("%+v: wait is %d ms, want 1 to %d", s, v.Wait, interval)
 		}
 		if early := s.at(s.now + wait - 1).decide(); early.Refusal != TakeoverLimit {
-			t.Fatalf("%+v: told to wait for %v, and a millisecond before: %+v", s, v.Wait, early)
+			t.Fatalf("%+v: 1 ms before the wait of %d ms is over: %+v, want TakeoverLimit", s, v.Wait, early)
 		}
 		if then := s.at(s.now + wait).decide(); then.Refusal != 0 {
-			t.Fatalf("%+v: told to wait for %v, and then: %+v", s, v.Wait, then)
+			t.Fatalf("%+v: after the wait of %d ms: %+v, want no refusal", s, v.Wait, then)
 		}
 	}
 	if cases < 10_000 {
-		t.Fatalf("only %d cases", cases)
+		t.Fatalf("only %d cases, want at least 10000", cases)
 	}
 }
 
-// TestClockSetBack: nobody is locked out until the clock is where it was, however often they try, and nobody gets more
-// than one fill by it.
+// TestClockSetBack: when the clock is set back, a client gets at most one extra fill, and its next
+// fill after one interval, not only when the clock reaches the old time again. How often it tries
+// does not matter.
 func TestClockSetBack(t *testing.T) {
 	for _, back := range []Millis{1, Second, interval, Hour, 10_000 * Hour} {
 		s := situation{limits: Limits{MaxStreams: 1, TakeoverLimit: TokenBucket{3, 1, interval}}, now: start}
@@ -311,51 +320,55 @@ func TestClockSetBack(t *testing.T) {
 			return v.Refusal == 0
 		}
 		for n := range 4 {
-			if !takeOver() { // the first one takes over from nobody
+			if !takeOver() { // the first is no takeover and needs no token
 				t.Fatalf("takeover %d refused", n)
 			}
 		}
 		if takeOver() {
-			t.Fatal("no token is left, and a stream came in")
+			t.Fatal("a stream was admitted without a token")
 		}
 		s.now -= int64(back)
-		came := 0
+		admitted := 0
 		for range 10 {
 			if takeOver() {
-				came++
+				admitted++
 			}
 		}
-		if came > 1 {
-			t.Errorf("set back by %v: %d came in at once", back, came)
+		if admitted > 1 {
+			t.Errorf("set back by %d ms: %d admitted at once, want at most 1", back, admitted)
 		}
 		s.now += int64(interval)
 		for range 10 {
 			if takeOver() {
-				came++
+				admitted++
 			}
 		}
-		if came < 1 || came > 2 {
-			t.Errorf("set back by %v: %d came in within an interval", back, came)
+		if admitted < 1 || admitted > 2 {
+			t.Errorf("set back by %d ms: %d admitted within an interval, want 1 or 2", back, admitted)
 		}
 	}
 }
 
-// TestTimesThatCannotBe: whatever stands in the store, nobody is locked out for longer than an interval.
-func TestTimesThatCannotBe(t *testing.T) {
-	for _, since := range []int64{math.MinInt64, math.MinInt64 / 2, -1_200_000_000_000_000, -1_300_000_000_000_000, -1_500_000_000_000_000, -1, 0, 1, start + 1, math.MaxInt64 / 2, math.MaxInt64} {
+// TestImpossibleTimes: no stored time locks a client out, even if the clock can never have shown
+// it.
+func TestImpossibleTimes(t *testing.T) {
+	for _, since := range []int64{
+		math.MinInt64, math.MinInt64 / 2, -1_200_000_000_000_000, -1_300_000_000_000_000, -1_500_000_000_000_000,
+		-1, 0, 1, start + 1, math.MaxInt64 / 2, math.MaxInt64,
+	} {
 		for _, b := range []TokenBucket{{1, 1, interval}, {MaxTokens, 1, interval}, {MaxTokens, MaxTokens, 1}} {
 			s := situation{limits: Limits{MaxStreams: 1, TakeoverLimit: b}, newcomer: Stream{Claim: 2}, now: start}
 			s.client = Client{Streams: []Stream{{Claim: 1}}, Spent: Spent{math.MaxUint16, since}}
 			if v := s.decide(); v.Refusal != 0 {
-				t.Errorf("tokens spent since %d, bucket %+v: %v, wait %v", since, b, v.Refusal, v.Wait)
+				t.Errorf("tokens spent since %d, bucket %+v: refused as %v, wait %d ms", since, b, v.Refusal, v.Wait)
 			}
 		}
 	}
 }
 
-// TestLoserStaysOut: of two pages the one that lost is refused as long as the client is at its limit, and comes in
-// when a place is free.
-func TestLoserStaysOut(t *testing.T) {
+// TestSupersededStaysOut: a superseded instance is refused while the client is at MaxStreams, and
+// admitted when it is not.
+func TestSupersededStaysOut(t *testing.T) {
 	limits := Limits{MaxStreams: 2}
 	var client Client
 	claim := uint64(0)
@@ -368,36 +381,37 @@ func TestLoserStaysOut(t *testing.T) {
 	open(A)
 	open(B)
 	if v := open(C); v.Refusal != 0 || len(v.Superseded) != 1 || v.Superseded[0].Instance != A {
-		t.Fatalf("C: %+v, want A to yield", v)
+		t.Fatalf("C opens: %+v, want A superseded", v)
 	}
 	for range 100 {
 		if v := open(A); v.Refusal != Superseded {
-			t.Fatalf("A again: %+v", v)
+			t.Fatalf("A opens again: %+v, want a refusal", v)
 		}
-		if v := open(C); v.Refusal != 0 { // C's network is bad, and that is not A's chance
-			t.Fatalf("C again: %+v", v)
+		if v := open(C); v.Refusal != 0 { // a reconnect of C must not let A in
+			t.Fatalf("C reconnects: %+v, want no refusal", v)
 		}
 	}
 	if v := open(0); v.Refusal != 0 || v.Superseded[0].Instance != B {
-		t.Fatalf("one that is not known: %+v, want B to yield", v)
+		t.Fatalf("an unknown instance opens: %+v, want B superseded", v)
 	}
 	if v := open(B); v.Refusal != Superseded {
-		t.Fatalf("B again: %+v", v)
+		t.Fatalf("B opens again: %+v, want a refusal", v)
 	}
-	client.Streams = client.Streams[1:] // C leaves
+	client.Streams = client.Streams[1:] // C closes its stream
 	if v := open(A); v.Refusal != 0 || len(v.Superseded) != 0 || !slices.Equal(v.Next.Superseded, []Instance{B}) {
-		t.Fatalf("A, with a place free: %+v", v)
+		t.Fatalf("A opens below MaxStreams: %+v, want it admitted and only B superseded", v)
 	}
-	if v := open(C); v.Refusal != 0 { // it left of itself
-		t.Fatalf("C again: %+v", v)
+	if v := open(C); v.Refusal != 0 { // C closed its stream and was never superseded
+		t.Fatalf("C opens again: %+v, want no refusal", v)
 	}
 }
 
-// returns yields every small situation in which a stream comes back: its claim number is odd, or that of another.
+// returns yields every small situation for Return. The claim number of the returning stream is odd,
+// or that of a registered stream.
 func returns() iter.Seq[situation] {
 	return func(yield func(situation) bool) {
 		for held := range holdings(4) {
-			for _, superseded := range memories {
+			for _, superseded := range supersededLists {
 				if !possible(held, superseded) {
 					continue
 				}
@@ -426,16 +440,16 @@ func TestReturnExhaustive(t *testing.T) {
 		known := append(slices.Clone(s.client.Superseded), 12345)
 		s.client.Streams, s.client.Superseded = held[:len(held)-1], known[:len(known)-1]
 		heldBefore, knownBefore := slices.Clone(held), slices.Clone(known)
-		got, want := Return(s.client, s.newcomer, s.limits), returnTale(s)
+		got, want := Return(s.client, s.newcomer, s.limits), referenceReturn(s)
 		if !same(got, want) {
 			t.Fatalf("%+v\n got %+v\nwant %+v", s, got, want)
 		}
 		limits := s.limits
 		limits.RejectNew = false
 		if slices.ContainsFunc(s.client.Streams, func(r Stream) bool { return r.Claim == s.newcomer.Claim }) {
-			limits.MaxStreams = max(limits.MaxStreams, len(s.client.Streams)) // all stay as they are
+			limits.MaxStreams = max(limits.MaxStreams, len(s.client.Streams)) // nothing changes
 		}
-		if fault := broken(s.client, s.newcomer, limits, got); fault != "" {
+		if fault := violation(s.client, limits, got); fault != "" {
 			t.Fatalf("%+v\nverdict %+v: %s", s, got, fault)
 		}
 		for _, r := range [][]Stream{got.Next.Streams[:cap(got.Next.Streams)], got.Superseded[:cap(got.Superseded)]} {
@@ -447,15 +461,15 @@ func TestReturnExhaustive(t *testing.T) {
 			got.Next.Superseded[:cap(got.Next.Superseded)][i] = 666
 		}
 		if !slices.Equal(held, heldBefore) || !slices.Equal(known, knownBefore) {
-			t.Fatalf("%+v: the verdict shares the client's memory: %v, %v", s, held, known)
+			t.Fatalf("%+v: the verdict shares memory with the client: %v, %v", s, held, known)
 		}
 	}
 	if cases < 100_000 {
-		t.Fatalf("only %d cases: the table has shrunk", cases)
+		t.Fatalf("only %d cases, want at least 100000", cases)
 	}
 }
 
-// TestSlicesAreIndependent: what yields can be appended to, and what stays does not change.
+// TestSlicesAreIndependent: appending to Superseded does not change Next.
 func TestSlicesAreIndependent(t *testing.T) {
 	held := Client{Streams: []Stream{{Claim: 1}, {Claim: 2}}}
 	for name, v := range map[string]Verdict{
@@ -477,12 +491,12 @@ func TestRefusalString(t *testing.T) {
 		}
 	}
 	if got := Refusal(9).String(); got != "Refusal(9)" {
-		t.Errorf("an unknown refusal is %q", got)
+		t.Errorf("got %q, want %q", got, "Refusal(9)")
 	}
 }
 
-// A page opens a stream, a second page of the same client takes its place, and the first one's automatic reconnect is
-// turned away.
+// A page opens a stream. A second page of the same client supersedes it. Then the automatic
+// reconnect of the first page is refused.
 func ExampleDecide() {
 	const firstPage, secondPage Instance = 0xa, 0xb
 	limits := Limits{MaxStreams: 1}
@@ -491,12 +505,12 @@ func ExampleDecide() {
 	fmt.Println("first page:", len(v.Next.Streams), "stream")
 
 	v = Decide(v.Next, Stream{Claim: 2, Context: 9, Instance: secondPage}, limits, false, 0)
-	fmt.Println("second page: ends the stream with context", v.Superseded[0].Context)
+	fmt.Println("second page: supersedes the stream with context", v.Superseded[0].Context)
 
 	v = Decide(v.Next, Stream{Claim: 3, Context: 11, Instance: firstPage}, limits, false, 0)
 	fmt.Println("first page again:", v.Refusal)
 	// Output:
 	// first page: 1 stream
-	// second page: ends the stream with context 7
+	// second page: supersedes the stream with context 7
 	// first page again: superseded
 }

@@ -1,11 +1,9 @@
 package policy
 
-import (
-	"math"
-)
+import "math"
 
-// TokenBucket limits how often something may happen, in the words of Envoy's type.v3.TokenBucket: it holds up to
-// MaxTokens and gets TokensPerFill more every FillInterval.
+// TokenBucket limits how often something may happen. It holds up to MaxTokens and gets
+// TokensPerFill more every FillInterval, like Envoy's envoy.type.v3.TokenBucket.
 type TokenBucket struct {
 	MaxTokens     int // up to [MaxTokens]; 0: no limit
 	TokensPerFill int
@@ -15,19 +13,24 @@ type TokenBucket struct {
 // MaxTokens is the largest size of a TokenBucket.
 const MaxTokens = 10_000
 
-// Spent is how far a [TokenBucket] is from being full. What is missing is kept, and not what is left, so that nothing
-// has to be stored of a bucket that is full, and a new configuration holds from the next token on.
+// Spent counts the tokens that are missing from a [TokenBucket].
+//
+// The registry keeps what is missing, not what is left. So it stores nothing for a full bucket, and
+// a new configuration takes effect with the next token.
 type Spent struct {
 	Tokens uint16
-	Since  int64 // of the last fill, or the first token taken from a full bucket, in Unix milliseconds; 0 if Tokens is 0
+	// Since is when the bucket was last filled, or, if no fill was due since, when the first token
+	// was taken from the full bucket. Unix milliseconds; 0 if Tokens is 0.
+	Since int64
 }
 
-// take takes one token out of the bucket at the time of now; or says how long to wait for the next one.
-func (s Spent) take(b TokenBucket, now int64) (left Spent, wait Millis) {
+// take takes one token from bucket b at time now. If none is left, it returns how long it takes
+// until the next fill, at least 1 ms.
+func (s Spent) take(b TokenBucket, now int64) (after Spent, wait Millis) {
 	if b.MaxTokens == 0 {
 		return s, 0
 	}
-	s = s.filled(b, now)
+	s = s.fill(b, now)
 	if int(s.Tokens) >= b.MaxTokens {
 		return s, max(1, b.FillInterval-Millis(now-s.Since))
 	}
@@ -38,16 +41,18 @@ func (s Spent) take(b TokenBucket, now int64) (left Spent, wait Millis) {
 	return s, 0
 }
 
-// filled adds the fills that are due. A bucket that has become smaller since is empty, and no more than that.
-func (s Spent) filled(b TokenBucket, now int64) Spent {
+// fill adds the fills that were due until now. If the configuration has made the bucket smaller
+// than what was spent, the bucket counts as empty.
+func (s Spent) fill(b TokenBucket, now int64) Spent {
 	if s.Tokens == 0 {
 		return Spent{}
 	}
 	s.Tokens = uint16(min(int(s.Tokens), b.MaxTokens))
 	interval := max(1, int64(b.FillInterval))
 	if now-s.Since < 0 {
-		// The clock was set back. That this interval begins anew would not be kept after a refusal, and the client be
-		// locked out until the clock is where it was: so it ends here.
+		// The clock was set back. One fill is added, and a new interval starts now. It would not
+		// help to start the interval without a fill: a refusal does not store the new start, so the
+		// client would stay locked out until the clock reaches the old start again.
 		s.Since = now - interval
 	}
 	fills := (now - s.Since) / interval

@@ -1,29 +1,30 @@
-// Package reply writes what a client is told when it may not have a stream, or not have it any longer.
+// Package reply writes what a client gets when its stream is refused or ended.
 //
-// Who is told what depends on who it is. An EventSource stops for good when its request is answered with an error, so
-// whenever it should come back it gets an event stream that consists of its waiting time and one event. Programs that
-// read status codes get one.
+// It depends on who reads the reply. A browser's EventSource never comes back after an error
+// status. So if it should come back, it gets an event stream with a reconnection time and one
+// event. Other programs get a status code.
 package reply
 
 import (
 	"bytes"
-	"strconv"
+	"fmt"
 	"strings"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Reader is who reads a reply.
+// Reader is the kind of client that reads a reply.
 type Reader int
 
 const (
-	// Program reads status codes.
+	// Program is any client that reads status codes.
 	Program Reader = iota + 1
-	// EventSource is the interface of that name in browsers, and what behaves like it.
+	// EventSource is the EventSource of a browser, or a client that behaves like it.
 	EventSource
 )
 
-// ReaderOf tells them apart: an EventSource sends GET and accepts event streams and nothing else.
+// ReaderOf returns the Reader that sent a request with this method and accept header. An
+// EventSource sends GET and accepts event streams only.
 func ReaderOf(method, accept string) Reader {
 	if method == "GET" && strings.EqualFold(strings.TrimSpace(accept), mediaType) {
 		return EventSource
@@ -31,13 +32,15 @@ func ReaderOf(method, accept string) Reader {
 	return Program
 }
 
-// WantsStream reports whether a response with status 200 to such a request must be an event stream: then the request
-// can be refused before the backend has answered. A POST may get one, or JSON.
+// WantsStream reports whether a successful response to such a request is sure to be an event
+// stream. Then the request can be refused before the backend answers. A POST is not such a request:
+// the backend may answer it with an event stream or with JSON.
 func WantsStream(method, accept string) bool {
 	return method == "GET" && strings.Contains(strings.ToLower(accept), mediaType)
 }
 
-// Marker is a header of a refusal that looks like an event stream: another filter on the way must not take it for one.
+// Marker is the name of a header of refusals that look like event streams. A second Streamlatch
+// filter on the way must not track such a response as a stream.
 const Marker = "x-streamlatch-refused"
 
 const mediaType = "text/event-stream"
@@ -45,18 +48,23 @@ const mediaType = "text/event-stream"
 // Response is a complete response.
 type Response struct {
 	Status  uint32
-	Headers [][2]string
+	Headers [][2]string // name and value
 	Body    []byte
 }
 
-// Refusal is the response to a request that may not become a stream. The client is asked to wait for retry, if it
-// should come back at all: an EventSource that is refused as a duplicate is meant to stop.
+// Refusal returns the response to a request that is refused because of why. It asks the client to
+// come back after retry, which is rounded up to a second for a Program. An EventSource that is a
+// policy.Duplicate is meant to stop, so it gets a status code too.
 func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
 	if to == EventSource && why != policy.Duplicate {
 		return Response{
-			Status:  200,
-			Headers: [][2]string{{"content-type", mediaType}, {"cache-control", "no-store"}, {Marker, why.String()}},
-			Body:    Goodbye(why.String(), retry),
+			Status: 200,
+			Headers: [][2]string{
+				{"content-type", mediaType},
+				{"cache-control", "no-store"},
+				{Marker, why.String()},
+			},
+			Body: Goodbye(why.String(), retry),
 		}
 	}
 	seconds := (retry + policy.Second - 1) / policy.Second
@@ -65,9 +73,9 @@ func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
 		Headers: [][2]string{
 			{"content-type", "application/json"},
 			{"cache-control", "no-store"},
-			{"retry-after", strconv.FormatInt(int64(seconds), 10)},
+			{"retry-after", fmt.Sprint(int64(seconds))},
 		},
-		Body: []byte(`{"reason":"` + why.String() + `"}` + "\n"),
+		Body: fmt.Appendf(nil, "{\"reason\":\"%v\"}\n", why),
 	}
 }
 
@@ -81,35 +89,33 @@ func status(why policy.Refusal) uint32 {
 	return 503
 }
 
-// Goodbye is the last event of a stream: it tells a page why, and an EventSource to wait for retry before it comes
-// back. That sticks for the life of the EventSource. With a retry of 0 it keeps the waiting time it has.
+// Goodbye returns the last event of a stream. It tells the page the reason, which must need no
+// escaping in JSON. It also sets the EventSource's reconnection time to retry, until the page makes
+// a new EventSource; a retry of 0 leaves the reconnection time as it is.
 func Goodbye(reason string, retry policy.Millis) []byte {
-	var text []byte
+	var event []byte
 	if retry > 0 {
-		text = append(text, "retry: "...)
-		text = strconv.AppendInt(text, int64(retry), 10)
-		text = append(text, '\n')
+		event = fmt.Appendf(event, "retry: %d\n", int64(retry))
 	}
-	text = append(text, "event: streamlatch\ndata: {\"reason\":\""...)
-	text = append(text, reason...)
-	return append(text, "\"}\n\n"...)
+	return fmt.Appendf(event, "event: streamlatch\ndata: {\"reason\":\"%s\"}\n\n", reason)
 }
 
-// TailSize is how many of a stream's last bytes AtEventEnd has to see.
+// TailSize is how many of a stream's last bytes AtEventEnd needs.
 const TailSize = 4
 
-// AtEventEnd reports whether a stream that ends in tail is between two events, where another can be put. Lines end in
-// LF, CR or CRLF, and events in an empty line.
+// AtEventEnd reports whether another event may follow a stream that ends in tail: whether tail ends
+// in an empty line, which ends an event. Lines end in LF, CR or CRLF.
 func AtEventEnd(tail []byte) bool {
-	line, ended := withoutLineEnd(tail)
+	line, ended := cutLineEnd(tail)
 	if !ended {
 		return false
 	}
-	_, ended = withoutLineEnd(line)
+	_, ended = cutLineEnd(line)
 	return ended
 }
 
-func withoutLineEnd(text []byte) (line []byte, ended bool) {
+// cutLineEnd removes one line end from the end of text. ended is false if there is none.
+func cutLineEnd(text []byte) (line []byte, ended bool) {
 	for _, end := range []string{"\r\n", "\n", "\r"} {
 		if line, ended = bytes.CutSuffix(text, []byte(end)); ended {
 			return line, true

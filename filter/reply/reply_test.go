@@ -30,7 +30,7 @@ func TestReaderOf(t *testing.T) {
 			t.Errorf("%s with accept %q: reader %v, want %v", test.method, test.accept, got, test.reader)
 		}
 		if got := reply.WantsStream(test.method, test.accept); got != test.wantsStream {
-			t.Errorf("%s with accept %q: wants a stream %v, want %v", test.method, test.accept, got, test.wantsStream)
+			t.Errorf("%s with accept %q: WantsStream is %v, want %v", test.method, test.accept, got, test.wantsStream)
 		}
 	}
 }
@@ -65,8 +65,9 @@ func TestRefusal(t *testing.T) {
 			contentType = "text/event-stream"
 		}
 		if got.Status != test.status || string(got.Body) != test.body || headers["retry-after"] != test.after ||
-			headers["cache-control"] != "no-store" || (headers[reply.Marker] == test.why.String()) != (test.status == 200) || headers["content-type"] != contentType {
-			t.Errorf("%v to reader %v: %d %v %q, want %d, retry-after %q, %q",
+			headers["cache-control"] != "no-store" || headers["content-type"] != contentType ||
+			(headers[reply.Marker] == test.why.String()) != (test.status == 200) {
+			t.Errorf("%v to reader %v: status %d, headers %v, body %q; want status %d, retry-after %q, body %q",
 				test.why, test.to, got.Status, got.Headers, got.Body, test.status, test.after, test.body)
 		}
 	}
@@ -78,7 +79,8 @@ func TestGoodbyeWithoutRetry(t *testing.T) {
 	}
 }
 
-// TestAtEventEnd goes through every tail of line ends and a letter, and asks a reader that splits lines.
+// TestAtEventEnd tries every tail of line ends and letters. The reference splits the text into
+// lines.
 func TestAtEventEnd(t *testing.T) {
 	tails := []string{""}
 	for range reply.TailSize {
@@ -103,7 +105,7 @@ func TestAtEventEnd(t *testing.T) {
 		}
 	}
 	if ends < 20 {
-		t.Errorf("only %d tails are at an end: the test has shrunk", ends)
+		t.Errorf("only %d tails are at the end of an event, want at least 20", ends)
 	}
 }
 

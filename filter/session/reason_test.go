@@ -9,7 +9,7 @@ import (
 
 // The README's table of reasons is what the filter writes into access logs.
 func TestReadmeReasonsTable(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

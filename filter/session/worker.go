@@ -26,8 +26,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
-// tickPeriodMs is how often a worker does its housekeeping. Other workers take it for dead when it
-// has missed three of their own ticks.
+// tickPeriodMs is how often a worker does its housekeeping. Other workers treat it as dead when
+// it has missed three of their own ticks.
 const tickPeriodMs = 1000
 
 // Worker is one configuration in one VM. It is not safe for use from several goroutines.
@@ -178,9 +178,9 @@ func (w *Worker) Tick() {
 	w.warn(err)
 }
 
-// endForgotten ends those of the streams that Envoy has forgotten. Over HTTP/3 Envoy deletes a
-// stream's context first and logs after that; the SDK tells of a stream's end when it is logged, but
-// only of contexts that still exist. So nobody tells of the end of such a stream.
+// endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in on_log,
+// which Envoy does not call over HTTP/3 for a stream that ends in good order (host/ENVOY.md). So
+// nobody tells of the end of such a stream.
 func (w *Worker) endForgotten(checked []*registry.Stream) {
 	for _, s := range checked {
 		if !w.host.Enter(s.Context) {

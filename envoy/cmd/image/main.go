@@ -1,33 +1,34 @@
-// Command image makes images with this machine's container engine. It is run from the root of the repository.
+// Command image gives this machine's container engine the images that the project uses. It is run
+// from the root of the repository.
 //
-//	image plugin -tag streamlatch:dev    the filter's module, build/streamlatch.wasm, as an image: `make image`
-//	image envoy                          prints the name of an image with an Envoy, and makes one if need be: `make e2e-container`
+//	image plugin -tag streamlatch:dev    the image of build/streamlatch.wasm: `make image`
+//	image envoy                          prints the name of an Envoy image, built here if need be
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"strconv"
+	"path"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/container"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
+	"github.com/streamlatch/streamlatch/envoy/release"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Args[1:], os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
@@ -37,31 +38,32 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) error {
-	what := ""
+func run(ctx context.Context, args []string, out io.Writer) error {
+	image := ""
 	if len(args) > 0 {
-		what, args = args[0], args[1:]
+		image, args = args[0], args[1:]
 	}
-	switch what {
+	switch image {
 	case "plugin":
-		return plugin(ctx, args)
+		return plugin(ctx, args, out)
 	case "envoy":
-		return envoyImage(ctx, args)
+		return envoyImage(ctx, args, out)
 	}
-	return fmt.Errorf("%q is no image that is made here: want plugin or envoy", what)
+	return fmt.Errorf("unknown image %q, want \"plugin\" or \"envoy\"", image)
 }
 
-// plugin makes the image of the module.
-func plugin(ctx context.Context, args []string) error {
+// plugin makes the image of the filter's module and loads it into the engine.
+func plugin(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("plugin", flag.ContinueOnError)
 	wasm := flags.String("wasm", "build/streamlatch.wasm", "`path` of the module")
 	version := flags.String("version", "dev", "version of the module, for the image's label")
-	tag := flags.String("tag", "", "`name` of the image; streamlatch:VERSION if there is none")
+	tag := flags.String("tag", "", "`name` of the image; default streamlatch:VERSION")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	if *tag == "" {
-		*tag = "streamlatch:" + *version
+	name := cmp.Or(*tag, "streamlatch:"+*version)
+	if !strings.Contains(path.Base(name), ":") {
+		name += ":latest" // as engines do
 	}
 	engine, err := container.Find(ctx)
 	if err != nil {
@@ -74,49 +76,26 @@ func plugin(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "streamlatch-plugin-")
+	commit, err := release.Head(ctx, ".")
+	if err != nil { // not a repository, or no git: the image has a fixed time and no revision
+		commit = release.Commit{Time: time.Unix(0, 0)}
+	}
+	archive, err := release.Image{Name: name, Wasm: module, Version: *version, Commit: commit}.Archive()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "plugin.wasm"), module, 0o644); err != nil {
+	if err := engine.Load(ctx, archive); err != nil {
 		return err
 	}
-	labels := map[string]string{
-		"org.opencontainers.image.title":       "streamlatch",
-		"org.opencontainers.image.description": "One live event stream per client, in Envoy: a proxy-wasm filter",
-		"org.opencontainers.image.version":     *version,
-		"org.opencontainers.image.licenses":    "Apache-2.0",
-		"org.opencontainers.image.source":      "https://github.com/streamlatch/streamlatch",
-	}
-	revision, committed := commit(ctx)
-	if revision != "" {
-		labels["org.opencontainers.image.revision"] = revision
-	}
-	build := container.Build{Dir: dir, Recipe: envoy.Containerfile, Tag: *tag, Labels: labels, Time: committed}
-	if err := engine.Build(ctx, build); err != nil {
-		return err
-	}
-	fmt.Printf("%s: plugin.wasm, %d KiB, version %s; made by %s\n", *tag, len(module)/1024, *version, engine)
+	fmt.Fprintf(out, "%s: plugin.wasm, %d KiB, version %s; loaded into %s\n", name, len(module)/1024, *version, engine)
+	fmt.Fprintf(out, "To copy the filter into an image of Envoy:\n  COPY --from=%s /plugin.wasm /etc/envoy/streamlatch.wasm\n", name)
 	return nil
 }
 
-// commit returns the commit that is checked out and its time, by which an image of it is the same whenever it is made;
-// outside a repository none, and a time that is as fixed.
-func commit(ctx context.Context) (revision string, at time.Time) {
-	output, err := exec.CommandContext(ctx, "git", "log", "-1", "--format=%H %ct").Output()
-	revision, seconds, _ := strings.Cut(strings.TrimSpace(string(output)), " ")
-	unix, err2 := strconv.ParseInt(seconds, 10, 64)
-	if err != nil || err2 != nil {
-		return "", time.Unix(0, 0)
-	}
-	return revision, time.Unix(unix, 0)
-}
-
-// envoyImage prints an image's name, and what there is to say besides to those who watch.
-func envoyImage(ctx context.Context, args []string) error {
+// envoyImage prints the image's name, and on stderr how it was found.
+func envoyImage(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("envoy", flag.ContinueOnError)
-	dir := flags.String("dir", "build", "`path` of the directory in which a fetched Envoy is kept")
+	dir := flags.String("dir", "build", "`path` of the directory that keeps a downloaded Envoy")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -130,7 +109,7 @@ func envoyImage(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "Envoy %s in %s, run by %s.\n", version, c.Image, c.Engine)
-	fmt.Println(c.Image)
+	fmt.Fprintln(out, c.Image)
 	return nil
 }
 

@@ -116,7 +116,7 @@ func pollOneoff(in, out, count, eventsAt uint32) uint32
 //go:wasmimport wasi_snapshot_preview1 proc_exit
 func procExit(code uint32)
 
-// raw are the hostcalls that a script may make with any numbers for pointers.
+// raw are the hostcalls that a script can make with arbitrary numbers in place of pointers.
 var raw = map[string]func(a []uint32) uint32{
 	"log":         func(a []uint32) uint32 { return proxyLog(a[0], a[1], a[2]) },
 	"loglevel":    func(a []uint32) uint32 { return proxyGetLogLevel(a[0]) },
@@ -146,7 +146,7 @@ var raw = map[string]func(a []uint32) uint32{
 	},
 }
 
-// result receives what hostcalls write.
+// result is where hostcalls write their results.
 var result struct {
 	data   unsafe.Pointer
 	size   uint32
@@ -154,38 +154,39 @@ var result struct {
 	wide   uint64
 }
 
-func at(p unsafe.Pointer) uint32 { return uint32(uintptr(p)) }
+func address(p unsafe.Pointer) uint32 { return uint32(uintptr(p)) }
 
 var (
-	dataAt   = at(unsafe.Pointer(&result.data))
-	sizeAt   = at(unsafe.Pointer(&result.size))
-	numberAt = at(unsafe.Pointer(&result.number))
-	wideAt   = at(unsafe.Pointer(&result.wide))
+	dataAt   = address(unsafe.Pointer(&result.data))
+	sizeAt   = address(unsafe.Pointer(&result.size))
+	numberAt = address(unsafe.Pointer(&result.number))
+	wideAt   = address(unsafe.Pointer(&result.wide))
 )
 
-func given() string { return string(unsafe.Slice((*byte)(result.data), result.size)) }
+func resultString() string { return string(unsafe.Slice((*byte)(result.data), result.size)) }
 
-// with passes a string by pointer and size and keeps it alive meanwhile.
-func with(s string, call func(p, n uint32) uint32) uint32 {
+// withString calls a function with the address and the size of s, and keeps s alive during the
+// call.
+func withString(s string, call func(p, n uint32) uint32) uint32 {
 	defer runtime.KeepAlive(s)
-	return call(at(unsafe.Pointer(unsafe.StringData(s))), uint32(len(s)))
+	return call(address(unsafe.Pointer(unsafe.StringData(s))), uint32(len(s)))
 }
 
-func say(message string) {
-	with(message, func(p, n uint32) uint32 { return proxyLog(2, p, n) })
+func logInfo(message string) {
+	withString(message, func(p, n uint32) uint32 { return proxyLog(2, p, n) })
 }
 
 func headerValue(kind uint32, key string) (string, uint32) {
-	status := with(key, func(p, n uint32) uint32 { return proxyGetHeaderMapValue(kind, p, n, dataAt, sizeAt) })
+	status := withString(key, func(p, n uint32) uint32 { return proxyGetHeaderMapValue(kind, p, n, dataAt, sizeAt) })
 	if status != 0 {
 		return "", status
 	}
-	return given(), status
+	return resultString(), status
 }
 
 func bufferText(kind, size uint32) string {
 	if size == 0 || proxyGetBufferBytes(kind, 0, size, dataAt, sizeAt) != 0 {
 		return ""
 	}
-	return given()
+	return resultString()
 }

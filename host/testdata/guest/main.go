@@ -1,18 +1,18 @@
-// Command guest is the filter that the host's tests run. It does what it is told:
-// the plugin configuration and the request headers carry one script for each
-// callback, and every hostcall a script makes is logged with its status, so that
-// a test reads like a dialogue.
+// Command guest is the filter of the host's own tests. It does what the test tells it: the plugin
+// configuration and the request headers hold a script for each callback. The guest logs each
+// hostcall of a script with its status, so the log reads like a dialogue between guest and host.
 //
-// It speaks the ABI itself, without the SDK, to see every status as it is.
+// It imports the hostcalls itself instead of using the SDK, which hides some of the statusNames.
 //
-// A script is a list of commands separated by semicolons: see commands in
-// script.go. The plugin's scripts stand in the configuration, one a line:
+// A script is a list of commands, separated by semicolons: see commands in script.go. The scripts
+// of the plugin are lines of the plugin configuration:
 //
 //	configure: set k v 0; tick 100
 //	stream: say hello
 //
-// where "stream" is on_context_create of its streams;
-// and a stream's in request headers "on-request-headers", "on-log" and so on.
+// The callback "stream" is on_context_create of a stream, and "unknown" is any callback of a stream
+// that has no context. The scripts of a stream are request headers: "on-request-headers", "on-log"
+// and so on.
 package main
 
 import (
@@ -23,16 +23,17 @@ import (
 
 func main() {}
 
-// plugins are the scripts of each plugin, by the id of its context and callback.
+// plugins holds the scripts of each plugin, by context id and callback.
 var plugins = map[uint32]map[string]string{}
 
-// pluginOf says which plugin a stream belongs to, also when it has gone.
+// pluginOf maps each stream to its plugin. Entries stay after on_delete, for callbacks that come
+// later.
 var pluginOf = map[uint32]uint32{}
 
-// streams are the scripts of each stream, by context id and callback.
+// streams holds the scripts of each stream, by context id and callback.
 var streams = map[uint32]map[string]string{}
 
-var phases = []string{
+var callbacks = []string{
 	"request-headers", "request-body", "request-trailers",
 	"response-headers", "response-body", "response-trailers", "log", "done", "delete",
 }
@@ -77,13 +78,13 @@ func onTick(id uint32) { onPlugin("tick", id, 0) }
 
 //go:wasmexport proxy_on_queue_ready
 func onQueueReady(id, token uint32) {
-	last = token
+	lastNumber = token
 	onPlugin("queue-ready", id, 0)
 }
 
 //go:wasmexport proxy_on_request_headers
 func onRequestHeaders(id, count, end uint32) uint32 {
-	for _, phase := range phases {
+	for _, phase := range callbacks {
 		if streams[id] == nil {
 			break
 		}
@@ -133,16 +134,16 @@ func onDelete(id uint32) {
 }
 
 func onPlugin(phase string, id, normal uint32) uint32 {
-	say(strconv.Itoa(int(id)) + " " + phase)
+	logInfo(strconv.Itoa(int(id)) + " " + phase)
 	return execute(plugins[id][phase], normal)
 }
 
-// onStream runs a stream's script, or what the configuration has for contexts
-// that are not, or no more: "unknown".
+// onStream runs the script of a stream. For a stream that has no context, or no longer, it runs the
+// plugin's script "unknown".
 func onStream(phase string, id uint32) uint32 {
-	say(strconv.Itoa(int(id)) + " " + phase)
+	logInfo(strconv.Itoa(int(id)) + " " + phase)
 	if streams[id] == nil {
-		say("unknown context")
+		logInfo("unknown context")
 		return execute(plugins[pluginOf[id]]["unknown"], 0)
 	}
 	return execute(streams[id][phase], 0)

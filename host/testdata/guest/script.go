@@ -7,14 +7,15 @@ import (
 	"unsafe"
 )
 
-// last is the last number a hostcall gave: a cas, a token, a metric id. Scripts
+// lastNumber is the newest number that a hostcall returned: a cas, a token or a metric id. Scripts
 // write it as $.
-var last uint32
+var lastNumber uint32
 
-// kept holds memory that the alloc command took.
+// kept holds the memory that the alloc command allocated.
 var kept [][]byte
 
-// execute runs a script and returns what its "return" command says, or normal.
+// execute runs a script. It returns the number of the script's return command, or normal if there
+// is none.
 func execute(script string, normal uint32) uint32 {
 	for _, line := range strings.Split(script, ";") {
 		words := strings.Fields(line)
@@ -29,127 +30,126 @@ func execute(script string, normal uint32) uint32 {
 		if !ok {
 			panic("unknown command " + words[0])
 		}
-		say(strings.Join(words, " ") + " -> " + command(words[1:]))
+		logInfo(strings.Join(words, " ") + " -> " + command(words[1:]))
 	}
 	return normal
 }
 
-// commands are the words of the script language. "_" stands for an empty word,
-// "$" for the last number, "+" in a word for a space, "/" in a property path for
-// NUL.
+// commands are the commands of a script. In their arguments "_" stands for an empty string, "$" for
+// the last number, "+" for a space, and in a property path "/" for NUL.
 var commands map[string]func(w []string) string
 
 func init() {
 	commands = map[string]func(w []string) string{
 		"say": func(w []string) string { return strings.Join(w, " ") },
 		"get": func(w []string) string {
-			status := with(text(w[0]), func(p, n uint32) uint32 {
+			status := withString(unescape(w[0]), func(p, n uint32) uint32 {
 				return proxyGetSharedData(p, n, dataAt, sizeAt, numberAt)
 			})
 			if status != 0 {
-				return outcome(status)
+				return statusName(status)
 			}
-			last = result.number
-			return outcome(status) + " " + strconv.Quote(given()) + " cas " + strconv.Itoa(int(last))
+			lastNumber = result.number
+			return statusName(status) + " " + strconv.Quote(resultString()) + " cas " + strconv.Itoa(int(lastNumber))
 		},
 		"set": func(w []string) string {
-			return outcome(with(text(w[0]), func(key, keySize uint32) uint32 {
-				return with(text(w[1]), func(value, size uint32) uint32 {
+			return statusName(withString(unescape(w[0]), func(key, keySize uint32) uint32 {
+				return withString(unescape(w[1]), func(value, size uint32) uint32 {
 					return proxySetSharedData(key, keySize, value, size, number(w[2]))
 				})
 			}))
 		},
 		"register": func(w []string) string {
-			return numbered(with(text(w[0]), func(p, n uint32) uint32 { return proxyRegisterSharedQueue(p, n, numberAt) }))
+			return withNumber(withString(unescape(w[0]), func(p, n uint32) uint32 { return proxyRegisterSharedQueue(p, n, numberAt) }))
 		},
 		"resolve": func(w []string) string {
-			return numbered(with(text(w[0]), func(id, idSize uint32) uint32 {
-				return with(text(w[1]), func(p, n uint32) uint32 {
+			return withNumber(withString(unescape(w[0]), func(id, idSize uint32) uint32 {
+				return withString(unescape(w[1]), func(p, n uint32) uint32 {
 					return proxyResolveSharedQueue(id, idSize, p, n, numberAt)
 				})
 			}))
 		},
 		"enqueue": func(w []string) string {
-			return outcome(with(text(w[1]), func(p, n uint32) uint32 { return proxyEnqueueSharedQueue(number(w[0]), p, n) }))
+			return statusName(withString(unescape(w[1]), func(p, n uint32) uint32 { return proxyEnqueueSharedQueue(number(w[0]), p, n) }))
 		},
-		"dequeue": func(w []string) string { return texted(proxyDequeueSharedQueue(number(w[0]), dataAt, sizeAt)) },
+		"dequeue": func(w []string) string { return withText(proxyDequeueSharedQueue(number(w[0]), dataAt, sizeAt)) },
 		"header": func(w []string) string {
-			value, status := headerValue(number(w[0]), text(w[1]))
+			value, status := headerValue(number(w[0]), unescape(w[1]))
 			if status != 0 {
-				return outcome(status)
+				return statusName(status)
 			}
-			return outcome(status) + " " + strconv.Quote(value)
+			return statusName(status) + " " + strconv.Quote(value)
 		},
-		"add":     func(w []string) string { return change(proxyAddHeaderMapValue, w) },
-		"replace": func(w []string) string { return change(proxyReplaceHeaderMapValue, w) },
+		"add":     func(w []string) string { return changeHeader(proxyAddHeaderMapValue, w) },
+		"replace": func(w []string) string { return changeHeader(proxyReplaceHeaderMapValue, w) },
 		"remove": func(w []string) string {
-			return outcome(with(text(w[1]), func(p, n uint32) uint32 { return proxyRemoveHeaderMapValue(number(w[0]), p, n) }))
+			return statusName(withString(unescape(w[1]), func(p, n uint32) uint32 { return proxyRemoveHeaderMapValue(number(w[0]), p, n) }))
 		},
-		"pairs": func(w []string) string { return texted(proxyGetHeaderMapPairs(number(w[0]), dataAt, sizeAt)) },
+		"pairs": func(w []string) string { return withText(proxyGetHeaderMapPairs(number(w[0]), dataAt, sizeAt)) },
 		"setpairs": func(w []string) string {
-			return outcome(with(serialized(w[1:]), func(p, n uint32) uint32 { return proxySetHeaderMapPairs(number(w[0]), p, n) }))
+			return statusName(withString(encodePairs(w[1:]), func(p, n uint32) uint32 { return proxySetHeaderMapPairs(number(w[0]), p, n) }))
 		},
-		"mapsize": func(w []string) string { return numbered(proxyGetHeaderMapSize(number(w[0]), numberAt)) },
+		"mapsize": func(w []string) string { return withNumber(proxyGetHeaderMapSize(number(w[0]), numberAt)) },
 		"body": func(w []string) string {
-			return texted(proxyGetBufferBytes(number(w[0]), number(w[1]), number(w[2]), dataAt, sizeAt))
+			return withText(proxyGetBufferBytes(number(w[0]), number(w[1]), number(w[2]), dataAt, sizeAt))
 		},
 		"setbody": func(w []string) string {
-			return outcome(with(text(w[3]), func(p, n uint32) uint32 {
+			return statusName(withString(unescape(w[3]), func(p, n uint32) uint32 {
 				return proxySetBufferBytes(number(w[0]), number(w[1]), number(w[2]), p, n)
 			}))
 		},
-		"bodystatus": func(w []string) string { return numbered(proxyGetBufferStatus(number(w[0]), numberAt, sizeAt)) },
-		"tick":       func(w []string) string { return outcome(proxySetTickPeriodMilliseconds(number(w[0]))) },
-		"time":       func(w []string) string { return wide(proxyGetCurrentTimeNanoseconds(wideAt)) },
+		"bodystatus": func(w []string) string { return withNumber(proxyGetBufferStatus(number(w[0]), numberAt, sizeAt)) },
+		"tick":       func(w []string) string { return statusName(proxySetTickPeriodMilliseconds(number(w[0]))) },
+		"time":       func(w []string) string { return withUint64(proxyGetCurrentTimeNanoseconds(wideAt)) },
 		"clock":      func(w []string) string { return errno(clockTimeGet(number(w[0]), 0, wideAt), result.wide) },
-		"loglevel":   func(w []string) string { return numbered(proxyGetLogLevel(numberAt)) },
-		"effective":  func(w []string) string { return outcome(proxySetEffectiveContext(number(w[0]))) },
-		"done":       func(w []string) string { return outcome(proxyDone()) },
+		"loglevel":   func(w []string) string { return withNumber(proxyGetLogLevel(numberAt)) },
+		"effective":  func(w []string) string { return statusName(proxySetEffectiveContext(number(w[0]))) },
+		"done":       func(w []string) string { return statusName(proxyDone()) },
 		"define": func(w []string) string {
-			return numbered(with(text(w[1]), func(p, n uint32) uint32 { return proxyDefineMetric(number(w[0]), p, n, numberAt) }))
+			return withNumber(withString(unescape(w[1]), func(p, n uint32) uint32 { return proxyDefineMetric(number(w[0]), p, n, numberAt) }))
 		},
-		"increment": func(w []string) string { return outcome(proxyIncrementMetric(number(w[0]), signed(w[1]))) },
-		"record":    func(w []string) string { return outcome(proxyRecordMetric(number(w[0]), uint64(signed(w[1])))) },
-		"metric":    func(w []string) string { return wide(proxyGetMetric(number(w[0]), wideAt)) },
+		"increment": func(w []string) string { return statusName(proxyIncrementMetric(number(w[0]), signed(w[1]))) },
+		"record":    func(w []string) string { return statusName(proxyRecordMetric(number(w[0]), uint64(signed(w[1])))) },
+		"metric":    func(w []string) string { return withUint64(proxyGetMetric(number(w[0]), wideAt)) },
 		"property": func(w []string) string {
-			return texted(with(path(w[0]), func(p, n uint32) uint32 { return proxyGetProperty(p, n, dataAt, sizeAt) }))
+			return withText(withString(propertyPath(w[0]), func(p, n uint32) uint32 { return proxyGetProperty(p, n, dataAt, sizeAt) }))
 		},
 		"setproperty": func(w []string) string {
-			return outcome(with(path(w[0]), func(key, keySize uint32) uint32 {
-				return with(text(w[1]), func(p, n uint32) uint32 { return proxySetProperty(key, keySize, p, n) })
+			return statusName(withString(propertyPath(w[0]), func(key, keySize uint32) uint32 {
+				return withString(unescape(w[1]), func(p, n uint32) uint32 { return proxySetProperty(key, keySize, p, n) })
 			}))
 		},
 		"reply": func(w []string) string { // status details body header=value...
-			return outcome(with(text(w[1]), func(details, detailsSize uint32) uint32 {
-				return with(text(w[2]), func(body, bodySize uint32) uint32 {
-					return with(serialized(w[3:]), func(p, n uint32) uint32 {
+			return statusName(withString(unescape(w[1]), func(details, detailsSize uint32) uint32 {
+				return withString(unescape(w[2]), func(body, bodySize uint32) uint32 {
+					return withString(encodePairs(w[3:]), func(p, n uint32) uint32 {
 						return proxySendLocalResponse(number(w[0]), details, detailsSize, body, bodySize, p, n, 0xffffffff)
 					})
 				})
 			}))
 		},
-		"continue": func(w []string) string { return outcome(proxyContinueStream(number(w[0]))) },
-		"close":    func(w []string) string { return outcome(proxyCloseStream(number(w[0]))) },
+		"continue": func(w []string) string { return statusName(proxyContinueStream(number(w[0]))) },
+		"close":    func(w []string) string { return statusName(proxyCloseStream(number(w[0]))) },
 		"raw": func(w []string) string {
 			arguments := make([]uint32, len(w)-1)
 			for i, word := range w[1:] {
 				arguments[i] = number(word)
 			}
-			return outcome(raw[w[0]](arguments))
+			return statusName(raw[w[0]](arguments))
 		},
-		"write": func(w []string) string { // fd, then texts that become one buffer each
+		"write": func(w []string) string { // fd, then one text for each buffer
 			iovs := make([]uint32, 0, 8)
 			for _, word := range w[1:] {
-				s := strings.ReplaceAll(text(word), "|", "\n")
-				iovs = append(iovs, at(unsafe.Pointer(unsafe.StringData(s))), uint32(len(s)))
+				s := strings.ReplaceAll(unescape(word), "|", "\n")
+				iovs = append(iovs, address(unsafe.Pointer(unsafe.StringData(s))), uint32(len(s)))
 			}
-			code := fdWrite(number(w[0]), at(unsafe.Pointer(unsafe.SliceData(iovs))), uint32(len(w)-1), numberAt)
+			code := fdWrite(number(w[0]), address(unsafe.Pointer(unsafe.SliceData(iovs))), uint32(len(w)-1), numberAt)
 			return errno(code, uint64(result.number))
 		},
 		"random": func(w []string) string {
 			size := number(w[0])
 			b := make([]byte, size)
-			code := randomGet(at(unsafe.Pointer(unsafe.SliceData(b))), size)
+			code := randomGet(address(unsafe.Pointer(unsafe.SliceData(b))), size)
 			return errno(code, binary.LittleEndian.Uint64(b))
 		},
 		"environ": func(w []string) string {
@@ -161,7 +161,7 @@ func init() {
 			code := pollOneoff(0, 0, 1, numberAt)
 			return errno(code, uint64(result.number))
 		},
-		"mapwalk": func(w []string) string { // Go's map iteration order, which random_get seeds
+		"mapwalk": func(w []string) string { // the order of a range over a map, which depends on random_get
 			m, order := map[int]bool{1: true, 2: true, 3: true, 4: true, 5: true}, ""
 			for k := range m {
 				order += strconv.Itoa(k)
@@ -177,12 +177,12 @@ func init() {
 	}
 }
 
-var statuses = []string{
+var statusNames = []string{
 	"Ok", "NotFound", "BadArgument", "SerializationFailure", "ParseFailure", "BadExpression", "InvalidMemoryAccess",
 	"Empty", "CasMismatch", "ResultMismatch", "InternalFailure", "BrokenConnection", "Unimplemented",
 }
 
-func outcome(status uint32) string { return statuses[status] }
+func statusName(status uint32) string { return statusNames[status] }
 
 func errno(code uint32, value uint64) string {
 	if code != 0 {
@@ -191,46 +191,46 @@ func errno(code uint32, value uint64) string {
 	return strconv.FormatUint(value, 10)
 }
 
-func numbered(status uint32) string {
+func withNumber(status uint32) string {
 	if status != 0 {
-		return outcome(status)
+		return statusName(status)
 	}
-	last = result.number
-	return outcome(status) + " " + strconv.Itoa(int(last))
+	lastNumber = result.number
+	return statusName(status) + " " + strconv.Itoa(int(lastNumber))
 }
 
-func wide(status uint32) string {
+func withUint64(status uint32) string {
 	if status != 0 {
-		return outcome(status)
+		return statusName(status)
 	}
-	return outcome(status) + " " + strconv.FormatUint(result.wide, 10)
+	return statusName(status) + " " + strconv.FormatUint(result.wide, 10)
 }
 
-func texted(status uint32) string {
+func withText(status uint32) string {
 	if status != 0 {
-		return outcome(status)
+		return statusName(status)
 	}
-	return outcome(status) + " " + strconv.Quote(given())
+	return statusName(status) + " " + strconv.Quote(resultString())
 }
 
-func change(call func(kind, key, keySize, value, valueSize uint32) uint32, w []string) string {
-	return outcome(with(text(w[1]), func(key, keySize uint32) uint32 {
-		return with(text(w[2]), func(p, n uint32) uint32 { return call(number(w[0]), key, keySize, p, n) })
+func changeHeader(call func(kind, key, keySize, value, valueSize uint32) uint32, w []string) string {
+	return statusName(withString(unescape(w[1]), func(key, keySize uint32) uint32 {
+		return withString(unescape(w[2]), func(p, n uint32) uint32 { return call(number(w[0]), key, keySize, p, n) })
 	}))
 }
 
-func text(word string) string {
+func unescape(word string) string {
 	if word == "_" {
 		return ""
 	}
 	return strings.ReplaceAll(word, "+", " ")
 }
 
-func path(word string) string { return strings.ReplaceAll(text(word), "/", "\x00") }
+func propertyPath(word string) string { return strings.ReplaceAll(unescape(word), "/", "\x00") }
 
 func number(word string) uint32 {
 	if word == "$" {
-		return last
+		return lastNumber
 	}
 	n, err := strconv.ParseUint(word, 0, 32)
 	if err != nil {
@@ -247,13 +247,13 @@ func signed(word string) int64 {
 	return n
 }
 
-// serialized is a header map as the ABI has it, from words of name=value.
-func serialized(words []string) string {
+// encodePairs encodes words "name=value" as a header map, in the format of the ABI.
+func encodePairs(words []string) string {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(len(words)))
 	var data []byte
 	for _, word := range words {
 		name, value, _ := strings.Cut(word, "=")
-		value = text(value)
+		value = unescape(value)
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(name)))
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(value)))
 		data = append(append(data, name...), 0)

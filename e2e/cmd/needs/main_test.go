@@ -1,0 +1,53 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/script"
+	"github.com/streamlatch/streamlatch/envoy/container"
+)
+
+// Each need has a line, found or not, and the missing ones say how to get them.
+func TestLook(t *testing.T) {
+	path := t.TempDir()
+	t.Setenv("PATH", path)
+	t.Setenv(container.Variable, "")
+	lines := func() (missing int, lines []string) {
+		var out strings.Builder
+		missing = look(t.Context(), &out)
+		lines = strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if len(lines) != len(needs) {
+			t.Fatalf("%d lines, want %d:\n%s", len(lines), len(needs), out.String())
+		}
+		return missing, lines
+	}
+
+	missing, all := lines()
+	if missing != len(needs) {
+		t.Errorf("on an empty PATH %d are missing, want all %d", missing, len(needs))
+	}
+	for i, line := range all {
+		if !strings.HasPrefix(line, needs[i].name) || !strings.Contains(line, " missing: ") || !strings.HasSuffix(line, needs[i].get) {
+			t.Errorf("%q: want the name, and how to get it", line)
+		}
+	}
+
+	for _, name := range []string{"prometheus", "promtool", "chromium", "docker-compose", "git"} {
+		script.Write(t, filepath.Join(path, name), "")
+	}
+	podman := script.Write(t, filepath.Join(path, "podman"), "[ $1 != --version ] || echo podman version 4.3.1\n")
+	missing, all = lines()
+	if missing != 0 {
+		t.Errorf("%d are missing, want none:\n%s", missing, strings.Join(all, "\n"))
+	}
+	for _, line := range all {
+		if !strings.Contains(line, " "+path+"/") {
+			t.Errorf("%q does not say where it was found", line)
+		}
+	}
+	if !strings.HasSuffix(all[3], " "+podman) {
+		t.Errorf("%q: want the engine %s", all[3], podman)
+	}
+}

@@ -1,0 +1,43 @@
+package rigtest
+
+import "github.com/streamlatch/streamlatch/e2e/rig"
+
+// RuleOf returns a configuration with one rule. Its path is "/<name>/" and its key is the query
+// parameter client. more is added to the rule.
+func RuleOf(name, more string) string {
+	return `{"rules": [` + OneRule(name, more) + `]}`
+}
+
+// OneRule returns the rule of [RuleOf].
+func OneRule(name, more string) string {
+	return `{"name": "` + name + `", "match": {"path": {"prefix": "/` + name + `/"}}, "client": [{"query": "client"}]` + more + `}`
+}
+
+// Before puts a filter in front of Streamlatch.
+func Before(filter string) rig.Edit {
+	const place = "          http_filters:\n"
+	return rig.Replace(place, place+filter)
+}
+
+// After puts a filter behind Streamlatch.
+func After(filter string) rig.Edit {
+	const place = "          - name: envoy.filters.http.router\n"
+	return rig.Replace(place, filter+place)
+}
+
+// CORS puts Envoy's cors filter in front of Streamlatch, with a policy that allows one origin.
+var CORS = []rig.Edit{Before(CORSFilter), CORSPolicy}
+
+const CORSFilter = `          - name: envoy.filters.http.cors
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors
+`
+
+var CORSPolicy = rig.Replace("              domains: [\"*\"]\n", `              domains: ["*"]
+              typed_per_filter_config:
+                envoy.filters.http.cors:
+                  "@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy
+                  allow_origin_string_match: [{exact: "https://app.example"}]
+                  allow_methods: GET, POST
+                  allow_headers: x-token
+`)
