@@ -340,3 +340,48 @@ func TestEveryHostcallFailsAtStart(t *testing.T) {
 		}
 	}
 }
+
+// Envoy wakes a queue's context by its id in the VM that the thread has then. After a crash that may be
+// a new VM, in which the id is a stream's, of which the SDK knows no plugin context.
+func TestWakeupsOfADeadVM(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{FailurePolicy: host.FailReload})
+	first := e.Listeners()[0]
+	second, err := e.AddListener([]byte(withGoodbye))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(l *host.Listener, worker int, client string) *host.Stream {
+		s := l.Open(worker, host.Request("GET", "/events", "accept", "text/event-stream", "x-client-id", client))
+		s.RequestHeaders(true)
+		s.ResponseHeaders(eventStream, false)
+		return s
+	}
+	open(second, 0, "alice") // the plugin context of second is 2, the stream is 3
+	e.Worker(0).Crash()
+	e.Advance(1600 * time.Millisecond)
+	other := open(first, 0, "bob") // in a new VM
+	if other.ID() != 2 {
+		t.Fatalf("the first stream in the new VM has id %d, want that of the dead plugin context, 2", other.ID())
+	}
+	open(second, 1, "alice") // tells the dead VM's queue
+	if len(e.PendingWakeups()) == 0 {
+		t.Fatal("nobody is woken: the test looks in the wrong place")
+	}
+	e.Run()
+	if e.Worker(0).Failed() {
+		t.Fatal("the new VM has failed")
+	}
+	e.live(other, true)
+
+	// When the first listener ends, the second one's queue is not forgotten.
+	old := open(second, 1, "carol")
+	first.Drain()
+	other.End()
+	open(second, 2, "carol")
+	e.Run()
+	old.ResponseBody([]byte("data: 1\n\n"), false)
+	e.Run()
+	e.superseded(old)
+	e.counted(map[string]uint64{"lost_wakeups": 0})
+}
