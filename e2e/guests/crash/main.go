@@ -39,5 +39,6 @@ func (s stream) OnHttpRequestHeaders(headers int, endOfStream bool) types.Action
 // Envoy does not offer the log level. Of several versions Envoy takes the one that is exported first
 // (proxy-wasm-cpp-host, src/bytecode_util.cc, getAbiVersion), and Go's linker begins with package main.
 //
+//lint:ignore U1000 the host looks for it
 //go:wasmexport proxy_abi_version_0_2_1
 func abiVersion() {}
