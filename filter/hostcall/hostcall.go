@@ -5,7 +5,8 @@
 //
 // Each function is one import. Its comment says what Envoy does with it, where that is in the source
 // of proxy-wasm-cpp-host (exports.cc) and Envoy (context.cc), and which errors come back. All errors
-// are a [Status]. Outside of a wasm host, in a plain Go test, every call fails with Unimplemented.
+// are a [Status]. A call that Envoy's capability_restriction_config does not allow fails with
+// InternalFailure. Outside of a wasm host, in a plain Go test, every call fails with Unimplemented.
 //
 // The ABI: https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1
 package hostcall
@@ -20,10 +21,11 @@ type Status uint32
 
 // The statuses that Envoy gives to these calls.
 const (
-	ok            Status = 0
-	NotFound      Status = 1
-	BadArgument   Status = 2
-	Unimplemented Status = 12
+	ok              Status = 0
+	NotFound        Status = 1
+	BadArgument     Status = 2
+	InternalFailure Status = 10
+	Unimplemented   Status = 12
 )
 
 func (s Status) Error() string {
@@ -32,6 +34,8 @@ func (s Status) Error() string {
 		return "host: not found"
 	case BadArgument:
 		return "host: bad argument"
+	case InternalFailure:
+		return "host: internal failure"
 	case Unimplemented:
 		return "host: unimplemented"
 	}
@@ -48,8 +52,11 @@ func (s Status) err() error {
 
 // ResetStream is proxy_close_stream for the response: it resets the stream of the effective context,
 // towards the client and towards the backend. Envoy does so when the running callback has returned
-// (Context::closeStream, DeferAfterCallActions). It succeeds, and does nothing, if the context has no
-// stream any more. Resetting the request, type 0, does the same.
+// (Context::closeStream, DeferAfterCallActions). For a plugin context it succeeds and does nothing.
+// Resetting the request, type 0, does the same.
+//
+// A stream must not be reset twice, nor when it has ended: over HTTP/1.1 and HTTP/2 that is one more
+// on_log, over HTTP/3 it crashes Envoy.
 //
 // Resets of one callback are carried out nested: some 1,700 of them overflow the VM's stack.
 func ResetStream() error {
@@ -68,6 +75,7 @@ const (
 	Warn
 	Error
 	Critical
+	Off // only as the host's level: it writes nothing
 )
 
 // EffectiveLogLevel is proxy_get_log_level, of ABI 0.2.1: the lowest level that the host writes.
