@@ -1,22 +1,25 @@
-// Package envoy holds what is shipped for Envoy: configurations for each way to load the filter, and what operators look
-// at. [Config] is the shipped envoy.yaml; [Render] puts other ports, another path to the filter or another filter
-// configuration into it, and nothing else, so that what the tests run is what users copy. [RenderECDS] does so with the
-// files of the filter that is updated live.
+// Package envoy embeds the files that are shipped for Envoy, and fills in the ports and paths of a
+// particular run.
+//
+// [Config] is envoy.yaml as users copy it. [Render] replaces its ports, the path of the filter and
+// the filter's configuration, and nothing else: the tests run what users run. [RenderECDS] does the
+// same for the two files of a filter whose configuration is replaced while Envoy runs.
 package envoy
 
 import _ "embed"
 
-// Config is envoy.yaml, as shipped.
+// Config is the shipped envoy.yaml.
 //
 //go:embed envoy.yaml
 var Config string
 
-// ECDSConfig is envoy-ecds.yaml, as shipped: [Config] with the filter in a file that Envoy follows.
+// ECDSConfig is the shipped envoy-ecds.yaml: [Config] with the filter in a file of its own, which
+// Envoy reads again whenever it is replaced.
 //
 //go:embed envoy-ecds.yaml
 var ECDSConfig string
 
-// ECDSFilter is that file, ecds/streamlatch.yaml, as shipped.
+// ECDSFilter is the shipped ecds/streamlatch.yaml, the file that [ECDSConfig] names.
 //
 //go:embed ecds/streamlatch.yaml
 var ECDSFilter string

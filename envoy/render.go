@@ -8,19 +8,24 @@ import (
 	"strings"
 )
 
-// Settings is what [Render] changes in the shipped configuration.
+// Settings are the values that [Render] puts into the shipped configuration.
+//
+// For the first three ports 0 means that the system chooses a free one. Package proxy tells which:
+// see its Admin.Listeners and Process.Admin.
 type Settings struct {
-	Listener int    // port; 0 lets the system choose one: see [Admin.Listeners]
-	Internal int    // port of the listener that has the filter's admin path; 0 as above
-	Admin    int    // port; 0 lets the system choose one: see [Process.Admin]
+	Listener int    // port of the listener for clients
+	Internal int    // port of the listener for the filter's admin path
+	Admin    int    // port of Envoy's admin interface
 	Backend  int    // port of the backend on 127.0.0.1; required
-	Wasm     string // path of the filter; "" keeps the shipped build/streamlatch.wasm
-	Filter   string // the filter's configuration, JSON; "" keeps the shipped one
+	Wasm     string // path of the filter; "" keeps build/streamlatch.wasm
+	Filter   string // configuration of the filter, as JSON; "" keeps the shipped one
 }
 
-// Render returns [Config] with the settings in place of the shipped values. It returns an error for a setting that no
-// configuration can have, and if the shipped file does not hold each value exactly once, so that an edit of envoy.yaml
-// cannot quietly leave a test with the shipped port.
+// Render returns [Config] with the settings in place of the shipped values.
+//
+// It returns an error for a port that is out of range. It also returns one if the shipped file does
+// not contain each value exactly once: otherwise an edit of envoy.yaml could leave a test on the
+// shipped port without notice.
 func Render(s Settings) (string, error) { return render(Config, s) }
 
 func render(config string, s Settings) (string, error) {
@@ -28,17 +33,18 @@ func render(config string, s Settings) (string, error) {
 	if err := s.check(); err != nil {
 		return "", fmt.Errorf("render %s: %w", name, err)
 	}
-	changes := append(s.ports(), change{"port_value: 10001}", fmt.Sprintf("port_value: %d}", s.Internal)})
-	more, err := s.filter(config)
+	replacements := append(s.ports(), replacement{"port_value: 10001}", fmt.Sprintf("port_value: %d}", s.Internal)})
+	filter, err := s.filter(config)
 	if err != nil {
 		return "", fmt.Errorf("render %s: %w", name, err)
 	}
-	return apply(name, config, append(changes, more...))
+	return replace(name, config, append(replacements, filter...))
 }
 
-// RenderECDS returns [ECDSConfig], following the file path ("" keeps the shipped ecds/streamlatch.yaml), and what is to
-// be in that file, [ECDSFilter]: with the settings in place of the shipped values, and errors as of [Render]. The
-// listener that Settings.Internal is about is not in it, so that must be 0.
+// RenderECDS returns [ECDSConfig] and [ECDSFilter] with the settings in place of the shipped
+// values. The configuration makes Envoy watch path, where the caller writes the filter; "" keeps
+// the shipped envoy/ecds/streamlatch.yaml. Settings.Internal must be 0, because these files have no
+// listener for the admin path. The errors are those of [Render].
 func RenderECDS(s Settings, path string) (config, filter string, err error) {
 	return renderECDS(ECDSConfig, ECDSFilter, s, path)
 }
@@ -47,67 +53,67 @@ func renderECDS(config, filter string, s Settings, path string) (string, string,
 	const name, filterName = "envoy-ecds.yaml", "ecds/streamlatch.yaml"
 	err := s.check()
 	if err == nil && s.Internal != 0 {
-		err = fmt.Errorf("internal port %d, want 0: it has no such listener", s.Internal)
+		err = fmt.Errorf("internal port %d, want 0: the file has no internal listener", s.Internal)
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("render %s: %w", name, err)
 	}
-	changes := s.ports()
+	replacements := s.ports()
 	if path != "" {
-		changes = append(changes,
-			change{"path: envoy/ecds/streamlatch.yaml\n", "path: " + yamlString(path) + "\n"},
-			change{"{path: envoy/ecds}\n", "{path: " + yamlString(filepath.Dir(path)) + "}\n"})
+		replacements = append(replacements,
+			replacement{"path: envoy/ecds/streamlatch.yaml\n", "path: " + yamlString(path) + "\n"},
+			replacement{"{path: envoy/ecds}\n", "{path: " + yamlString(filepath.Dir(path)) + "}\n"})
 	}
-	if config, err = apply(name, config, changes); err != nil {
+	if config, err = replace(name, config, replacements); err != nil {
 		return "", "", err
 	}
-	changes, err = s.filter(filter)
+	replacements, err = s.filter(filter)
 	if err != nil {
 		return "", "", fmt.Errorf("render %s: %w", filterName, err)
 	}
-	if filter, err = apply(filterName, filter, changes); err != nil {
+	if filter, err = replace(filterName, filter, replacements); err != nil {
 		return "", "", err
 	}
 	return config, filter, nil
 }
 
-// A change puts a text in the place of a shipped one.
-type change struct{ old, new string }
+// A replacement says what takes the place of a shipped text.
+type replacement struct{ old, new string }
 
-// ports are the changes that every configuration has a place for.
-func (s Settings) ports() []change {
-	return []change{
+// ports returns the replacements for the ports that every configuration has.
+func (s Settings) ports() []replacement {
+	return []replacement{
 		{"port_value: 10000}", fmt.Sprintf("port_value: %d}", s.Listener)},
 		{"port_value: 9901}", fmt.Sprintf("port_value: %d}", s.Admin)},
 		{"port_value: 8080}", fmt.Sprintf("port_value: %d}", s.Backend)},
 	}
 }
 
-// filter are the changes to the filter that stands in a file.
-func (s Settings) filter(file string) ([]change, error) {
-	var changes []change
+// filter returns the replacements for the filter that a file configures.
+func (s Settings) filter(file string) ([]replacement, error) {
+	var replacements []replacement
 	if s.Wasm != "" {
-		changes = append(changes, change{"filename: build/streamlatch.wasm\n", "filename: " + yamlString(s.Wasm) + "\n"})
+		replacements = append(replacements, replacement{"filename: build/streamlatch.wasm\n", "filename: " + yamlString(s.Wasm) + "\n"})
 	}
 	if s.Filter != "" {
 		shipped, err := filterBlock(file)
 		if err != nil {
 			return nil, err
 		}
-		changes = append(changes, change{shipped, "value: " + yamlString(s.Filter) + "\n"})
+		replacements = append(replacements, replacement{shipped, "value: " + yamlString(s.Filter) + "\n"})
 	}
-	return changes, nil
+	return replacements, nil
 }
 
-// apply makes the changes. Each value is looked for in the shipped text, not in what the changes before it have made of
-// it: a port may well be set to another one's shipped number.
-func apply(name, file string, changes []change) (string, error) {
-	pairs := make([]string, 0, 2*len(changes))
-	for _, c := range changes {
-		if n := strings.Count(file, c.old); n != 1 {
-			return "", fmt.Errorf("render %s: %q stands in it %d times, want once", name, c.old, n)
+// replace applies the replacements to a file. It searches for each old text in the shipped file,
+// not in the result of earlier replacements, because a new port may equal another shipped port.
+func replace(name, file string, replacements []replacement) (string, error) {
+	pairs := make([]string, 0, 2*len(replacements))
+	for _, r := range replacements {
+		if n := strings.Count(file, r.old); n != 1 {
+			return "", fmt.Errorf("render %s: found %q %d times, want once", name, r.old, n)
 		}
-		pairs = append(pairs, c.old, c.new)
+		pairs = append(pairs, r.old, r.new)
 	}
 	return strings.NewReplacer(pairs...).Replace(file), nil
 }
@@ -125,12 +131,13 @@ func (s Settings) check() error {
 	return errors.Join(errs...)
 }
 
-// filterBlock returns the text of the filter's configuration: the line with "value:", and the deeper lines after it.
+// filterBlock returns the text of the filter's configuration: the line "value: |" and the lines
+// after it that are indented deeper.
 func filterBlock(config string) (string, error) {
 	const key = "value: |\n"
 	before, after, _ := strings.Cut(config, key)
 	if n := strings.Count(config, key); n != 1 {
-		return "", fmt.Errorf("%q stands in it %d times, want once", key, n)
+		return "", fmt.Errorf("found %q %d times, want once", key, n)
 	}
 	depth := len(before) - (strings.LastIndex(before, "\n") + 1)
 	block := key
@@ -143,11 +150,11 @@ func filterBlock(config string) (string, error) {
 	return block, nil
 }
 
-// yamlString returns s as YAML, whatever is in it: a JSON string is a YAML string.
+// yamlString returns s as a YAML string: every JSON string is one.
 func yamlString(s string) string {
 	quoted, err := json.Marshal(s)
 	if err != nil {
-		panic(fmt.Sprintf("envoy: a string does not encode: %v", err)) // json.Marshal has no such case
+		panic(fmt.Sprintf("envoy: encode a string: %v", err)) // json.Marshal encodes every string
 	}
 	return string(quoted)
 }

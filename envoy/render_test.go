@@ -40,7 +40,7 @@ func TestRender(t *testing.T) {
 	}
 }
 
-func TestRenderRefusesSettingsNoConfigurationCanHave(t *testing.T) {
+func TestRenderRejectsPortsOutOfRange(t *testing.T) {
 	for name, test := range map[string]struct {
 		settings Settings
 		want     string
@@ -59,7 +59,7 @@ func TestRenderRefusesSettingsNoConfigurationCanHave(t *testing.T) {
 	}
 }
 
-// Whatever Render looks for and does not find exactly once is an error, so that an edit of envoy.yaml shows.
+// An edit of envoy.yaml must not go unnoticed: Render must find each value exactly once.
 func TestRenderNoticesAnEditedFile(t *testing.T) {
 	all := Settings{Listener: 1, Internal: 4, Admin: 2, Backend: 3, Wasm: "x.wasm", Filter: "{}"}
 	for _, value := range []string{
@@ -97,7 +97,7 @@ func TestRenderECDS(t *testing.T) {
 	}
 	for _, want := range []string{"port_value: 8080}", "port_value: 10000}", "port_value: 9901}", `path: "/c d/e.yaml"`, `watched_directory: {path: "/c d"}`} {
 		if strings.Count(config, want) != 1 {
-			t.Errorf("%q stands in envoy-ecds.yaml %d times, want once", want, strings.Count(config, want))
+			t.Errorf("found %q in envoy-ecds.yaml %d times, want once", want, strings.Count(config, want))
 		}
 	}
 	want, _, _ := strings.Cut(ECDSFilter, "value: |\n")
@@ -107,7 +107,7 @@ func TestRenderECDS(t *testing.T) {
 	}
 	settings.Internal = 1
 	if _, _, err := RenderECDS(settings, ""); err == nil || !strings.Contains(err.Error(), "internal port 1, want 0") {
-		t.Errorf("got %v, want one that says that there is no listener internal", err)
+		t.Errorf("got %v, want \"internal port 1, want 0\"", err)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestRenderECDSNoticesEditedFiles(t *testing.T) {
 	} {
 		config, filter := strings.Replace(ECDSConfig, value, "gone", 1), strings.Replace(ECDSFilter, value, "gone", 1)
 		if _, _, err := renderECDS(config, filter, all, "y.yaml"); err == nil || !strings.Contains(err.Error(), "0 times") {
-			t.Errorf("without %q: got %v, want one that says that it is missing", value, err)
+			t.Errorf("without %q: got %v, want \"0 times\"", value, err)
 		}
 	}
 }

@@ -6,21 +6,21 @@ import (
 	"testing"
 )
 
-// Settings of the shipped file that nothing else would miss at once: without them it still works, for a while or after a
-// while, and users copy the file.
+// Users copy the shipped file. Without one of these settings it seems to work at first, so no other
+// test would notice.
 func TestShippedSettings(t *testing.T) {
 	for setting, without := range map[string]string{
-		"use_remote_address: true\n":    "anybody is whose address x-forwarded-for names",
-		"delayed_close_timeout: 0s\n":   "an HTTP/1.1 client learns of a reset a second late",
+		"use_remote_address: true\n":    "a client can forge its address with x-forwarded-for",
+		"delayed_close_timeout: 0s\n":   "an HTTP/1.1 client learns of a reset one second late",
 		" timeout: 0s ":                 "a stream ends after 15 s",
-		"idle_timeout: 0s ":             "a stream that is silent for 5 minutes ends",
-		"disabled: true\n":              "requests that are not for event streams enter the filter",
-		"failure_policy: FAIL_RELOAD\n": "a crash turns the filter off until Envoy is restarted",
-		"normalize_path: true\n":        "/x/../events passes the rule for /events",
-		"merge_slashes: true\n":         "//events passes the rule for /events",
-		"tag_name: streamlatch_rule\n":  "every rule has metrics of its own name in Prometheus",
-		"{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}\n": "no more than 1,024 clients can listen",
-		"wasm.streamlatch.reason:PLAIN)%":                                                 "the access log does not say why a stream was ended",
+		"idle_timeout: 0s ":             "a stream without events for 5 minutes ends",
+		"disabled: true\n":              "requests for anything but an event stream enter the filter",
+		"failure_policy: FAIL_RELOAD\n": "after a crash every event stream gets a 503 until Envoy is restarted",
+		"normalize_path: true\n":        "/x/../events bypasses the rule for /events",
+		"merge_slashes: true\n":         "//events bypasses the rule for /events",
+		"tag_name: streamlatch_rule\n":  "in Prometheus the rule is part of the metric name, not a label",
+		"{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}\n": "only 1,024 clients can have a stream",
+		"wasm.streamlatch.reason:PLAIN)%":                                                 "the access log does not say why a stream ended",
 	} {
 		if !strings.Contains(Config, setting) {
 			t.Errorf("envoy.yaml lacks %q: %s", strings.TrimSpace(setting), without)
@@ -28,7 +28,7 @@ func TestShippedSettings(t *testing.T) {
 	}
 }
 
-// The listener that has the admin path is for this machine, and the one for the public has none.
+// Only the internal listener has an admin path, and it is bound to this machine.
 func TestShippedAdminPathIsInternal(t *testing.T) {
 	edge, rest, found := strings.Cut(Config, "  - name: internal\n")
 	if !found {
@@ -39,13 +39,13 @@ func TestShippedAdminPathIsInternal(t *testing.T) {
 		t.Fatal("envoy.yaml has no clusters after the listener internal")
 	}
 	if strings.Contains(edge, "admin_path") {
-		t.Error("a listener before internal has an admin path: anybody can end anybody's streams")
+		t.Error("the listener for clients has an admin path: any client can end any stream")
 	}
 	for setting, without := range map[string]string{
-		"socket_address: {address: 127.0.0.1, ":               "whoever reaches the machine can end anybody's streams",
-		"vm_config: *streamlatch\n":                           "it has a registry of its own, and knows of no stream",
-		`'{"rules": [], "admin_path": "/streamlatch"}'`:       "nobody can see or end streams",
-		"match: {prefix: /}\n                direct_response": "it is a second way to the backend",
+		"socket_address: {address: 127.0.0.1, ":               "any machine on the network can end any stream",
+		"vm_config: *streamlatch\n":                           "it has its own registry and knows no stream",
+		`'{"rules": [], "admin_path": "/streamlatch"}'`:       "operators cannot list or end streams",
+		"match: {prefix: /}\n                direct_response": "clients can reach the backend without the filter",
 	} {
 		if strings.Count(internal, setting) != 1 {
 			t.Errorf("the listener internal lacks %q: %s", strings.TrimSpace(setting), without)
@@ -53,13 +53,14 @@ func TestShippedAdminPathIsInternal(t *testing.T) {
 	}
 	for _, setting := range []string{"normalize_path: ", "merge_slashes: ", "cluster: ", "disabled: "} {
 		if strings.Contains(withoutComments(internal), setting) {
-			t.Errorf("the listener internal has a %q", strings.TrimSpace(setting))
+			t.Errorf("the listener internal has %q, want none", strings.TrimSpace(setting))
 		}
 	}
 }
 
-// envoy-ecds.yaml and what it follows are envoy.yaml in two parts, without the listener for operators: what one says and
-// the other does not would be a setting that users of the other lack.
+// envoy-ecds.yaml and ecds/streamlatch.yaml together are envoy.yaml without the internal listener.
+// A setting that only one of the two variants has would be missing for the users of the other
+// variant.
 func TestShippedECDSIsTheSameConfiguration(t *testing.T) {
 	cut := func(file, from, to string) (part, rest string) {
 		t.Helper()
@@ -77,10 +78,10 @@ func TestShippedECDSIsTheSameConfiguration(t *testing.T) {
 	_, ecds = cut(ecds, "\nnode: ", "\nadmin:\n")
 	config = strings.Replace(config, "envoy.filters.http.wasm:\n", "streamlatch:\n", 1)
 	if strings.TrimSpace(config) != strings.TrimSpace(ecds) {
-		t.Errorf("but for the filter, envoy-ecds.yaml is\n%s\nand envoy.yaml\n%s", ecds, config)
+		t.Errorf("without the filter, envoy-ecds.yaml is\n%s\nbut envoy.yaml is\n%s", ecds, config)
 	}
 	if !strings.Contains(entry, "\n            disabled: true\n") {
-		t.Error("envoy-ecds.yaml lacks disabled: requests that are not for event streams enter the filter")
+		t.Error("envoy-ecds.yaml lacks disabled: requests for anything but an event stream enter the filter")
 	}
 	_, delivered, _ := strings.Cut(withoutComments(ECDSFilter), "\n  typed_config:\n")
 	var want strings.Builder
@@ -88,7 +89,7 @@ func TestShippedECDSIsTheSameConfiguration(t *testing.T) {
 		want.WriteString(strings.TrimPrefix(line, "          "))
 	}
 	if got := "  typed_config:\n" + delivered; got != want.String() {
-		t.Errorf("ecds/streamlatch.yaml has the filter\n%s\nand envoy.yaml\n%s", got, want.String())
+		t.Errorf("ecds/streamlatch.yaml has the filter\n%s\nbut envoy.yaml has\n%s", got, want.String())
 	}
 }
 
@@ -102,8 +103,8 @@ func withoutComments(yaml string) string {
 	return settings.String()
 }
 
-// Each way to load the filter names the metrics alike, and so do the dashboard and the alerts: the rule is a label, and
-// the buckets are as long as streams live.
+// The dashboard and the alerts fit every way to load the filter, because all of them name the
+// metrics alike: the rule is a label, and the last bucket is as long as streams live.
 func TestShippedStatsConfig(t *testing.T) {
 	const tag = `^wasmcustom\.streamlatch\.(([a-z][a-z0-9_]*)\.)[a-z_]+$`
 	const prefix = "wasmcustom.streamlatch."

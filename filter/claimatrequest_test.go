@@ -9,7 +9,8 @@ import (
 
 const atRequest = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "claim_at": "request"}]}`
 
-// ask lets a request for an event stream arrive, and says whether it was let through to the backend at once.
+// ask lets a request for an event stream arrive. through says whether it went on to the backend at
+// once.
 func (e *edge) ask(worker int, client string) (s *host.Stream, through bool) {
 	e.t.Helper()
 	s = e.Worker(worker).Open(host.Request("GET", "/events", "accept", "text/event-stream", "x-client-id", client))
@@ -19,7 +20,8 @@ func (e *edge) ask(worker int, client string) (s *host.Stream, through bool) {
 // through reports whether the backend has the request.
 func through(s *host.Stream) bool { return len(s.ToUpstream().Headers) > 0 }
 
-// A backend that turns a client away while its old stream lives must have lost that one when the new request comes.
+// Some backends reject a client whose old stream is still open. With claim_at request the old
+// stream has ended before the backend sees the new request.
 func TestRequestWaitsForTheOldStreamsEnd(t *testing.T) {
 	t.Parallel()
 	for name, worker := range map[string]int{"same worker": 0, "another": 1} {
@@ -27,7 +29,7 @@ func TestRequestWaitsForTheOldStreamsEnd(t *testing.T) {
 			e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
 			old, ok := e.ask(0, "alice")
 			if !ok {
-				t.Fatal("the first request waits, with nobody to wait for")
+				t.Fatal("the first request waits, but no stream has to end for it")
 			}
 			old.ResponseHeaders(eventStream, false)
 			var order []string
@@ -38,12 +40,12 @@ func TestRequestWaitsForTheOldStreamsEnd(t *testing.T) {
 			})
 			fresh, ok := e.ask(worker, "alice")
 			if ok || through(fresh) {
-				t.Fatal("the request goes on, and the old stream lives")
+				t.Fatal("the request went on to the backend before the old stream ended")
 			}
 			e.Run()
 			e.superseded(old)
 			if !through(fresh) {
-				t.Fatal("the old stream has ended, and the request waits")
+				t.Fatal("the request still waits after the old stream has ended")
 			}
 			if len(order) != 2 || order[0] != "proxy_close_stream" {
 				t.Errorf("calls %v, want the reset and then the request", order)
@@ -55,7 +57,7 @@ func TestRequestWaitsForTheOldStreamsEnd(t *testing.T) {
 	}
 }
 
-// Nobody waits for ever: not for a message that is lost, and not for a worker that has died.
+// A request does not wait for ever if the message is lost or the old stream's worker has died.
 func TestWaitHasALimit(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*edge){
@@ -68,12 +70,12 @@ func TestWaitHasALimit(t *testing.T) {
 			old.ResponseHeaders(eventStream, false)
 			fresh, ok := e.ask(1, "alice")
 			if ok {
-				t.Fatal("the request goes on at once")
+				t.Fatal("the request went on at once, want it to wait")
 			}
 			fault(e)
 			e.Advance(2 * time.Second)
 			if !through(fresh) {
-				t.Error("the request waits yet, after two seconds")
+				t.Error("the request still waits after two seconds")
 			}
 			fresh.ResponseHeaders(eventStream, false)
 			e.live(fresh, true)
@@ -81,7 +83,8 @@ func TestWaitHasALimit(t *testing.T) {
 	}
 }
 
-// The old stream may end by itself, or the client that waits may leave.
+// While a request waits, the old stream may end by itself, the waiting client may leave, and a
+// third stream may supersede the request.
 func TestWaitIsCutShort(t *testing.T) {
 	t.Parallel()
 	t.Run("old stream ends", func(t *testing.T) {
@@ -92,7 +95,7 @@ func TestWaitIsCutShort(t *testing.T) {
 		old.End()
 		e.Run()
 		if !through(fresh) {
-			t.Error("the request waits for a stream that has ended")
+			t.Error("the request still waits for a stream that has ended")
 		}
 	})
 	t.Run("client leaves", func(t *testing.T) {
@@ -116,17 +119,17 @@ func TestWaitIsCutShort(t *testing.T) {
 		e.superseded(old)
 		e.superseded(second)
 		if through(second) || !through(third) {
-			t.Errorf("the second is let through %v, the third %v, want the third alone", through(second), through(third))
+			t.Errorf("second request let through: %v, third: %v; want the third alone", through(second), through(third))
 		}
 	})
 }
 
-// In a rule that observes nobody is made to wait.
+// In a rule that only observes no request waits.
 func TestObserverWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "claim_at": "request", "mode": "observe"}]}`)})
 	e.ask(0, "alice")
 	if _, ok := e.ask(1, "alice"); !ok {
-		t.Error("the request waits")
+		t.Error("the request waits, want it to go on at once")
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// swept is long enough for a worker to be declared dead and the whole table to be scanned.
+// swept is long enough to declare a worker dead and to search all buckets for its streams.
 const swept = 22 * time.Second
 
-// A VM dies with its streams: the others sweep what it left in the registry.
+// A VM dies with its streams. The other workers remove them from the registry.
 func TestDeadWorkerIsSwept(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{FailurePolicy: host.FailReload})
@@ -24,7 +24,7 @@ func TestDeadWorkerIsSwept(t *testing.T) {
 	survivor := e.open(1, "dave")
 	e.Worker(0).Crash()
 	e.Advance(2 * time.Second)
-	e.counted(map[string]uint64{"swept": 0, "events.active": 4}) // it might still live
+	e.counted(map[string]uint64{"swept": 0, "events.active": 4}) // the worker might still live
 	e.Advance(swept)
 	e.live(survivor, true)
 	e.counted(map[string]uint64{"swept": 3, "events.active": 1, "lost_wakeups": 0})
@@ -32,17 +32,17 @@ func TestDeadWorkerIsSwept(t *testing.T) {
 	for _, line := range e.Logs().Containing("swept streams=") {
 		n, err := strconv.Atoi(strings.TrimPrefix(line.Message, "swept streams="))
 		if err != nil || line.Level != host.LogInfo {
-			t.Errorf("line about the sweep: %v, want a number, at info", line)
+			t.Errorf("line about the sweep: %v, want a number, at level info", line)
 		}
 		found += n
 	}
 	if found != 3 {
-		t.Errorf("the log tells of %d streams swept, want 3", found)
+		t.Errorf("the log says that %d streams were swept, want 3", found)
 	}
 }
 
-// The streams that a dead worker left may be of a rule that those who sweep do not have: of another listener's, or of an
-// earlier configuration. Their gauge goes down all the same.
+// A dead worker's streams may be of a rule that the sweeping workers do not have: a rule of another
+// listener, or of an earlier configuration. Its gauge goes down all the same.
 func TestSweepOfAnotherConfigurationsStreams(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -53,16 +53,17 @@ func TestSweepOfAnotherConfigurationsStreams(t *testing.T) {
 	}}}}}
 	e.SetSharedData("streamlatch/2/b/0", bucket.Append(nil))
 	e.SetSharedData("streamlatch/2/rules", []byte("\x02\xcd\xab\x00\x00\x09elsewhere"))
-	e.Advance(time.Duration(1<<15/64+1) * time.Second)                               // the slow scan, all the way round
-	if got := int64(e.Metrics().Gauges["streamlatch.elsewhere.active"]); got != -1 { // nobody had counted it up
-		t.Errorf("the other rule's gauge is %d, want -1", got)
+	e.Advance(time.Duration(1<<15/64+1) * time.Second)                               // the slow search sees every bucket once
+	if got := int64(e.Metrics().Gauges["streamlatch.elsewhere.active"]); got != -1 { // the stream was never counted up
+		t.Errorf("the gauge of rule elsewhere is %d, want -1", got)
 	}
 	if got := e.Metrics().Counters["streamlatch.swept"]; got != 1 {
 		t.Errorf("%d streams swept, want 1", got)
 	}
 }
 
-// A client of the dead worker comes back before anybody has noticed, and again after the VM has.
+// A client of the dead worker comes back twice: before any worker has noticed the death, and after
+// the VM was started again.
 func TestReloadAfterACrash(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{FailurePolicy: host.FailReload})
@@ -73,7 +74,7 @@ func TestReloadAfterACrash(t *testing.T) {
 	e.live(fresh, true)
 	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1})
 
-	e.Advance(5 * time.Second) // past the reload's back-off, and the old worker's lease
+	e.Advance(5 * time.Second) // past the back-off of the reload, and long enough to declare the old worker dead
 	again := e.open(0, "alice")
 	e.Run()
 	e.superseded(fresh)
@@ -83,8 +84,8 @@ func TestReloadAfterACrash(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 1})
 }
 
-// A worker that stalls for so long that it is declared dead comes back: its streams are healthy, and go on, unless
-// their client has opened a newer one meanwhile.
+// A worker stalls for so long that it is declared dead, and then comes back. Its streams are
+// healthy and live on, except where the client has opened a newer one meanwhile.
 func TestStalledWorkerComesBack(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -105,7 +106,8 @@ func TestStalledWorkerComesBack(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 3, "events.superseded": 1, "lost_wakeups": 0})
 }
 
-// What no version of the filter has written is counted and started afresh; the new claim stands.
+// A value that no version of the filter has written is counted and started afresh. The new claim
+// stands.
 func TestMalformedBucket(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -127,7 +129,7 @@ func TestMalformedBucket(t *testing.T) {
 		e.live(fresh, true)
 		b, err := registry.ParseBucket(e.SharedData()[key].Bytes)
 		if err != nil || len(b.Entries) != 1 {
-			t.Errorf("bucket after it: %+v, %v; want alice's entry", b, err)
+			t.Errorf("bucket after the claim: %+v, %v; want alice's entry", b, err)
 		}
 		fresh.End()
 	}

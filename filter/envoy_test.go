@@ -12,8 +12,9 @@ import (
 	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
-// The tests of this package run the module as it is shipped, under wazero, with Envoy's rules and no concurrency: what
-// they say about races and time they say exactly. The end-to-end tests say it again, roughly, about Envoy itself.
+// The tests of this package run the module as it is shipped, under wazero, with Envoy's rules. The
+// test host runs one callback at a time and sets the clock, so these tests are exact about races
+// and time. The end-to-end tests check the same in a real Envoy, but cannot be as exact.
 
 var compiled = sync.OnceValues(func() (*host.Module, error) {
 	wasm, err := gobuild.Build(context.Background(), ".", "-X main.version=test")
@@ -23,7 +24,7 @@ var compiled = sync.OnceValues(func() (*host.Module, error) {
 	return host.Compile(context.Background(), wasm)
 })
 
-// events is one rule that tracks everything with a client id.
+// events is one rule that tracks every request with a client id.
 const events = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}]}`
 
 // edge is an Envoy with the filter.
@@ -59,12 +60,12 @@ func newEdge(t *testing.T, config host.Config) *edge {
 
 var eventStream = host.Response(200, "content-type", "text/event-stream")
 
-// request lets a request for an event stream arrive, up to the backend.
+// request lets a request for an event stream arrive, and go on to the backend.
 func (e *edge) request(worker int, client string) *host.Stream {
 	e.t.Helper()
 	s := e.Worker(worker).Open(host.Request("GET", "/events", "accept", "text/event-stream", "x-client-id", client))
 	if got := s.RequestHeaders(true); got != host.Continue {
-		e.t.Fatalf("request of %s on worker %d: %v, want it to continue", client, worker, got)
+		e.t.Fatalf("request of %s on worker %d: action %v, want it to continue", client, worker, got)
 	}
 	return s
 }
@@ -78,7 +79,7 @@ func (e *edge) open(worker int, client string) *host.Stream {
 	return s
 }
 
-// live fails the test unless s is live or not, as want says.
+// live fails the test unless s lives exactly if want is true.
 func (e *edge) live(s *host.Stream, want bool) {
 	e.t.Helper()
 	if s.Ended() == want {
@@ -86,7 +87,7 @@ func (e *edge) live(s *host.Stream, want bool) {
 	}
 }
 
-// superseded fails the test unless s was reset, and the access log would say why.
+// superseded fails the test unless s was reset, with the reason that the access log would have.
 func (e *edge) superseded(s *host.Stream) {
 	e.t.Helper()
 	if s.Ending() != host.Reset {
@@ -97,8 +98,8 @@ func (e *edge) superseded(s *host.Stream) {
 	}
 }
 
-// counted fails the test unless these metrics, without the prefix streamlatch., have these values and the registry
-// holds as many streams as the gauges of its rules say.
+// counted fails the test unless these metrics, without the prefix streamlatch., have these values,
+// and the gauges of active streams add up to the number of streams in the registry.
 func (e *edge) counted(want map[string]uint64) {
 	e.t.Helper()
 	m := e.Metrics()
@@ -127,7 +128,7 @@ func (e *edge) counted(want map[string]uint64) {
 	}
 }
 
-// registered returns the number of streams in the registry, read from shared data.
+// registered returns the number of streams in the registry, as read from shared data.
 func (e *edge) registered() int {
 	e.t.Helper()
 	n := 0

@@ -8,8 +8,9 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Clients come and go by the thousand. Nothing in Envoy can delete a key, so nothing may be keyed by client, and a client
-// that has gone leaves nothing behind. A million of them do so in the registry's TestKeysAreBounded, without a module.
+// Thousands of clients come and go, and leave nothing behind. Envoy cannot delete a key, so no key
+// may belong to a client. The registry's TestKeysAreBounded does the same with a million clients,
+// without a module.
 func TestClientsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	const (
@@ -30,7 +31,8 @@ func TestClientsLeaveNothing(t *testing.T) {
 	visit(len(e.Workers()), warmUp)
 	memory := e.Worker(0).MemoryBytes()
 	visit(warmUp, clients)
-	// Go's heap may find its size a last time, by 256 KiB. Sixteen bytes that stay of each client are more.
+	// Go's heap may still grow once, by 256 KiB. If 16 bytes of each client stayed, that would
+	// be more.
 	if got, most := e.Worker(0).MemoryBytes(), memory+16*(clients-warmUp); got > most {
 		t.Errorf("guest memory grew from %d to %d bytes, want %d at most", memory, got, most)
 	}
@@ -43,16 +45,17 @@ func TestClientsLeaveNothing(t *testing.T) {
 			bytes += len(value.Bytes)
 		}
 	}
-	// Besides the buckets: a slot a worker, the rule's name, the table, and what was announced last.
+	// Besides the buckets: a slot for each of 4 workers, the table, the rules' names, and the
+	// announced start lines.
 	if others := keys - used; others != 4+1+2 || used > buckets {
-		t.Errorf("%d buckets and %d other keys in shared data, want %d at most and 7", used, others, buckets)
+		t.Errorf("%d buckets and %d other keys in shared data, want at most %d and exactly 7", used, others, buckets)
 	}
 	if want := used * 9; bytes != want {
-		t.Errorf("%d bytes in the buckets, want %d: nothing but their headers", bytes, want)
+		t.Errorf("%d bytes in the buckets, want %d, the headers alone", bytes, want)
 	}
 	for i, w := range e.Workers() {
 		if got := w.Contexts(); got != 1 {
-			t.Errorf("worker %d holds %d contexts, want the plugin's alone", i, got)
+			t.Errorf("worker %d holds %d contexts, want 1, the plugin context", i, got)
 		}
 	}
 	e.counted(map[string]uint64{"events.opened": clients, "events.released": clients, "events.active": 0, "contended": 0, "malformed": 0})

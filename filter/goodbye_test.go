@@ -10,7 +10,7 @@ import (
 
 const withGoodbye = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "goodbye_grace": "5s", "retry": "10s"}]}`
 
-// superseding opens a stream, lets the chunks through, and has another take its place.
+// superseding opens a stream, passes the chunks, and then opens another stream that supersedes it.
 func superseding(t *testing.T, response host.Headers, before ...string) (e *edge, old *host.Stream) {
 	t.Helper()
 	e = newEdge(t, host.Config{PluginConfig: []byte(withGoodbye)})
@@ -24,7 +24,8 @@ func superseding(t *testing.T, response host.Headers, before ...string) (e *edge
 	return e, old
 }
 
-// A goodbye stands between events, however the backend cuts them into chunks, and nothing stands after it.
+// A goodbye comes between two events, however the backend cuts them into chunks, and nothing comes
+// after it.
 func TestGoodbyeStandsBetweenEvents(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -34,9 +35,9 @@ func TestGoodbyeStandsBetweenEvents(t *testing.T) {
 	}{
 		{"whole events", []string{"data: 1\n\n"}, []string{"data: 2\n\n", "data: 3\n\n"}, 0},
 		{"an event in two chunks", []string{"data: 1\n\n"}, []string{"data: 2", "\n\n", "data: 3\n\n"}, 1},
-		{"its last byte alone", []string{"data: 1\n"}, []string{"\n", "data: 2\n\n"}, 0},
-		{"bytes alone", []string{"data: 1\n\n"}, []string{"x", "\r", "\n", "\r", "\n"}, 3},
-		{"nothing before", nil, []string{":\n\n"}, 0},
+		{"an event's last byte alone", []string{"data: 1\n"}, []string{"\n", "data: 2\n\n"}, 0},
+		{"one byte a chunk", []string{"data: 1\n\n"}, []string{"x", "\r", "\n", "\r", "\n"}, 3},
+		{"no event before", nil, []string{":\n\n"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e, old := superseding(t, eventStream, c.before...)
@@ -46,14 +47,14 @@ func TestGoodbyeStandsBetweenEvents(t *testing.T) {
 				passed := string(old.ToClient().Body[sent:])
 				switch {
 				case i < c.at && passed != chunk:
-					t.Fatalf("chunk %d: %q passed, want it as it is", i, passed)
+					t.Fatalf("chunk %d: %q passed, want it unchanged", i, passed)
 				case i == c.at:
 					rest, ok := strings.CutPrefix(passed, chunk)
 					if !ok || !strings.HasPrefix(rest, "retry: 1") || !strings.HasSuffix(rest, "\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n") {
-						t.Fatalf("chunk %d: %q passed, want the goodbye after it", i, passed)
+						t.Fatalf("chunk %d: %q passed, want the chunk and the goodbye", i, passed)
 					}
 				case i > c.at && passed != "":
-					t.Fatalf("chunk %d: %q passed after the goodbye", i, passed)
+					t.Fatalf("chunk %d: %q passed after the goodbye, want nothing", i, passed)
 				}
 			}
 			e.live(old, true)
@@ -64,7 +65,8 @@ func TestGoodbyeStandsBetweenEvents(t *testing.T) {
 	}
 }
 
-// A goodbye that finds no place is given up after the grace, and so is one whose recall is lost.
+// A goodbye that finds no place between events is given up after the grace. If the wake-up after a
+// goodbye is lost, the next tick resets the stream.
 func TestGraceEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("silence", func(t *testing.T) {
@@ -74,7 +76,7 @@ func TestGraceEnds(t *testing.T) {
 		e.Advance(2 * time.Second)
 		e.superseded(old)
 	})
-	t.Run("recall lost", func(t *testing.T) {
+	t.Run("wake-up lost", func(t *testing.T) {
 		e, old := superseding(t, eventStream, "data: 1\n\n")
 		old.ResponseBody([]byte("data: 2\n\n"), false)
 		e.DropWakeups()
@@ -84,7 +86,8 @@ func TestGraceEnds(t *testing.T) {
 	})
 }
 
-// Where bytes cannot be put after those of the backend, the stream is reset at once.
+// If the response is compressed or has a fixed length, nothing can be added to it. The stream is
+// reset at once.
 func TestNoGoodbyeIsPossible(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{"content-encoding", "content-length"} {
@@ -94,7 +97,8 @@ func TestNoGoodbyeIsPossible(t *testing.T) {
 	}
 }
 
-// The backend's own end, with bytes, comes between the goodbye and the reset: they do not pass.
+// The backend ends the stream with some last bytes, between the goodbye and the reset. The bytes do
+// not pass.
 func TestBackendEndsAfterTheGoodbye(t *testing.T) {
 	t.Parallel()
 	_, old := superseding(t, eventStream, "data: 1\n\n")
@@ -102,12 +106,13 @@ func TestBackendEndsAfterTheGoodbye(t *testing.T) {
 	said := len(old.ToClient().Body)
 	old.ResponseBody([]byte("data: 3\n\n"), true)
 	if rest := old.ToClient().Body[said:]; len(rest) > 0 {
-		t.Errorf("%q passed after the goodbye", rest)
+		t.Errorf("%q passed after the goodbye, want nothing", rest)
 	}
 }
 
-// A client that reconnects again and again, under rules that grant a long goodbye, does not pile up streams: what its own
-// instance has replaced is reset at once, and without instances so is what is over a worker's share.
+// A client that reconnects again and again does not pile up streams, even with a long grace. A
+// stream that was superseded by its own instance is reset at once. Without instances, so are the
+// streams above a worker's share of goodbyes.
 func TestGoodbyesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	for name, rule := range map[string]struct {
@@ -126,26 +131,27 @@ func TestGoodbyesDoNotPileUp(t *testing.T) {
 				e.Run()
 			}
 			if n := living(streams); n > rule.most {
-				t.Errorf("%d streams live, want %d at most", n, rule.most)
+				t.Errorf("%d streams live, want at most %d", n, rule.most)
 			}
 			e.Advance(62 * time.Second)
 			if n := living(streams); n != 1 {
 				t.Errorf("%d streams live after the grace, want 1", n)
 			}
-			if rule.most > 1 { // the share is free again
+			if rule.most > 1 { // the worker's share is free again
 				last := streams[len(streams)-1]
 				e.open(1, "alice")
 				e.Run()
 				last.ResponseBody([]byte("data: x\n\n"), false)
 				if !strings.Contains(string(last.ToClient().Body), "event: streamlatch") {
-					t.Error("nobody is said goodbye any more")
+					t.Error("a later stream got no goodbye")
 				}
 			}
 		})
 	}
 }
 
-// A refusal by another such filter, further on the way, looks like an event stream and is none.
+// Another filter of this kind, nearer to the backend, refuses a request with an event stream. That
+// refusal is not a stream.
 func TestRefusalFurtherOnIsNoStream(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})

@@ -20,11 +20,12 @@ func living(streams []*host.Stream) (n int) {
 	return n
 }
 
-// Lifetimes are cut by a random part of up to the percentage, so that streams which began together do not end together.
+// Each lifetime is cut by a random part of up to lifetime_jitter_percent. Streams that began
+// together do not all end together.
 func TestLifetimeJitter(t *testing.T) {
 	t.Parallel()
 	for percent, want := range map[int]struct{ early, late bool }{
-		0:  {false, false}, // some end before 75 s, some between there and 98
+		0:  {false, false}, // whether some end from 49 s to 75 s, and some from 75 s to 98 s
 		50: {true, true},
 	} {
 		e := newEdge(t, host.Config{PluginConfig: fmt.Appendf(nil,
@@ -49,7 +50,7 @@ func TestLifetimeJitter(t *testing.T) {
 	}
 }
 
-// What refused clients are told to wait differs, by up to a quarter.
+// Refused clients are told different times to wait, up to a quarter longer than retry.
 func TestRetryJitter(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}, "retry": "10s"}], "max_total_streams": 1}`)})
@@ -64,16 +65,16 @@ func TestRetryJitter(t *testing.T) {
 		}
 		ms, _ := strconv.Atoi(string(m[1]))
 		if ms < 10_000 || ms > 12_500 {
-			t.Errorf("told to wait %d ms, want 10 to 12.5 s", ms)
+			t.Errorf("told to wait %d ms, want 10,000 to 12,500", ms)
 		}
 		waits[ms] = true
 	}
 	if len(waits) < 10 {
-		t.Errorf("50 clients are told %d different times to wait", len(waits))
+		t.Errorf("50 clients are told %d different times to wait, want at least 10", len(waits))
 	}
 }
 
-// A stream that has ended by itself has no limits any more.
+// A stream that has ended is not ended again when its max_lifetime or idle_timeout is over.
 func TestEndedStreamDoesNotExpire(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_lifetime": "10s", "idle_timeout": "20s"}]}`)})
@@ -87,7 +88,8 @@ func TestEndedStreamDoesNotExpire(t *testing.T) {
 	e.counted(map[string]uint64{"events.expired": 0, "events.idle": 0, "events.released": 1, "events.superseded": 1, "events.active": 1})
 }
 
-// A claim that was let through under contention, and is refused when a tick makes it, ends with the refusal's reason.
+// A contended claim let its stream live. When a tick makes the claim, it is refused, and the stream
+// ends with the reason of the refusal.
 func TestLateRefusal(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "on_duplicate": "reject_new"}]}`)})
@@ -112,7 +114,7 @@ func TestLateRefusal(t *testing.T) {
 	e.counted(map[string]uint64{"events.refused_duplicate": 1, "events.active": 3, "contended": 1, "events.released": 0})
 }
 
-// The admin path says so when the registry cannot be read.
+// If the registry cannot be read, the admin path answers 503.
 func TestAdminPathWithoutRegistry(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [], "admin_path": "/streamlatch"}`)})
@@ -127,12 +129,13 @@ func TestAdminPathWithoutRegistry(t *testing.T) {
 		s.RequestHeaders(true)
 		e.Intercept(nil)
 		if r := s.LocalReply(); r == nil || r.Status != 503 {
-			t.Errorf("%s: %+v, want 503", method, r)
+			t.Errorf("%s: local reply %+v, want status 503", method, r)
 		}
 	}
 }
 
-// A stream whose time is up in the tick that learns of its successor is superseded, and that alone.
+// One tick finds that a stream was superseded and that its max_lifetime is over. It is counted as
+// superseded only.
 func TestSupersededAndExpiredInOneTick(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_lifetime": "10s", "lifetime_jitter_percent": 0}]}`)})

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// Every link between files of the repository leads to a file, and to a heading where it names one.
+// Every link between files of the repository leads to a file that exists, and to a heading that
+// exists if the link names one.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	pages := 0
@@ -36,9 +37,9 @@ func TestLinks(t *testing.T) {
 				target = filepath.Join(filepath.Dir(path), file)
 			}
 			if _, err := os.Stat(target); errors.Is(err, os.ErrNotExist) {
-				t.Errorf("%s: there is no %s", path, m[1])
+				t.Errorf("%s: link to %s, which does not exist", path, m[1])
 			} else if heading != "" && !slices.Contains(headings(read(t, target)), heading) {
-				t.Errorf("%s: %s has no heading %q", path, target, heading)
+				t.Errorf("%s: link to %s, which has no heading %q", path, target, heading)
 			}
 		}
 		return nil
@@ -47,7 +48,7 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if pages < 3 {
-		t.Errorf("found %d pages, want README.md and those of the filter at least", pages)
+		t.Errorf("found %d pages, want at least 3: README.md and the pages of the filter", pages)
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Two workers claim for one client at once: both have read the entry before either writes. The second to write must
-// be told so, read again, and supersede the first.
+// Two workers claim for one client at the same time, and both have read the bucket before either
+// writes. The second write must fail. Its worker reads again and supersedes the first stream.
 func TestClaimsBetweenGetAndSet(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -29,14 +29,14 @@ func TestClaimsBetweenGetAndSet(t *testing.T) {
 		if c.Proceed() == host.StatusCasMismatch {
 			mismatches++
 			if c.Worker != 0 {
-				t.Errorf("worker %d met the mismatch, want worker 0", c.Worker)
+				t.Errorf("worker %d got the cas mismatch, want worker 0", c.Worker)
 			}
 		}
 	})
 	slow.ResponseHeaders(eventStream, false)
 	e.Intercept(nil)
 	if !raced || mismatches != 1 {
-		t.Fatalf("raced %v with %d mismatches, want one", raced, mismatches)
+		t.Fatalf("raced %v, with %d cas mismatches, want 1", raced, mismatches)
 	}
 	e.Run()
 	e.superseded(fast) // slow wrote last: it is the newest
@@ -44,7 +44,8 @@ func TestClaimsBetweenGetAndSet(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1, "events.opened": 4})
 }
 
-// The same when nobody has ever written the bucket: creating it must not overwrite what another has just created.
+// The same if the bucket was never written. The worker that creates it must not overwrite a bucket
+// that another worker has just created.
 func TestClaimsOfAnAbsentBucket(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -60,7 +61,7 @@ func TestClaimsOfAnAbsentBucket(t *testing.T) {
 	first.ResponseHeaders(eventStream, false)
 	e.Intercept(nil)
 	if !raced {
-		t.Fatal("there was no race")
+		t.Fatal("the other worker did not write between the get and the set")
 	}
 	e.Run()
 	e.superseded(second)
@@ -68,7 +69,7 @@ func TestClaimsOfAnAbsentBucket(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 1})
 }
 
-// A release that races with a takeover must leave the newcomer's entry alone.
+// A release that races with a takeover must leave the newcomer in the registry.
 func TestReleaseBetweenGetAndSet(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -84,14 +85,14 @@ func TestReleaseBetweenGetAndSet(t *testing.T) {
 	old.End()
 	e.Intercept(nil)
 	if !raced {
-		t.Fatal("there was no race")
+		t.Fatal("the other worker did not write between the get and the set")
 	}
 	e.Run()
 	e.live(fresh, true)
 	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 1, "events.released": 0})
 }
 
-// A claim that never gets its write through lets the stream live, and the tick registers it.
+// A claim whose write loses every race lets the stream live. The tick writes it.
 func TestContention(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -116,14 +117,14 @@ func TestContention(t *testing.T) {
 	e.counted(map[string]uint64{"contended": 1, "events.active": 1, "events.superseded": 1})
 }
 
-// A wake-up gets lost: the message is still in the queue, and the tick finds it.
+// If a wake-up is lost, the message is still in the queue, and the tick finds it.
 func TestLostWakeup(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
 	old := e.open(0, "alice")
 	fresh := e.open(1, "alice")
 	if n := e.DropWakeups(); n != 1 {
-		t.Fatalf("%d wake-ups were under way, want 1", n)
+		t.Fatalf("%d wake-ups were waiting, want 1", n)
 	}
 	e.live(old, true)
 	e.Tick()
@@ -132,7 +133,7 @@ func TestLostWakeup(t *testing.T) {
 	e.counted(map[string]uint64{"lost_wakeups": 1, "events.active": 1})
 }
 
-// The message itself gets lost: the stream finds itself out of the registry.
+// If the message is lost as well, the self-check finds that the stream is not in the registry.
 func TestLostMessage(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -146,7 +147,7 @@ func TestLostMessage(t *testing.T) {
 	e.Intercept(nil)
 	e.Run()
 	e.Tick()
-	e.live(old, true) // its message might only be late
+	e.live(old, true) // the message might still come
 	e.Tick()
 	e.live(old, false)
 	if got := old.FilterState()["wasm.streamlatch.reason"]; got != "unregistered" {
@@ -156,7 +157,7 @@ func TestLostMessage(t *testing.T) {
 	e.counted(map[string]uint64{"lost_wakeups": 1, "events.active": 1})
 }
 
-// Shared data that fails altogether costs tracking and no request.
+// If shared data fails altogether, streams are not tracked, and every request passes.
 func TestSharedDataFails(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -172,7 +173,7 @@ func TestSharedDataFails(t *testing.T) {
 	}
 	e.counted(map[string]uint64{"events.opened": 0, "events.active": 0})
 	if lines := e.Logs().AtLeast(host.LogWarn); len(lines) != 1 {
-		t.Errorf("%d warnings within a second, want 1:\n%v", len(lines), lines)
+		t.Errorf("%d warnings, want one a second, so 1:\n%v", len(lines), lines)
 	}
 	e.Intercept(nil)
 	e.open(0, "alice")

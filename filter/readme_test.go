@@ -14,7 +14,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// rows returns the rows of the table with this header in README.md, each a list of its cells.
+// rows returns the rows of the table in README.md that has this header, each as a list of its
+// cells.
 func rows(t *testing.T, header string) [][]string {
 	t.Helper()
 	readme, err := os.ReadFile("README.md")
@@ -77,7 +78,7 @@ func TestReadmeMetricsTable(t *testing.T) {
 	}
 }
 
-// Every configuration in the documentation is one that the module accepts.
+// The module accepts every configuration in the documentation.
 func TestReadmeConfigurations(t *testing.T) {
 	for page, least := range map[string]int{"README.md": 2, "../envoy/README.md": 5} {
 		text, err := os.ReadFile(page)
@@ -86,7 +87,7 @@ func TestReadmeConfigurations(t *testing.T) {
 		}
 		blocks := strings.Split(string(text), "```json\n")[1:]
 		if len(blocks) < least {
-			t.Errorf("%s has %d blocks of JSON, want %d at least", page, len(blocks), least)
+			t.Errorf("%s has %d blocks of JSON, want at least %d", page, len(blocks), least)
 		}
 		for _, block := range blocks {
 			block, _, _ = strings.Cut(block, "```")

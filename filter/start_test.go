@@ -8,8 +8,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// The plugin starts on the main thread too, twice, and on every worker; it says so once, and takes no slot until a
-// stream comes.
+// Envoy starts the plugin on every worker, and twice on the main thread. The plugin logs one start
+// line at info, and takes no slot before a stream comes.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -19,10 +19,10 @@ func TestStart(t *testing.T) {
 		t.Errorf("start-up log at info:\n%v\nwant one line:\n%s", lines, want)
 	}
 	if n := len(e.Logs().Containing("started version=")); n != 6 {
-		t.Errorf("the plugin started %d times, want 6: twice on the main thread, once a worker", n)
+		t.Errorf("the plugin logged %d starts, want 6: 2 on the main thread, and 1 on each of 4 workers", n)
 	}
 	if keys := workerKeys(e); keys != 0 {
-		t.Errorf("%d worker slots are taken before any stream", keys)
+		t.Errorf("%d worker slots are taken before any stream, want 0", keys)
 	}
 	if e.Tick() != 0 {
 		t.Error("a timer runs before any stream")
@@ -68,7 +68,7 @@ func TestRefusedConfiguration(t *testing.T) {
 	}
 }
 
-// A raw client id must be nowhere: not in a log line and not in shared data.
+// A raw client key must be in no log line and nowhere in shared data.
 func TestNoRawKeys(t *testing.T) {
 	t.Parallel()
 	const secret = "alice@example.org"
@@ -86,6 +86,6 @@ func TestNoRawKeys(t *testing.T) {
 		}
 	}
 	if len(e.Logs().Containing("client=")) == 0 {
-		t.Error("no line names a client's hash: the test looks in the wrong place")
+		t.Error("no log line has a client's hash, so the test looked at the wrong lines")
 	}
 }

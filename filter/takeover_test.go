@@ -8,7 +8,7 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// A client opens a second stream: the first is reset, whichever worker holds it.
+// A client opens a second stream. The first is reset, whichever worker holds it.
 func TestTakeover(t *testing.T) {
 	for name, second := range map[string]int{"same worker": 0, "another worker": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -17,7 +17,7 @@ func TestTakeover(t *testing.T) {
 			old := e.open(0, "alice")
 			other := e.open(0, "bob")
 			fresh := e.open(second, "alice")
-			e.live(old, true) // nobody has told its worker yet
+			e.live(old, true) // its worker has not read the message yet
 			e.Run()
 
 			e.superseded(old)
@@ -27,13 +27,14 @@ func TestTakeover(t *testing.T) {
 
 			fresh.ResponseBody([]byte("data: still here\n\n"), false)
 			if got := string(fresh.ToClient().Body); !strings.HasSuffix(got, "data: still here\n\n") {
-				t.Errorf("the survivor's client has %q", got)
+				t.Errorf("the client of the new stream has received %q, want the last event at its end", got)
 			}
 		})
 	}
 }
 
-// What a superseded stream leaves behind when it ends must not be its successor's entry.
+// The client of a superseded stream hangs up before its worker hears of the takeover. The release
+// must not remove the successor.
 func TestReleaseAfterSupersede(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -52,7 +53,7 @@ func TestReleaseAfterSupersede(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 0, "events.released": 1, "events.opened": 3, "events.superseded": 2})
 }
 
-// A client that goes away gives its place up, and its next stream supersedes nobody.
+// A client that goes away frees its place. Its next stream supersedes nothing.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -62,7 +63,7 @@ func TestRelease(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 1, "events.superseded": 0})
 }
 
-// With max_streams 2 the oldest yields.
+// With max_streams 2, the oldest of three streams yields.
 func TestMaxStreams(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_streams": 2}]}`)})
@@ -77,7 +78,7 @@ func TestMaxStreams(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 2, "events.superseded": 3})
 }
 
-// A new attempt that the backend turns away must not cost a healthy stream.
+// A request that the backend does not answer with an event stream must not end a healthy stream.
 func TestOnlyAnEventStreamTakesOver(t *testing.T) {
 	for name, c := range map[string]struct {
 		response    host.Headers
@@ -111,7 +112,7 @@ func TestOnlyAnEventStreamTakesOver(t *testing.T) {
 	}
 }
 
-// Media types have no case, and parameters.
+// A media type may have upper case, parameters and spaces.
 func TestContentTypeSpellings(t *testing.T) {
 	for _, contentType := range []string{"text/event-stream", "Text/Event-Stream", "text/event-stream;charset=utf-8", " text/event-stream ; charset=utf-8"} {
 		t.Run(contentType, func(t *testing.T) {
@@ -124,7 +125,7 @@ func TestContentTypeSpellings(t *testing.T) {
 	}
 }
 
-// A POST that is answered with an event stream is one, as MCP and LLM clients use them.
+// A POST that is answered with an event stream is a stream. MCP and LLM clients use it.
 func TestPost(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -138,7 +139,7 @@ func TestPost(t *testing.T) {
 	e.live(s, true)
 }
 
-// In observe mode all is counted and nothing is touched, neither by a message nor by a tick.
+// In observe mode everything is counted and no stream is ended, neither by a message nor by a tick.
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "mode": "observe"}]}`)})
@@ -160,7 +161,7 @@ func TestObserve(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 0, "events.released": 1})
 }
 
-// Other requests pass, at the price of one header read; nothing is read of their responses.
+// A request without a rule costs one read of a header, and nothing is read of its response.
 func TestOtherRequestsCostOneHeaderRead(t *testing.T) {
 	t.Parallel()
 	calls := map[string]int{}
@@ -181,7 +182,7 @@ func TestOtherRequestsCostOneHeaderRead(t *testing.T) {
 	}
 }
 
-// A request that names no client passes untracked, and is counted.
+// A request without a client key passes untracked, and is counted.
 func TestNoKey(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -193,11 +194,11 @@ func TestNoKey(t *testing.T) {
 	}
 	e.counted(map[string]uint64{"events.no_key": 2, "events.opened": 0, "events.active": 0})
 	if len(e.Queues()) != 0 {
-		t.Errorf("queues %v: a request without a client makes nobody a worker", e.Queues())
+		t.Errorf("queues %v, want none: a request without a client key makes no plugin context a worker", e.Queues())
 	}
 }
 
-// How long a stream lived, and how old one was that had to yield, are in histograms.
+// Histograms have the ages of streams at their end, and of superseded streams.
 func TestAges(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})

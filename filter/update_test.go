@@ -9,9 +9,10 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Configurations change while streams live. Envoy then runs the old one and the new one side by side in every VM, each
-// with the streams that it has admitted, until the old one's are over. Two listeners that use the filter are the same
-// for as long as both stand.
+// Configurations change while streams live. Envoy then runs the old and the new configuration side
+// by side in every VM. Each keeps the streams that began under it, and the old one stays until its
+// streams are over. Two listeners that use the filter run side by side in the same way, for as long
+// as both exist.
 
 const (
 	twoRules = `{"rules": [
@@ -20,7 +21,7 @@ const (
 	threeStreams = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_streams": 3}]}`
 )
 
-// listen adds a listener, to which all new streams go by default.
+// listen adds a listener, which gets all new streams from then on unless a test names another.
 func (e *edge) listen(config string) *host.Listener {
 	e.t.Helper()
 	l, err := e.AddListener([]byte(config))
@@ -30,19 +31,20 @@ func (e *edge) listen(config string) *host.Listener {
 	return l
 }
 
-// openOn is open for a listener and a path.
+// openOn is open for a given listener and path.
 func (e *edge) openOn(l *host.Listener, worker int, path, client string) *host.Stream {
 	e.t.Helper()
 	s := l.Open(worker, host.Request("GET", path, "accept", "text/event-stream", "x-client-id", client))
 	if got := s.RequestHeaders(true); got != host.Continue {
-		e.t.Fatalf("request of %s on worker %d: %v, want it to continue", client, worker, got)
+		e.t.Fatalf("request of %s on worker %d: action %v, want it to continue", client, worker, got)
 	}
 	s.ResponseHeaders(eventStream, false)
 	s.ResponseBody([]byte("data: hello\n\n"), false)
 	return s
 }
 
-// measured fails the test unless these counters and gauges, without the prefix streamlatch., have these values.
+// measured fails the test unless these counters and gauges, without the prefix streamlatch., have
+// these values.
 func (e *edge) measured(want map[string]uint64) {
 	e.t.Helper()
 	m := e.Metrics()
@@ -57,7 +59,7 @@ func (e *edge) measured(want map[string]uint64) {
 	}
 }
 
-// A stream that was admitted under the old configuration is taken over under the new one, on its own worker, where the
+// A stream of the old configuration is superseded by one of the new, on the same worker, where the
 // two share a VM, and on another.
 func TestTakeoverAcrossAnUpdate(t *testing.T) {
 	for name, worker := range map[string]int{"same worker": 0, "another worker": 3} {
@@ -76,7 +78,7 @@ func TestTakeoverAcrossAnUpdate(t *testing.T) {
 			e.live(other, true)
 			e.measured(map[string]uint64{"events.opened": 3, "events.superseded": 1, "events.active": 2})
 
-			before.Drain() // bob's stream is still its own, and can be taken over
+			before.Drain() // bob's stream lives on, and can still be superseded
 			again := e.open(worker, "bob")
 			e.Run()
 			e.superseded(other)
@@ -87,8 +89,8 @@ func TestTakeoverAcrossAnUpdate(t *testing.T) {
 	}
 }
 
-// Once its streams are over a drained configuration leaves nothing that anybody would have to clean up as if it had
-// died, and the other streams of its workers go on.
+// A configuration that was drained leaves nothing to be swept after its last stream. The other
+// streams of its workers live on.
 func TestDrainedConfiguration(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -106,7 +108,8 @@ func TestDrainedConfiguration(t *testing.T) {
 	e.measured(map[string]uint64{"swept": 0, "lost_wakeups": 0, "events.released": 1, "events.active": 2})
 }
 
-// Streams of a rule that the new configuration does not have live on under the old one, and are released when they end.
+// The new configuration lacks a rule. The rule's streams live on under the old configuration, and
+// are released when they end.
 func TestUpdateThatRemovesARule(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(twoRules)})
@@ -120,29 +123,30 @@ func TestUpdateThatRemovesARule(t *testing.T) {
 	before.Drain()
 	e.Advance(30 * time.Second)
 	e.live(second, true)
-	e.openOn(after, 1, "/news", "bob") // now the rule events applies, which has clients of its own
+	e.openOn(after, 1, "/news", "bob") // here rule events applies, whose clients are others
 	e.Run()
 	e.live(second, true)
 	second.End()
 	e.measured(map[string]uint64{"news.active": 0, "news.released": 2, "news.superseded": 0, "events.active": 1, "swept": 0})
 }
 
-// The same when they do not end, but their worker dies.
+// The new configuration lacks a rule, and the worker of the rule's stream dies. The stream is swept
+// and counted under its rule.
 func TestDeadStreamsOfARemovedRule(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(twoRules), FailurePolicy: host.FailReload})
 	before := e.Listeners()[0]
 	e.openOn(before, 0, "/news", "alice")
 	e.listen(events)
-	e.open(1, "bob") // who is left to sweep
+	e.open(1, "bob") // on the worker that is to sweep
 	e.Worker(0).Crash()
 	before.Drain()
 	e.Advance(60 * time.Second)
 	e.measured(map[string]uint64{"news.active": 0, "events.active": 1, "swept": 1})
 }
 
-// A client that has more streams than a new configuration allows keeps them until it opens the next one, which is then
-// the only one.
+// A client has more streams than the new configuration allows. It keeps them until it opens the
+// next one, which supersedes them all.
 func TestUpdateThatLowersMaxStreams(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{PluginConfig: []byte(threeStreams)})
@@ -165,7 +169,8 @@ func TestUpdateThatLowersMaxStreams(t *testing.T) {
 	e.measured(map[string]uint64{"events.opened": 4, "events.superseded": 3, "events.active": 1})
 }
 
-// Two listeners with one vm_id share the clients of rules that have the same name, and those of no others.
+// Two listeners with one vm_id share the clients of rules that have the same name, and of no other
+// rules.
 func TestTwoListenersShareClients(t *testing.T) {
 	for name, worker := range map[string]int{"same worker": 1, "another worker": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -188,7 +193,8 @@ func TestTwoListenersShareClients(t *testing.T) {
 	}
 }
 
-// A refused configuration changes nothing: the old one's streams live, and are taken over as ever.
+// A refused configuration changes nothing. The streams of the old one live on and can be
+// superseded.
 func TestRefusedUpdate(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
@@ -197,10 +203,10 @@ func TestRefusedUpdate(t *testing.T) {
 	_, err := e.AddListener([]byte(`{"rules": [{"name": "events", "cleint": [{"header": "x-client-id"}]}]}`))
 	var refused *host.StartError
 	if !errors.As(err, &refused) || len(e.Logs()[lines:].Containing(`unknown field "cleint"`)) != 1 {
-		t.Fatalf("error %v, want the configuration refused, with a line about its fault", err)
+		t.Fatalf("error %v, want the configuration refused, with one log line about its fault", err)
 	}
 	if got := e.Metrics(); len(got.Counters) != len(metrics.Counters) || len(got.Gauges) != len(metrics.Gauges) {
-		t.Errorf("it has defined metrics: %v, before it %v", got, metrics)
+		t.Errorf("the refused configuration defined metrics: %v, before it %v", got, metrics)
 	}
 	fresh := e.open(2, "alice")
 	e.Run()
@@ -211,8 +217,8 @@ func TestRefusedUpdate(t *testing.T) {
 	e.measured(map[string]uint64{"events.opened": 3, "events.superseded": 1, "events.active": 2, "swept": 0})
 }
 
-// The gauge of the limit is what the newest configuration that lets anybody in says. A listener for operators says
-// nothing, and a refused configuration neither.
+// The gauge max_total_streams shows the limit of the newest configuration that has rules. A
+// listener for operators only, and a refused configuration, do not change it.
 func TestLimitIsShown(t *testing.T) {
 	t.Parallel()
 	limited := func(limit string) string { return strings.Replace(events, `{`, `{`+limit+`, `, 1) }
@@ -228,13 +234,14 @@ func TestLimitIsShown(t *testing.T) {
 	e.listen(limited(`"max_total_streams": 70`))
 	shows(70)
 	if _, err := e.AddListener([]byte(limited(`"max_total_streams": 80, "rulez": []`))); err == nil {
-		t.Error("a faulty configuration was taken")
+		t.Error("a faulty configuration was accepted")
 	}
 	shows(70)
 	e.listen(events)
 	shows(0)
 
-	// So does one that Envoy starts again, after a crash: it may be older than what others have.
+	// Envoy starts the first configuration again after a crash. Then that one is the newest,
+	// though others came later.
 	e.openOn(first, 0, "/", "alice")
 	e.Worker(0).Crash()
 	e.Advance(5 * time.Second)

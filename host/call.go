@@ -12,7 +12,7 @@ import "strings"
 //		if c.Name == "proxy_set_shared_data" && c.Worker == 0 {
 //			world.Worker(1).Tick()               // another worker runs before the write
 //			c.Proceed()                          // now worker 0 writes
-//			world.Worker(1).Tick()               // and another runs before worker 0 knows the result
+//			world.Worker(1).Tick()               // and runs before worker 0 knows the result
 //			c.Answer(host.StatusInternalFailure) // worker 0 is told that its write failed
 //		}
 //	}

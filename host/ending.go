@@ -44,6 +44,10 @@ func (s *Stream) finish(how Ending) {
 	if s.vm != nil && !s.vm.failed {
 		s.vm.mustBeIdle("the end of a stream")
 	}
+	if s.ended && s.protocol == HTTP3 && s.vm != nil {
+		s.vm.fail(fmt.Sprintf("stream %d over HTTP/3 is ended a second time: Envoy crashes here", s.context.id))
+		return
+	}
 	s.ended, s.ending = true, how
 	if s.vm == nil {
 		s.destroyed = true

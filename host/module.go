@@ -80,7 +80,7 @@ func (m *Module) load(ctx context.Context, wasm []byte) error {
 		return err
 	}
 	m.compiled = compiled
-	version, err := checkExports(compiled)
+	version, err := checkExports(compiled, exportedFunctions(wasm))
 	table := hostTable(version)
 	if err := errors.Join(err, checkImports(compiled, table)); err != nil {
 		return err
@@ -105,25 +105,28 @@ const (
 	abi021
 )
 
-// checkExports finds the ABI version. Its error names every export that is missing or that has a
-// type which Envoy would refuse.
+// checkExports finds the ABI version: of several, the one that stands first in order, the names of
+// the exported functions. Its error names every export that is missing or that has a type which
+// Envoy would refuse.
 //
-// cpp-host: src/wasm.cc, load and getFunctions.
-func checkExports(compiled wazero.CompiledModule) (abiVersion, error) {
+// cpp-host: src/bytecode_util.cc, getAbiVersion; src/wasm.cc, load and getFunctions.
+func checkExports(compiled wazero.CompiledModule, order []string) (abiVersion, error) {
 	functions := compiled.ExportedFunctions()
 	has := func(names ...string) bool {
 		return slices.ContainsFunc(names, func(name string) bool { return functions[name] != nil })
 	}
 	var faults []string
 	version := abi020
+	first := slices.IndexFunc(order, func(name string) bool {
+		return slices.Contains([]string{"proxy_abi_version_0_1_0", "proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"}, name)
+	})
 	switch {
-	case has("proxy_abi_version_0_2_1"):
-		version = abi021
-	case has("proxy_abi_version_0_2_0"):
-	case has("proxy_abi_version_0_1_0"):
-		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1 (this host does not support proxy_abi_version_0_1_0)")
-	default:
+	case first < 0:
 		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1")
+	case order[first] == "proxy_abi_version_0_1_0":
+		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1 (this host does not support proxy_abi_version_0_1_0)")
+	case order[first] == "proxy_abi_version_0_2_1":
+		version = abi021
 	}
 	if !has("malloc", "proxy_on_memory_allocate") {
 		faults = append(faults, "malloc or proxy_on_memory_allocate")

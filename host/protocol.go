@@ -37,6 +37,10 @@ func (p Protocol) String() string {
 // Filters on proxy-wasm-go-sdk learn of a stream's end only from on_log, so nothing tells them of
 // these ends. The context is gone at once: proxy_set_effective_context returns BadArgument for it.
 //
+// Over HTTP/3 Envoy crashes if a filter resets a stream that has ended or is being reset: with a
+// second proxy_close_stream in one callback, or with one in on_done or on_delete. Here the VM
+// fails.
+//
 // Envoy: source/common/http/conn_manager_impl.cc, doDeferredStreamDestroy, leaves the logging to
 // the QUIC stream, which logs when the client has acknowledged everything. It uses a copy of the
 // list of access loggers that setRequestDecoder in source/common/quic/envoy_quic_server_stream.h

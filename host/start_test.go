@@ -153,6 +153,28 @@ func compile(t *testing.T, h testModule) *host.Module {
 	return m
 }
 
+// Of several ABI versions the one that is exported first counts.
+func TestFirstABIVersionCounts(t *testing.T) {
+	t.Parallel()
+	getLogLevel := []function{{module: "env", name: "proxy_get_log_level", typ: "i->i"}} // not in ABI 0.2.0
+	const old, current = "proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"
+	exports := func(versions ...string) []function {
+		all := minimalExports()[1:]
+		for _, v := range versions {
+			all = append(all, function{name: v, typ: "->"})
+		}
+		return all
+	}
+	compile(t, testModule{imports: getLogLevel, exports: exports(current, old)})
+	for _, first := range []string{old, "proxy_abi_version_0_1_0"} {
+		guest := testModule{imports: getLogLevel, exports: exports(first, current)}
+		if m, err := host.Compile(t.Context(), guest.bytes(), host.WithInterpreter()); err == nil {
+			m.Close(context.Background())
+			t.Errorf("%s before %s, and the host offers proxy_get_log_level", first, current)
+		}
+	}
+}
+
 // A filter may export no callbacks at all. Streams pass through it.
 func TestMissingCallbacksAreSkipped(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ type feature struct {
 
 // benchFeatures measures what each feature adds to the cost of a stream, from its request to its
 // end one event later. All rules are in one Envoy, so nothing else differs.
-func benchFeatures(ctx context.Context, rounds, streams int) error {
+func benchFeatures(ctx context.Context, rounds, streams int, other string) error {
 	features := []*feature{
 		{name: "defaults", rule: `"client": [{"query": "client"}]`},
 		{name: "client by cookie and header", rule: `"client": [{"cookie": "session"}, {"header": "x-tenant"}]`},
@@ -45,14 +45,20 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 	limited := &variant{name: "max_total_streams", options: rig.Options{Filter: config + `, "max_total_streams": 100000}`}}
 	off := &variant{name: "no filter on the route", options: rig.Options{Filter: config + "}",
 		Edits: []rig.Edit{rig.Remove("                typed_per_filter_config:\n", "              - name: other\n")}}}
-	for _, v := range []*variant{plain, limited, off} {
+	total := &feature{name: "max_total_streams"}
+	bare := &feature{name: "no filter on the route"}
+	beside := []*feature{total, bare} // measured with the first rule
+	variants := []*variant{limited, off}
+	if other != "" {
+		beside = append(beside, &feature{name: "the defaults, in " + other})
+		variants = append(variants, &variant{name: other, options: rig.Options{Filter: config + "}", Module: module(other)}})
+	}
+	for _, v := range append([]*variant{plain}, variants...) {
 		if err := v.start(ctx); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
 		defer v.stop()
 	}
-	total := &feature{name: "max_total_streams"}
-	bare := &feature{name: "no filter on the route"}
 	for round := -3; round < rounds; round++ { // the first three warm up
 		measure := func(f *feature, v *variant, n int) error {
 			us, err := v.open(ctx, n, streams)
@@ -67,17 +73,17 @@ func benchFeatures(ctx context.Context, rounds, streams int) error {
 				return err
 			}
 		}
-		if err := measure(total, limited, 0); err != nil {
-			return err
-		}
-		if err := measure(bare, off, 0); err != nil {
-			return err
+		for i := range beside {
+			n := (i + max(0, round)) % len(beside)
+			if err := measure(beside[n], variants[n], 0); err != nil {
+				return err
+			}
 		}
 	}
 	fmt.Printf("\nAn event stream of one event: CPU time of Envoy from its request to its end, medians of %d rounds of %d streams, HTTP/2\n\n", rounds, streams)
 	fmt.Println("| the rule has | us a stream | added to the defaults, us |")
 	fmt.Println("|---|---|---|")
-	for _, f := range append([]*feature{bare}, append(features, total)...) {
+	for _, f := range append(features, beside...) {
 		added := make([]float64, len(f.us))
 		for i := range added {
 			added[i] = f.us[i] - features[0].us[i]

@@ -22,6 +22,7 @@ func main() {
 	requests := flag.Int("requests", 4000, "requests in one measurement; a short one, so that noise affects all variants alike")
 	streams := flag.Int("streams", 8000, "number of open event streams during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
+	other := flag.String("other", "", "a module `file`, such as an earlier build of the filter, to measure beside this build")
 	only := flag.String("only", "requests,features,takeovers,claims", "what to measure")
 	flag.Parse()
 
@@ -32,8 +33,8 @@ func main() {
 		name string
 		run  func() error
 	}{
-		{"requests", func() error { return benchRequests(ctx, *rounds, *requests) }},
-		{"features", func() error { return benchFeatures(ctx, *rounds, *requests/8) }},
+		{"requests", func() error { return benchRequests(ctx, *rounds, *requests, *other) }},
+		{"features", func() error { return benchFeatures(ctx, *rounds, *requests/8, *other) }},
 		{"takeovers", func() error { return benchTakeovers(ctx, *streams, *takeovers) }},
 		{"claims", func() error { return benchClaims(ctx, *rounds) }},
 	} {
@@ -54,3 +55,8 @@ func quantile(values []float64, q float64) float64 {
 }
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
+
+// module returns a [rig.Options.Module] that reads a file.
+func module(file string) func() ([]byte, error) {
+	return func() ([]byte, error) { return os.ReadFile(file) }
+}

@@ -39,7 +39,7 @@ var everyRoute = rig.Replace("disabled: true", "disabled: false")
 
 // benchRequests measures what the filter adds to the cost of a request that is not for an event
 // stream.
-func benchRequests(ctx context.Context, rounds, requests int) error {
+func benchRequests(ctx context.Context, rounds, requests int, other string) error {
 	variants := []*variant{
 		{name: "bare Envoy", options: rig.Options{Edits: []rig.Edit{
 			rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n"),
@@ -48,6 +48,10 @@ func benchRequests(ctx context.Context, rounds, requests int) error {
 		{name: "filter as shipped: on the event-stream route", options: rig.Options{}},
 		{name: "SDK filter with empty callbacks, every route", options: rig.Options{Module: rig.Guest("null"), Edits: []rig.Edit{everyRoute}}},
 		{name: "filter, every route", options: rig.Options{Edits: []rig.Edit{everyRoute}}},
+	}
+	if other != "" {
+		variants = append(variants, &variant{name: other + ", every route",
+			options: rig.Options{Module: module(other), Edits: []rig.Edit{everyRoute}}})
 	}
 	for _, v := range variants {
 		if err := v.start(ctx); err != nil {

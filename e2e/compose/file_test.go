@@ -1,5 +1,5 @@
-// Package compose tests envoy/compose.yaml: what it says, with the library that docker compose reads it with, and, with the
-// tag container, what it starts.
+// Package compose tests envoy/compose.yaml: what it says, read with the library of docker compose,
+// and, with the tag container, what it starts.
 package compose
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// The root of the repository is where the file is used from.
+// The file is used from the root of the repository.
 func TestMain(m *testing.M) {
 	if err := os.Chdir("../.."); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 const file = "envoy/compose.yaml"
 
-// load reads the file as docker compose does: unknown fields and wrong types are refused.
+// load reads the file as docker compose does. Unknown fields and wrong types are errors.
 func load(t *testing.T, environment map[string]string) *types.Project {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Dir(file))
@@ -50,15 +50,15 @@ func load(t *testing.T, environment map[string]string) *types.Project {
 func TestTheParts(t *testing.T) {
 	p := load(t, nil)
 	if p.Name != "streamlatch" {
-		t.Errorf("the project is called %q: containers of others may be, too", p.Name)
+		t.Errorf("got the project name %q, want streamlatch, which no other project has", p.Name)
 	}
 	if got, want := slices.Sorted(maps.Keys(p.Services)), []string{"demo", "envoy", "grafana", "prometheus"}; !slices.Equal(got, want) {
-		t.Errorf("services %q, want %q", got, want)
+		t.Errorf("got the services %q, want %q", got, want)
 	}
 	for name, s := range p.Services {
 		if b := s.Build; b != nil {
 			if b.Target != name {
-				t.Errorf("%s is built as %q", name, b.Target)
+				t.Errorf("%s: got the build target %q, want its own name", name, b.Target)
 			}
 			if _, err := os.Stat(filepath.Join(b.Context, b.Dockerfile)); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -66,53 +66,54 @@ func TestTheParts(t *testing.T) {
 		}
 		for _, v := range s.Volumes {
 			if _, err := os.Stat(v.Source); v.Type != types.VolumeTypeBind || !v.ReadOnly || err != nil {
-				t.Errorf("%s mounts %s, %s, read only: %v, %v; want a file of the repository, to read", name, v.Type, v.Source, v.ReadOnly, err)
+				t.Errorf("%s: got the mount %s of %s, read only %v (%v); want a file of the repository, read only", name, v.Type, v.Source, v.ReadOnly, err)
 			}
 		}
 	}
 }
 
-// Nobody but this machine reaches any of it, and Envoy's admin interface not even that.
+// Only this machine can reach the services. Envoy's admin interface is not published at all.
 func TestReachedFromThisMachineOnly(t *testing.T) {
 	var published []string
 	for name, s := range load(t, nil).Services {
 		if want := "service:envoy"; name != "envoy" && s.NetworkMode != want {
-			t.Errorf("%s has the network %q, want %q", name, s.NetworkMode, want)
+			t.Errorf("%s: got the network %q, want %q", name, s.NetworkMode, want)
 		}
 		if name == "envoy" && (s.NetworkMode != "" || len(s.Networks) != 1) {
-			t.Errorf("envoy has the network %q, and %v", s.NetworkMode, s.Networks)
+			t.Errorf("envoy: got the network %q and %v, want one network", s.NetworkMode, s.Networks)
 		}
 		for _, port := range s.Ports {
 			if port.HostIP != "127.0.0.1" {
-				t.Errorf("%s publishes %d on %q", name, port.Target, port.HostIP)
+				t.Errorf("%s: got port %d on %q, want it on 127.0.0.1", name, port.Target, port.HostIP)
 			}
 			published = append(published, fmt.Sprintf("%s:%d", port.Published, port.Target))
 		}
 	}
 	if want := []string{"10000:10000", "10001:10001", "9090:9090", "3000:3000"}; !slices.Equal(published, want) {
-		t.Errorf("published: %q, want %q", published, want)
+		t.Errorf("got the published ports %q, want %q", published, want)
 	}
 }
 
-func TestAPortThatIsTakenCanBeAnother(t *testing.T) {
+func TestPortsCanBeChanged(t *testing.T) {
 	p := load(t, map[string]string{"EDGE_PORT": "1", "INTERNAL_PORT": "2", "PROMETHEUS_PORT": "3", "GRAFANA_PORT": "4"})
 	var published []string
 	for _, port := range p.Services["envoy"].Ports {
 		published = append(published, fmt.Sprintf("%s:%d", port.Published, port.Target))
 	}
 	if want := []string{"1:10000", "2:10001", "3:9090", "4:3000"}; !slices.Equal(published, want) {
-		t.Errorf("published: %q, want %q", published, want)
+		t.Errorf("got the published ports %q, want %q", published, want)
 	}
 }
 
-// Nothing outlives `down`: there is no named volume, and the one that Prometheus's image declares is not made.
+// Nothing stays after `down`: there is no named volume, and no volume for the one that Prometheus's
+// image declares.
 func TestNothingIsKept(t *testing.T) {
 	p := load(t, nil)
 	if len(p.Volumes) > 0 {
-		t.Errorf("volumes %v", p.Volumes)
+		t.Errorf("got the volumes %v, want none", p.Volumes)
 	}
 	if tmpfs := p.Services["prometheus"].Tmpfs; !slices.Contains(tmpfs, "/prometheus") {
-		t.Errorf("prometheus has in memory %q, want /prometheus too", tmpfs)
+		t.Errorf("prometheus: got %q in memory, want /prometheus too", tmpfs)
 	}
 }
 
@@ -132,20 +133,20 @@ func TestImages(t *testing.T) {
 	pinned := regexp.MustCompile(`^docker\.io/[a-z]+/[a-z]+:v?\d+\.\d+(\.\d+)?$`)
 	for variable, image := range images {
 		if !pinned.MatchString(image) {
-			t.Errorf("%s: %q is not the whole name of an image and its version", variable, image)
+			t.Errorf("%s: got %q, want the whole name of an image with its version", variable, image)
 		}
 	}
 	if got, want := images["ENVOY_IMAGE"], proxy.OfficialImage; got != want {
-		t.Errorf("ENVOY_IMAGE: %q, and the tests run %q", got, want)
+		t.Errorf("ENVOY_IMAGE: got %q, want that of the tests: %q", got, want)
 	}
 	if got, want := images["GO_IMAGE"], "docker.io/library/golang:"+goVersion(t); got != want {
-		t.Errorf("GO_IMAGE: %q, and go.mod asks for %q", got, want)
+		t.Errorf("GO_IMAGE: got %q, want the version in go.mod: %q", got, want)
 	}
 
 	recipe := read(t, "envoy/compose/Containerfile")
 	for _, variable := range []string{"ENVOY_IMAGE", "GO_IMAGE"} {
 		if line := "\nARG " + variable + "=" + images[variable] + "\n"; !strings.Contains(recipe, line) {
-			t.Errorf("the Containerfile lacks %q: built without compose it is another", line)
+			t.Errorf("Containerfile: want %q, the default of compose.yaml", line)
 		}
 	}
 
@@ -153,16 +154,16 @@ func TestImages(t *testing.T) {
 	p = load(t, other)
 	args := p.Services["envoy"].Build.Args
 	if got := []string{p.Services["prometheus"].Image, p.Services["grafana"].Image, *args["ENVOY_IMAGE"], *args["GO_IMAGE"]}; !slices.Equal(got, []string{"a", "b", "c", "d"}) {
-		t.Errorf("with the variables %v it has %q", other, got)
+		t.Errorf("with the variables %v: got the images %q, want these", other, got)
 	}
 }
 
-// goVersion is the language version of the repository, as 1.26.
+// goVersion returns the language version of the repository, for example 1.26.
 func goVersion(t *testing.T) string {
 	t.Helper()
 	match := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
 	if match == nil {
-		t.Fatal("go.mod names no version of Go")
+		t.Fatal("go.mod: want a version of Go")
 	}
 	return match[1]
 }

@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The fields that Grafana's provisioning has, of those that a Prometheus and a dashboard from files need. An unknown one it
-// would pass over.
+// The fields of Grafana's provisioning that a Prometheus and a dashboard from files need. Grafana
+// ignores unknown fields, so the test must not.
 type (
 	datasources struct {
 		Version int `yaml:"apiVersion"`
@@ -38,7 +38,7 @@ type (
 	}
 )
 
-// provisioning decodes a file of the folder that the container has as Grafana's own.
+// provisioning decodes a file in the container's provisioning directory.
 func provisioning(t *testing.T, grafana types.ServiceConfig, name string, into any) {
 	t.Helper()
 	file := inRepository(t, grafana, path.Join("/etc/grafana/provisioning", name))
@@ -49,7 +49,7 @@ func provisioning(t *testing.T, grafana types.ServiceConfig, name string, into a
 	}
 }
 
-// inRepository returns the file that the container sees by this name.
+// inRepository returns the file of the repository that the container sees under this name.
 func inRepository(t *testing.T, s types.ServiceConfig, name string) string {
 	t.Helper()
 	for _, v := range s.Volumes {
@@ -60,35 +60,36 @@ func inRepository(t *testing.T, s types.ServiceConfig, name string) string {
 			return filepath.Join(v.Source, rest)
 		}
 	}
-	t.Fatalf("%s has no %s", s.Name, name)
+	t.Fatalf("%s: want a mount with %s", s.Name, name)
 	return ""
 }
 
-// Grafana cannot be run here: what it finds in its container fits together.
+// Grafana itself does not run in the tests. So this test checks that the files in its container fit
+// together.
 func TestGrafanaFindsPrometheusAndTheDashboard(t *testing.T) {
 	grafana := load(t, nil).Services["grafana"]
 	var sources datasources
 	provisioning(t, grafana, "datasources/prometheus.yaml", &sources)
 	if len(sources.Sources) != 1 || sources.Version != 1 {
-		t.Fatalf("datasources: %+v, want one, of version 1", sources)
+		t.Fatalf("data sources: got %+v, want one, of version 1", sources)
 	}
 	source := sources.Sources[0]
 	if source.Type != "prometheus" || source.Access != "proxy" || source.URL != "http://127.0.0.1:9090" || !source.Default || source.UID == "" {
-		t.Errorf("the datasource is %+v", source)
+		t.Errorf("data source: got %+v, want Prometheus on port 9090, as the default", source)
 	}
 
 	var boards dashboards
 	provisioning(t, grafana, "dashboards/streamlatch.yaml", &boards)
 	if len(boards.Providers) != 1 || boards.Version != 1 {
-		t.Fatalf("dashboards: %+v, want one provider, of version 1", boards)
+		t.Fatalf("dashboards: got %+v, want one provider, of version 1", boards)
 	}
 	provider := boards.Providers[0]
 	if provider.Type != "file" || provider.Editable {
-		t.Errorf("the provider is %+v", provider)
+		t.Errorf("provider: got %+v, want files that cannot be edited", provider)
 	}
 	home := setting(grafana, "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH")
 	if path.Dir(home) != provider.Options.Path {
-		t.Fatalf("the first page is %q, and the dashboards are in %s", home, provider.Options.Path)
+		t.Fatalf("home dashboard: got %q, want one in %s", home, provider.Options.Path)
 	}
 	var dashboard any
 	if err := json.Unmarshal([]byte(read(t, inRepository(t, grafana, home))), &dashboard); err != nil {
@@ -96,16 +97,16 @@ func TestGrafanaFindsPrometheusAndTheDashboard(t *testing.T) {
 	}
 	asked := askedFor(dashboard)
 	if len(asked) == 0 {
-		t.Error("the dashboard asks no datasource")
+		t.Error("dashboard: got no data source, want one")
 	}
 	for _, uid := range asked {
 		if uid != source.UID && uid != "${datasource}" {
-			t.Errorf("the dashboard asks the datasource %q, want the one that is there, %q, or the one that is chosen", uid, source.UID)
+			t.Errorf("dashboard: got the data source %q, want %q or ${datasource}", uid, source.UID)
 		}
 	}
 }
 
-// askedFor returns the uid of each datasource that a part of a dashboard asks for.
+// askedFor returns the uid of each data source in a part of a dashboard.
 func askedFor(part any) []string {
 	var uids []string
 	switch part := part.(type) {
@@ -125,7 +126,7 @@ func askedFor(part any) []string {
 	return uids
 }
 
-// setting returns a variable of a container's environment; "" if there is none.
+// setting returns a variable of a container's environment, or "" if there is none.
 func setting(s types.ServiceConfig, name string) string {
 	if value := s.Environment[name]; value != nil {
 		return *value
@@ -133,7 +134,7 @@ func setting(s types.ServiceConfig, name string) string {
 	return ""
 }
 
-// Anybody who reaches it may look, and nobody can do more.
+// Everyone who can reach Grafana can read, and no one can do more.
 func TestGrafanaIsForReadingOnly(t *testing.T) {
 	grafana := load(t, nil).Services["grafana"]
 	for name, want := range map[string]string{
@@ -143,12 +144,12 @@ func TestGrafanaIsForReadingOnly(t *testing.T) {
 		"GF_AUTH_BASIC_ENABLED":      "false",
 	} {
 		if got := setting(grafana, name); got != want {
-			t.Errorf("%s is %q, want %q", name, got, want)
+			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
 	for name := range grafana.Environment {
 		if strings.Contains(name, "PASSWORD") || strings.Contains(name, "SECRET") {
-			t.Errorf("%s is set", name)
+			t.Errorf("%s: got a value, want none", name)
 		}
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// goRecipe is the surroundings of a Go toolchain, which is mounted for a build: an image of it would be large.
+// goRecipe makes an image in which a build mounts the Go toolchain. An image with the toolchain
+// would be large.
 const goRecipe = `FROM scratch
 COPY . /
 ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOCACHE=/cache GOTOOLCHAIN=local GOPROXY=off
 `
 
-// prometheusRecipe is what the official image says of itself.
+// prometheusRecipe has the same settings as the official image.
 const prometheusRecipe = `FROM scratch
 COPY . /
 USER 65534:65534
@@ -31,8 +32,8 @@ ENTRYPOINT ["/bin/prometheus"]
 CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
 `
 
-// substitutes makes images of what this machine has, in the place of those that only a registry can give, and returns the
-// variables that name them.
+// substitutes makes images from what this machine has, in place of those that come from a registry.
+// It returns the variables that name them.
 func substitutes(t *testing.T, ctx context.Context, podman container.Engine, project string) map[string]string {
 	t.Helper()
 	envoy, err := proxy.FindImage(ctx, "build")
@@ -45,10 +46,10 @@ func substitutes(t *testing.T, ctx context.Context, podman container.Engine, pro
 	return map[string]string{"ENVOY_IMAGE": envoy.Image, "GO_IMAGE": goImage, "PROMETHEUS_IMAGE": prometheusImage}
 }
 
-// image is the name of one of a test's own.
+// image returns the name of an image of this test.
 func image(project, part string) string { return "localhost/" + project + "/" + part + ":test" }
 
-// makeImage makes an image of programs of this machine, in /bin, and of empty folders.
+// makeImage makes an image with programs of this machine, in /bin, and empty directories.
 func makeImage(t *testing.T, ctx context.Context, podman container.Engine, tag, recipe string, programs []string, folders ...string) {
 	t.Helper()
 	root := t.TempDir()
@@ -124,7 +125,7 @@ func build(t *testing.T, ctx context.Context, podman container.Engine, s types.S
 	removeImage(t, podman, tag)
 }
 
-// removeImage removes an image when the test is over.
+// removeImage removes an image at the end of the test.
 func removeImage(t *testing.T, podman container.Engine, tag string) {
 	t.Cleanup(func() {
 		if _, err := podman.Output(context.Background(), "image", "rm", "--force", tag); err != nil {

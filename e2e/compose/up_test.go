@@ -26,10 +26,10 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// patience is how long something that must happen is waited for: Prometheus looks four times a minute.
+// patience is longer than wait.Patience, because Prometheus scrapes only every 15 seconds.
 const patience = 2 * time.Minute
 
-// run are the services that are started. Grafana's image can be had from a registry only.
+// run are the services that the test starts. Grafana's image comes only from a registry.
 var run = []string{"envoy", "demo", "prometheus"}
 
 // A stack is what docker-compose has started, on podman.
@@ -38,15 +38,15 @@ type stack struct {
 	ctx         context.Context // ends with the test, or at Ctrl-C
 	podman      container.Engine
 	project     string
-	files       []string // arguments that name them
+	files       []string // arguments with the names of the files
 	environment []string
 }
 
-// `docker compose up`, a look at everything that has an address, and `down`.
+// `docker compose up`, a request to everything that has an address, and `down`.
 func TestUpAndDown(t *testing.T) {
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	t.Setenv(container.Variable, "podman") // its build can mount the toolchain
+	t.Setenv(container.Variable, "podman") // podman's build can mount the toolchain
 	podman, err := container.Find(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -76,11 +76,11 @@ func TestUpAndDown(t *testing.T) {
 	for _, service := range run {
 		for _, m := range s.mounts(service) {
 			if m.Type == "volume" {
-				t.Errorf("%s has made a volume at %s", service, m.Destination)
+				t.Errorf("%s: got a volume at %s, want none", service, m.Destination)
 			}
 		}
 		if user := s.inspect(service, "{{.Config.User}}"); user == "" || user == "root" || strings.HasPrefix(user, "0") {
-			t.Errorf("%s runs as user %q, want one that is not root", service, user)
+			t.Errorf("%s: got the user %q, want one that is not root", service, user)
 		}
 	}
 
@@ -88,10 +88,10 @@ func TestUpAndDown(t *testing.T) {
 	s.until(func() error { return s.shows(edge+"/", "<title>Streamlatch demo</title>") })
 	first, second := s.open(edge+"/events?client=ann"), s.open(edge+"/events?client=ann")
 	if _, err := io.Copy(io.Discard, first); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Fatalf("the first stream: %v, want a reset", err)
+		t.Fatalf("the first stream: got the end %v, want a reset", err)
 	}
 	if _, err := second.Read(make([]byte, 1)); err != nil {
-		t.Errorf("the second stream: %v", err)
+		t.Errorf("the second stream: got %v, want an event", err)
 	}
 	s.until(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
 	s.until(func() error {
@@ -104,7 +104,7 @@ func TestUpAndDown(t *testing.T) {
 	s.until(func() error { return s.shows(prometheus+"/api/v1/rules", `"name":"StreamlatchTakeoverStorm"`) })
 }
 
-// freeAddresses returns one for each name, that nothing serves on now.
+// freeAddresses returns a free address for each name.
 func freeAddresses(t *testing.T, names ...string) map[string]*net.TCPAddr {
 	t.Helper()
 	addresses := map[string]*net.TCPAddr{}
@@ -113,13 +113,13 @@ func freeAddresses(t *testing.T, names ...string) map[string]*net.TCPAddr {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // when all are found, or two could be one
+		defer l.Close() // after all are found, so that they differ
 		addresses[name] = l.Addr().(*net.TCPAddr)
 	}
 	return addresses
 }
 
-// serve has podman take docker's calls, and returns the socket.
+// serve makes podman serve docker's API, and returns its socket.
 func serve(t *testing.T, podman container.Engine) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "podman.sock")
@@ -140,22 +140,22 @@ func serve(t *testing.T, podman container.Engine) string {
 	wait.Until(t, func() error {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
-			return fmt.Errorf("podman serves no docker: %w", err)
+			return fmt.Errorf("want podman to serve docker's API: %w", err)
 		}
 		return conn.Close()
 	})
 	return socket
 }
 
-// build builds the images that the file describes, and makes the files that docker-compose reads: the shipped one, and one
-// that names these images.
+// build builds the images that the file describes, and writes the files that docker-compose reads:
+// the shipped one, and one that names these images.
 func (s *stack) build(variables map[string]string) {
 	s.t.Helper()
-	// The Compose of Debian, 1.29, does not know the file's one field of newer ones.
+	// Debian's docker-compose 1.29 does not know this one field.
 	const name = "\nname: streamlatch\n"
 	shipped := read(s.t, file)
 	if strings.Count(shipped, name) != 1 {
-		s.t.Fatalf("%s has not one %q", file, name)
+		s.t.Fatalf("%s: want %q once", file, name)
 	}
 	override := "services:\n"
 	for _, service := range load(s.t, variables).Services {
@@ -175,7 +175,7 @@ func (s *stack) build(variables map[string]string) {
 	}
 }
 
-// must calls docker-compose, and returns what it prints.
+// must calls docker-compose and returns its output.
 func (s *stack) must(args ...string) string {
 	s.t.Helper()
 	output, err := s.compose(args...)
@@ -191,15 +191,16 @@ func (s *stack) compose(args ...string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "docker-compose", args...)
 	cmd.Env = append(os.Environ(), s.environment...)
-	// Ctrl-C is for the test, which then calls `down`.
+	// Ctrl-C must reach only the test, which then calls `down`.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	output, err := cmd.CombinedOutput()
 	return string(output), err
 }
 
-// down ends all of it, and looks for what is left.
+// down ends everything and checks that nothing is left.
 func (s *stack) down() {
-	// podman removes a container only after those that share its network, and docker-compose 1 does not mind the order.
+	// podman removes a container only after those that share its network. docker-compose 1 ignores
+	// this order.
 	for _, args := range [][]string{{"rm", "--force", "--stop", "demo", "prometheus"}, {"down"}} {
 		if output, err := s.compose(args...); err != nil {
 			s.t.Errorf("docker-compose %s: %v\n%s", args[0], err, output)
@@ -212,7 +213,7 @@ func (s *stack) down() {
 			args = append(args, "--all")
 		}
 		if left, err := s.podman.Output(context.Background(), args...); err != nil || left != "" {
-			s.t.Errorf("after down: %s %q, %v", what, left, err)
+			s.t.Errorf("after down: got %s %q (%v), want none", what, left, err)
 		}
 	}
 }
@@ -228,12 +229,12 @@ func (s *stack) mounts(service string) []mount {
 	return mounts
 }
 
-// inspect returns what podman says, in this format, of the container of a service.
+// inspect returns what podman says about the container of a service, in this format.
 func (s *stack) inspect(service, format string) string {
 	s.t.Helper()
 	id, err := s.podman.Output(s.ctx, "container", "ls", "--quiet", "--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service="+service)
 	if err != nil || id == "" {
-		s.t.Fatalf("%s does not run: %v", service, err)
+		s.t.Fatalf("%s: want a running container, got none (%v)", service, err)
 	}
 	output, err := s.podman.Output(s.ctx, "container", "inspect", "--format", format, id)
 	if err != nil {
@@ -242,7 +243,7 @@ func (s *stack) inspect(service, format string) string {
 	return output
 }
 
-// until is [wait.Until] with more patience, and ends at Ctrl-C.
+// until is like [wait.Until], with more patience. It ends at Ctrl-C.
 func (s *stack) until(check func() error) {
 	s.t.Helper()
 	wait.UntilWithin(s.t, patience, func() error {
@@ -253,7 +254,7 @@ func (s *stack) until(check func() error) {
 	})
 }
 
-// shows gets a page, which should have this text.
+// shows gets a page and returns an error unless it contains text.
 func (s *stack) shows(address, text string) error {
 	body, err := s.get(s.ctx, address)
 	if err != nil {
@@ -262,7 +263,7 @@ func (s *stack) shows(address, text string) error {
 	defer body.Close()
 	page, err := io.ReadAll(body)
 	if err == nil && !strings.Contains(string(page), text) {
-		err = fmt.Errorf("%s: no %q in %.1000s", address, text, page)
+		err = fmt.Errorf("%s: want %q, got %.1000s", address, text, page)
 	}
 	return err
 }

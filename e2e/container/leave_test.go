@@ -24,7 +24,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// left lists what a program has left: processes, and containers in whatever state.
+// left lists what a program has left behind: processes, and containers in any state.
 func left(pid int) ([]string, error) {
 	label := "streamlatch.program=" + strconv.Itoa(pid)
 	var found []string
@@ -44,11 +44,12 @@ func left(pid int) ([]string, error) {
 	return append(found, strings.Split(list, "\n")...), nil
 }
 
-// asProgram makes the test binary a program that starts an Envoy in a container, says so, and says when it serves.
+// asProgram makes the test binary a program that starts an Envoy in a container. It prints a line
+// before the start and another one when Envoy serves.
 const asProgram = "STREAMLATCH_TEST_AS_PROGRAM"
 
-// program never returns if all is well, and does nothing about signals: what it has started ends with it because of how
-// it was started. The last argument is the filter's file.
+// program does not return, and handles no signals: what it has started must end with it because of
+// how it was started. The last argument is the file of the filter.
 func program() {
 	engine, err := container.Find(context.Background())
 	if err != nil {
@@ -70,7 +71,7 @@ func program() {
 	select {}
 }
 
-// A started program.
+// started is a program that was started.
 type started struct {
 	t       *testing.T
 	cmd     *exec.Cmd
@@ -78,7 +79,7 @@ type started struct {
 	stderr  bytes.Buffer
 }
 
-// startProgram returns when the program starts its Envoy.
+// startProgram starts the program and returns when it starts its Envoy.
 func startProgram(t *testing.T, filter []byte) *started {
 	t.Helper()
 	temporary := t.TempDir()
@@ -106,11 +107,12 @@ func (s *started) says(what string) {
 	if !s.printed.Scan() || s.printed.Text() != what {
 		s.cmd.Process.Kill()
 		s.cmd.Wait()
-		s.t.Fatalf("the program says %q, want %q; stderr: %s", s.printed.Text(), what, s.stderr.String())
+		s.t.Fatalf("the program: got the line %q, want %q; stderr: %s", s.printed.Text(), what, s.stderr.String())
 	}
 }
 
-// end sends a signal, which must be the program's end, and that of all that it has started.
+// end sends a signal. It checks that the signal ends the program, and that everything it has
+// started ends too.
 func (s *started) end(signal syscall.Signal) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(signal); err != nil {
@@ -118,37 +120,37 @@ func (s *started) end(signal syscall.Signal) {
 	}
 	s.cmd.Wait()
 	if state := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !state.Signaled() || state.Signal() != signal {
-		s.t.Errorf("the program: %v, want %v; stderr: %s", s.cmd.ProcessState, signal, s.stderr.String())
+		s.t.Errorf("the program: got the end %v, want %v; stderr: %s", s.cmd.ProcessState, signal, s.stderr.String())
 	}
 	wait.Until(s.t, func() error {
 		if list, err := left(s.cmd.Process.Pid); err != nil || len(list) > 0 {
-			return fmt.Errorf("left behind: %q, %v", list, err)
+			return fmt.Errorf("left behind: got %q (%v), want nothing", list, err)
 		}
 		return nil
 	})
 }
 
-// containerRuns waits until a container of a program does: Envoy begins.
+// containerRuns waits until a container of the program runs, so Envoy has started.
 func containerRuns(t *testing.T, pid int) {
 	t.Helper()
 	wait.Until(t, func() error {
 		list, err := left(pid)
 		if err != nil || !strings.Contains(strings.Join(list, "\n"), ": Up") {
-			return fmt.Errorf("no container runs: %q, %v", list, err)
+			return fmt.Errorf("want a running container, got %q, %v", list, err)
 		}
 		return nil
 	})
 }
 
-// A program that a signal ends, and that cannot do anything about it, takes its Envoy along: while that compiles the
-// filter, and when it serves.
+// A signal ends a program that does not handle it. Its Envoy must end too, while it compiles the
+// filter and when it serves.
 func TestAProgramEnds(t *testing.T) {
 	wasm, err := rig.Filter()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT, syscall.SIGTERM} {
-		t.Run("begun, "+signal.String(), func(t *testing.T) {
+		t.Run("starting, "+signal.String(), func(t *testing.T) {
 			s := startProgram(t, wasm)
 			containerRuns(t, s.cmd.Process.Pid)
 			s.end(signal)
@@ -161,10 +163,11 @@ func TestAProgramEnds(t *testing.T) {
 	}
 }
 
-// makingTakes is what podman takes to make a container, on a machine that has nothing else to do.
+// makingTakes is the time that podman needs to create a container on an idle machine.
 const makingTakes = 250 * time.Millisecond
 
-// While the engine makes the container there is nothing yet that could be told to end, and then there is.
+// While the engine creates the container there is nothing yet that could be ended. The container
+// must end all the same, whenever the program ends.
 func TestAProgramEndsAsTheContainerIsMade(t *testing.T) {
 	const moments = 6
 	for moment := range time.Duration(moments) {
@@ -177,8 +180,8 @@ func TestAProgramEndsAsTheContainerIsMade(t *testing.T) {
 	}
 }
 
-// A start that is given up leaves nothing, and does not wait for an Envoy that compiles the filter: none is given time
-// here to end.
+// A cancelled start leaves nothing behind. It does not wait for an Envoy that is compiling the
+// filter, although its Grace is an hour here.
 func TestAStartIsGivenUp(t *testing.T) {
 	wasm, err := rig.Filter()
 	if err != nil {
@@ -193,10 +196,10 @@ func TestAStartIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, await := range map[string]func(t *testing.T){
-		"at once":                   func(t *testing.T) {},
-		"as the container is made":  func(t *testing.T) { time.Sleep(makingTakes / 3) },
-		"as the container is begun": func(t *testing.T) { time.Sleep(makingTakes * 2 / 3) },
-		"as Envoy begins":           func(t *testing.T) { containerRuns(t, os.Getpid()) },
+		"at once":                        func(t *testing.T) {},
+		"while the container is created": func(t *testing.T) { time.Sleep(makingTakes / 3) },
+		"while the container is started": func(t *testing.T) { time.Sleep(makingTakes * 2 / 3) },
+		"while Envoy starts":             func(t *testing.T) { containerRuns(t, os.Getpid()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -211,19 +214,19 @@ func TestAStartIsGivenUp(t *testing.T) {
 			}()
 			await(t)
 			cancel()
-			// nil: it was quick, and was stopped
+			// nil: Envoy had started before the cancellation, and was stopped
 			if err := wait.For(t, "the start's end", ended); err != nil && !errors.Is(err, context.Canceled) {
-				t.Errorf("got %v, want %v", err, context.Canceled)
+				t.Errorf("Start: got the error %v, want %v", err, context.Canceled)
 			}
 			if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-				t.Errorf("left behind: %q, %v", list, err)
+				t.Errorf("left behind: got %q (%v), want nothing", list, err)
 			}
 		})
 	}
 }
 
-// An Envoy that ends by itself says in one sentence why, and leaves neither its container nor the volumes that its image
-// asks for. No network is made for it.
+// If an Envoy ends by itself, the error says why in one line. It leaves no container, and no
+// volumes even if its image declares some. No network is created for it.
 func TestEnvoyEndsByItself(t *testing.T) {
 	withVolume := newTag(t, "envoy-with-volume")
 	build := container.Build{Dir: t.TempDir(), Tag: withVolume, Args: map[string]string{"ENVOY": envoyImage.Image},
@@ -234,22 +237,22 @@ func TestEnvoyEndsByItself(t *testing.T) {
 	launcher := proxy.Container{Engine: engine, Image: withVolume}
 	networks, volumes := call(t, "network", "ls", "--quiet"), call(t, "volume", "ls", "--quiet")
 	for name, test := range map[string]struct{ config, want string }{
-		"a configuration that it refuses": {"nonsense: 1", "start envoy: envoy ended by itself: exit status 1: "},
-		"a port that is taken":            {"admin: {address: {socket_address: {address: 127.0.0.1, port_value: " + takenPort(t) + "}}}", "Address already in use"},
+		"a configuration that Envoy refuses": {"nonsense: 1", "start envoy: envoy ended by itself: exit status 1: "},
+		"a port that is taken":               {"admin: {address: {socket_address: {address: 127.0.0.1, port_value: " + takenPort(t) + "}}}", "Address already in use"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			p, err := proxy.Start(t.Context(), launcher, proxy.Options{Config: test.config, Stderr: &log})
 			if err == nil {
 				p.Stop()
-				t.Fatal("it started")
+				t.Fatal("Start: got no error, want one")
 			}
 			t.Log(err)
 			if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("got %q, want one line with %q", err, test.want)
+				t.Errorf("Start: got the error %q, want one line with %q", err, test.want)
 			}
 			if !strings.Contains(log.String(), "[critical][main]") {
-				t.Errorf("its log has not come through: %q", log.String())
+				t.Errorf("log: got %q, want Envoy's critical line", log.String())
 			}
 		})
 	}
@@ -258,23 +261,23 @@ func TestEnvoyEndsByItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := call(t, "volume", "ls", "--quiet"); got == volumes {
-		t.Errorf("while it runs there are volumes %q, want one more than before: this test tells nothing", got)
+		t.Errorf("volumes while it runs: got %q, want one more than before: otherwise this test proves nothing", got)
 	}
 	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}
 	if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-		t.Errorf("left behind: %q, %v", list, err)
+		t.Errorf("left behind: got %q (%v), want nothing", list, err)
 	}
 	if got := call(t, "volume", "ls", "--quiet"); got != volumes {
-		t.Errorf("volumes: %q, want %q", got, volumes)
+		t.Errorf("volumes afterwards: got %q, want %q", got, volumes)
 	}
 	if got := call(t, "network", "ls", "--quiet"); got != networks {
-		t.Errorf("networks: %q, want %q", got, networks)
+		t.Errorf("networks afterwards: got %q, want %q", got, networks)
 	}
 }
 
-// One that is killed in its container, as by the system when memory is short.
+// Envoy is killed in its container, as the system does when memory is short.
 func TestEnvoyIsKilled(t *testing.T) {
 	p, err := proxy.Start(t.Context(), envoyImage, proxy.Options{Config: "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}"})
 	if err != nil {
@@ -284,9 +287,9 @@ func TestEnvoyIsKilled(t *testing.T) {
 	call(t, "kill", "--signal", "KILL", call(t, "ps", "--quiet", "--filter", "label="+proxy.Label()))
 	wait.For(t, "Envoy's end", p.Done())
 	if want := "envoy ended by itself: signal: killed"; p.Err() == nil || p.Err().Error() != want {
-		t.Errorf("got %v, want %s", p.Err(), want)
+		t.Errorf("Err: got %v, want %s", p.Err(), want)
 	}
 	if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-		t.Errorf("left behind: %q, %v", list, err)
+		t.Errorf("left behind: got %q (%v), want nothing", list, err)
 	}
 }

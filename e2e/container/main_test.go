@@ -1,7 +1,7 @@
 //go:build container
 
-// Package container tells what those see who take the plugin as an image, and who run Envoy in a container. It needs
-// docker or podman, so it stands behind a build tag of its own: make e2e-container.
+// Package container tests the plugin as an image, and Envoy in a container. It needs docker or
+// podman, and therefore a build tag: make e2e-container.
 package container
 
 import (
@@ -22,7 +22,8 @@ import (
 
 var (
 	engine container.Engine
-	// envoyImage is the Envoy of these tests; everything that is tried besides is made FROM it, or of nothing.
+	// envoyImage is the Envoy of these tests. All other images of these tests are made FROM it or
+	// from scratch.
 	envoyImage proxy.Container
 	root       string // of the repository
 )
@@ -50,7 +51,7 @@ func find(ctx context.Context) (err error) {
 	return nil
 }
 
-// call calls the engine for a test.
+// call runs the engine and returns its output.
 func call(t *testing.T, args ...string) string {
 	t.Helper()
 	output, err := engine.Output(t.Context(), args...)
@@ -60,11 +61,11 @@ func call(t *testing.T, args ...string) string {
 	return output
 }
 
-// newTag returns the name of an image that the test is about to make, and that its end removes.
+// newTag returns the name for a new image. The end of the test removes the image.
 func newTag(t *testing.T, name string) string {
 	tag := "localhost/streamlatch-test/" + name + ":" + strings.ToLower(rand.Text())
 	t.Cleanup(func() {
-		ctx := context.Background() // the test's has ended
+		ctx := context.Background() // that of the test has ended
 		if !engine.Has(ctx, tag) {
 			return
 		}
@@ -75,7 +76,7 @@ func newTag(t *testing.T, name string) string {
 	return tag
 }
 
-// takenPort returns a port on which somebody listens until the test ends.
+// takenPort returns a port on which the test listens until its end.
 func takenPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

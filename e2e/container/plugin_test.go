@@ -23,7 +23,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// makeImage is `make image`, as a user calls it. It returns what that prints.
+// makeImage calls `make image`, as a user does, and returns the output.
 func makeImage(t *testing.T, tag string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "image", "IMAGE="+tag)
@@ -34,19 +34,19 @@ func makeImage(t *testing.T, tag string) string {
 		t.Fatalf("make image: %v\n%s", err, output)
 	}
 	if !strings.Contains(string(output), tag+": plugin.wasm, ") {
-		t.Errorf("make image says %q, want the image's name and what is in it", output)
+		t.Errorf("make image: got the output %q, want the name of the image and what is in it", output)
 	}
 	return string(output)
 }
 
-// withoutMake drops what the make that runs this test would tell another one.
+// withoutMake removes the flags of the make that runs this test.
 func withoutMake(environment []string) []string {
 	return slices.DeleteFunc(environment, func(v string) bool {
 		return strings.HasPrefix(v, "MAKEFLAGS=") || strings.HasPrefix(v, "MFLAGS=") || strings.HasPrefix(v, "MAKEOVERRIDES=")
 	})
 }
 
-// git asks the repository.
+// git calls git in the repository and returns its output.
 func git(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
@@ -58,11 +58,11 @@ func git(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(output))
 }
 
-// only returns the one file of the image's one layer.
+// only returns the only file of the only layer of an image.
 func only(t *testing.T, i image) (header *tar.Header, data []byte) {
 	t.Helper()
 	if len(i.Layers) != 1 {
-		t.Fatalf("%d layers, want one", len(i.Layers))
+		t.Fatalf("got %d layers, want 1", len(i.Layers))
 	}
 	reader := tar.NewReader(bytes.NewReader(i.Layers[0]))
 	for {
@@ -74,7 +74,7 @@ func only(t *testing.T, i image) (header *tar.Header, data []byte) {
 			t.Fatal(err)
 		}
 		if header != nil {
-			t.Fatalf("the layer has %s and %s, want one file", header.Name, h.Name)
+			t.Fatalf("the layer: got %s and %s, want one file", header.Name, h.Name)
 		}
 		if header = h; err == nil {
 			data, err = io.ReadAll(reader)
@@ -84,14 +84,14 @@ func only(t *testing.T, i image) (header *tar.Header, data []byte) {
 		}
 	}
 	if header == nil {
-		t.Fatal("the layer is empty")
+		t.Fatal("the layer: got no file, want one")
 	}
 	return header, data
 }
 
-// What `make image` makes is what Istio and Envoy Gateway read: one layer with plugin.wasm at its root. Envoy runs what
-// is in it, and who asks the running filter is told the version on the label. Whoever makes it of this commit gets the
-// same layer.
+// `make image` makes an image that Istio and Envoy Gateway can read: one layer with plugin.wasm at
+// its root. Envoy runs this file, and the filter reports the version on the label. Making it again
+// from the same commit gives the same layer.
 func TestPluginImage(t *testing.T) {
 	tag, again := newTag(t, "plugin"), newTag(t, "plugin")
 	printed := makeImage(t, tag)
@@ -100,13 +100,13 @@ func TestPluginImage(t *testing.T) {
 
 	t.Run("one file", func(t *testing.T) {
 		if header.Name != "plugin.wasm" || header.Typeflag != tar.TypeReg || header.Mode&0o777 != 0o644 || header.Uid != 0 || header.Gid != 0 {
-			t.Errorf("it is %q of type %q, mode %o, owner %d:%d; want the file plugin.wasm, 644, 0:0", header.Name, header.Typeflag, header.Mode, header.Uid, header.Gid)
+			t.Errorf("the file: got %q of type %q, mode %o, owner %d:%d; want the file plugin.wasm, 644, 0:0", header.Name, header.Typeflag, header.Mode, header.Uid, header.Gid)
 		}
 		if !bytes.HasPrefix(wasm, []byte("\x00asm")) {
-			t.Errorf("it begins with %q", wasm[:min(4, len(wasm))])
+			t.Errorf("the file: got %q at its beginning, want a WebAssembly module", wasm[:min(4, len(wasm))])
 		}
 		if c := first.Config.Config; len(c.Entrypoint) > 0 {
-			t.Errorf("the image would run %q", c.Entrypoint)
+			t.Errorf("got the entrypoint %q, want none", c.Entrypoint)
 		}
 	})
 	version := git(t, "describe", "--tags", "--always", "--dirty")
@@ -129,10 +129,10 @@ func TestPluginImage(t *testing.T) {
 		makeImage(t, again)
 		second := saved(t, again)
 		if got, want := second.Config.RootFS.DiffIDs, first.Config.RootFS.DiffIDs; !slices.Equal(got, want) {
-			t.Errorf("layers %q, want those of the first time, %q", got, want)
+			t.Errorf("got the layers %q, want %q as the first time", got, want)
 		}
 		if second.ID != first.ID {
-			t.Errorf("image %s, want that of the first time, %s", second.ID, first.ID)
+			t.Errorf("got the image %s, want %s as the first time", second.ID, first.ID)
 		}
 	})
 	t.Run("mounted", func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestPluginImage(t *testing.T) {
 		}
 		r := start(t, rig.Options{
 			Launcher: proxy.Container{Engine: engine, Image: both}, LogLevel: "wasm:info",
-			// What the rig has beside Envoy is nothing that Envoy could load.
+			// Envoy must not load the module of the rig, so this is not a module.
 			Module: func() ([]byte, error) { return []byte("this one is not meant"), nil },
 			Base: func(s envoy.Settings) (string, error) {
 				s.Wasm = carried
@@ -162,7 +162,8 @@ func TestPluginImage(t *testing.T) {
 	})
 }
 
-// copyLine returns the line that `make image` prints for those who copy the plugin into an image of Envoy.
+// copyLine returns the line in the output of `make image` that copies the plugin into an image of
+// Envoy.
 func copyLine(t *testing.T, printed, to string) string {
 	t.Helper()
 	for line := range strings.Lines(printed) {
@@ -170,11 +171,11 @@ func copyLine(t *testing.T, printed, to string) string {
 			return line
 		}
 	}
-	t.Fatalf("make image does not say how to copy the plugin to %s:\n%s", to, printed)
+	t.Fatalf("make image: want a COPY of the plugin to %s in the output, got\n%s", to, printed)
 	return ""
 }
 
-// start starts an Envoy with the listener for operators.
+// start starts an Envoy that the end of the test stops.
 func start(t *testing.T, o rig.Options) *rig.Rig {
 	t.Helper()
 	r, err := rig.Start(t.Context(), o)
@@ -189,7 +190,7 @@ func start(t *testing.T, o rig.Options) *rig.Rig {
 	return r
 }
 
-// wantVersion asks the filter's status and its log.
+// wantVersion checks the version in the filter's status and in the log.
 func wantVersion(t *testing.T, r *rig.Rig, version string) {
 	t.Helper()
 	c, err := r.DialListener(t.Context(), rig.HTTP1, rig.Internal)
@@ -203,14 +204,14 @@ func wantVersion(t *testing.T, r *rig.Rig, version string) {
 	}
 	var status struct{ Version string }
 	if err := json.Unmarshal([]byte(answer.Body), &status); err != nil || status.Version != version {
-		t.Errorf("the status is of version %q, %v; want %q", status.Version, err, version)
+		t.Errorf("status: got version %q (%v), want %q", status.Version, err, version)
 	}
 	if started := r.Log.Containing("started version=" + version + " config="); len(started) == 0 {
-		t.Errorf("the log does not tell the start of version %s, but %q", version, r.Log.Containing("started version"))
+		t.Errorf("log: got %q, want the start of version %s", r.Log.Containing("started version"), version)
 	}
 }
 
-// wantTakeover opens two streams of a client.
+// wantTakeover opens two streams of a client, and checks that the second supersedes the first.
 func wantTakeover(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
@@ -227,9 +228,9 @@ func wantTakeover(t *testing.T, r *rig.Rig) {
 		}
 	}
 	if end, err := streams[0].End(ctx); err != nil || end.How != rig.Reset {
-		t.Errorf("the first stream: %v, %v; want a reset", end.How, err)
+		t.Errorf("the first stream: got %v, %v; want a reset", end.How, err)
 	}
 	if !streams[1].Live() {
-		t.Error("the second stream has ended, too")
+		t.Error("the second stream: got its end, want it open")
 	}
 }

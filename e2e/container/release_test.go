@@ -22,8 +22,8 @@ import (
 )
 
 // `make release` makes the same bytes in two checkouts of a commit. sha256sum accepts the checksum.
-// The engine loads the image, and the filter in it is the released file. Envoy runs that file, which
-// reports the released version.
+// The engine loads the image, and the filter in it is the released file. Envoy runs that file,
+// which reports the released version.
 func TestRelease(t *testing.T) {
 	const version = "v1.2.3-test.1"
 	work := t.TempDir()

@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// An image as its archive tells it.
+// image is an image, read from its archive.
 type image struct {
 	ID     string // the digest of its configuration
 	Config struct {
@@ -31,10 +31,10 @@ type image struct {
 			DiffIDs []string `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	Layers [][]byte // tars
+	Layers [][]byte // tar archives
 }
 
-// saved returns an image as the engine saves it.
+// saved returns an image that the engine has saved.
 func saved(t *testing.T, tag string) image {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "image.tar")
@@ -49,13 +49,14 @@ func saved(t *testing.T, tag string) image {
 	}
 	i, err := unpack(files)
 	if err != nil {
-		t.Fatalf("the archive of %s: %v", tag, err)
+		t.Fatalf("archive of %s: %v", tag, err)
 	}
 	return i
 }
 
-// unpack reads the layouts that engines save images in: docker's, which names its parts in manifest.json, and OCI's,
-// which does so in index.json. A layer must have the digest that the configuration says.
+// unpack reads both layouts in which engines save images: that of docker, with a manifest.json, and
+// that of OCI, with an index.json. It checks that each layer has the digest that the configuration
+// says.
 func unpack(files map[string][]byte) (i image, err error) {
 	config, layers, err := parts(files)
 	if err != nil {
@@ -66,7 +67,7 @@ func unpack(files map[string][]byte) (i image, err error) {
 		return i, fmt.Errorf("%s: %w", config, err)
 	}
 	if len(layers) != len(i.Config.RootFS.DiffIDs) {
-		return i, fmt.Errorf("%d layers, and digests %q", len(layers), i.Config.RootFS.DiffIDs)
+		return i, fmt.Errorf("got %d layers, want one for each digest in %q", len(layers), i.Config.RootFS.DiffIDs)
 	}
 	for n, name := range layers {
 		layer := files[name]
@@ -76,7 +77,7 @@ func unpack(files map[string][]byte) (i image, err error) {
 			}
 		}
 		if got, want := digest(layer), i.Config.RootFS.DiffIDs[n]; got != want {
-			return i, fmt.Errorf("layer %s has the digest %s, want %s", name, got, want)
+			return i, fmt.Errorf("layer %s: got the digest %s, want %s", name, got, want)
 		}
 		i.Layers = append(i.Layers, layer)
 	}
@@ -91,7 +92,7 @@ func parts(files map[string][]byte) (config string, layers []string, err error) 
 			Layers []string
 		}
 		if err := json.Unmarshal(text, &images); err != nil || len(images) != 1 {
-			return "", nil, fmt.Errorf("manifest.json: %d images, want one: %w", len(images), err)
+			return "", nil, fmt.Errorf("manifest.json: got %d images, want 1: %w", len(images), err)
 		}
 		return images[0].Config, images[0].Layers, nil
 	}
@@ -99,7 +100,7 @@ func parts(files map[string][]byte) (config string, layers []string, err error) 
 	path := func(b blob) string { return "blobs/" + strings.Replace(b.Digest, ":", "/", 1) }
 	var index struct{ Manifests []blob }
 	if err := json.Unmarshal(files["index.json"], &index); err != nil || len(index.Manifests) != 1 {
-		return "", nil, fmt.Errorf("index.json: %d images, want one: %w", len(index.Manifests), err)
+		return "", nil, fmt.Errorf("index.json: got %d images, want 1: %w", len(index.Manifests), err)
 	}
 	var manifest struct {
 		Config blob
@@ -116,7 +117,8 @@ func parts(files map[string][]byte) (config string, layers []string, err error) 
 
 func digest(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(data)) }
 
-// untar returns the files of an archive by their names; a link is what it points to.
+// untar returns the files of an archive by name. For a link it returns the file that the link
+// points to.
 func untar(archive []byte) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	links := map[string]string{}

@@ -17,7 +17,7 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-// imageOf makes an image whose envoy is a program of Go, without its package clause.
+// imageOf makes an image whose envoy is this Go program, given without its package clause.
 func imageOf(t *testing.T, name, main string) string {
 	t.Helper()
 	source, dir := t.TempDir(), t.TempDir()
@@ -39,7 +39,7 @@ func imageOf(t *testing.T, name, main string) string {
 	return tag
 }
 
-// What is wrong with ENVOY_IMAGE is said in one sentence, with what is wanted.
+// A wrong ENVOY_IMAGE gives an error of one line that says what is wrong and what is wanted.
 func TestWrongImages(t *testing.T) {
 	plugin := newTag(t, "plugin")
 	makeImage(t, plugin)
@@ -48,11 +48,11 @@ func TestWrongImages(t *testing.T) {
 func main() { os.Stdout.WriteString("\nenvoy  version: 0abc/1.32.1/Clean/RELEASE/BoringSSL\n\n") }`)
 	for name, test := range map[string]struct{ image, want string }{
 		// What the engine says of a name is its own business.
-		"nothing that can be had": {"localhost:1/nonsense:v0", `ENVOY_IMAGE is "localhost:1/nonsense:v0", which .+ cannot get: .+; give the whole name, with the registry, of an image that has an envoy`},
-		"no name of an image":     {"Not:a:Name", `ENVOY_IMAGE is "Not:a:Name", which .+ cannot get: .*invalid reference format.*; give the whole name, with the registry, of an image that has an envoy`},
-		"a flag":                  {"--help", `ENVOY_IMAGE is "--help", which .+ cannot get: .*invalid reference format.*; give the whole name, with the registry, of an image that has an envoy`},
-		"the plugin's image":      {plugin, `ENVOY_IMAGE is ".+", which cannot be used: it has no envoy; give one with an Envoy 1\.33\.0 or newer`},
-		"an Envoy too old":        {old, `ENVOY_IMAGE is ".+", which cannot be used: it is 1\.32\.1, and the filter needs 1\.33\.0 or newer; give one with an Envoy 1\.33\.0 or newer`},
+		"nothing that can be had": {"localhost:1/nonsense:v0", `.+ cannot pull ENVOY_IMAGE "localhost:1/nonsense:v0": .+; set it to the full name, with the registry, of an image of Envoy`},
+		"no name of an image":     {"Not:a:Name", `.+ cannot pull ENVOY_IMAGE "Not:a:Name": .*invalid reference format.*; set it to the full name, with the registry, of an image of Envoy`},
+		"a flag":                  {"--help", `.+ cannot pull ENVOY_IMAGE "--help": .*invalid reference format.*; set it to the full name, with the registry, of an image of Envoy`},
+		"the plugin's image":      {plugin, `cannot use ENVOY_IMAGE ".+": the image has no envoy; set it to an image of Envoy 1\.33\.0 or newer`},
+		"an Envoy too old":        {old, `cannot use ENVOY_IMAGE ".+": its version is 1\.32\.1, and the filter needs 1\.33\.0 or newer; set it to an image of Envoy 1\.33\.0 or newer`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(proxy.ImageVariable, test.image)
@@ -62,13 +62,13 @@ func main() { os.Stdout.WriteString("\nenvoy  version: 0abc/1.32.1/Clean/RELEASE
 			}
 			t.Log(err)
 			if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-				t.Errorf("left behind: %q, %v", list, err)
+				t.Errorf("left behind: got %q (%v), want nothing", list, err)
 			}
 		})
 	}
 }
 
-// A container that does not answer, and that no SIGTERM ends, goes with the question.
+// The container neither answers nor ends at SIGTERM. It ends when the question is cancelled.
 func TestAnImageThatHangs(t *testing.T) {
 	t.Setenv(proxy.ImageVariable, imageOf(t, "hanging-envoy", `import ("os/signal"; "syscall"; "time")
 
@@ -83,15 +83,15 @@ func main() { signal.Ignore(syscall.SIGTERM); time.Sleep(time.Hour) }`))
 	wait.Until(t, func() error {
 		list, err := left(os.Getpid())
 		if err == nil && !strings.Contains(strings.Join(list, "\n"), ": Up") {
-			err = errors.New("no container runs")
+			err = errors.New("want a running container")
 		}
 		return err
 	})
 	cancel()
 	if err := wait.For(t, "the answer", found); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %v, want %v", err, context.Canceled)
+		t.Errorf("FindImage: got the error %v, want %v", err, context.Canceled)
 	}
 	if list, err := left(os.Getpid()); err != nil || len(list) > 0 {
-		t.Errorf("left behind: %q, %v", list, err)
+		t.Errorf("left behind: got %q (%v), want nothing", list, err)
 	}
 }

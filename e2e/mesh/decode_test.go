@@ -19,7 +19,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// specs are what the documents of the shipped files are decoded into, by kind: a message of Istio, or a resource whole.
+// specs are the types of the documents in the shipped files, by kind: a message of Istio for its
+// spec, or a whole resource.
 var specs = map[string]func() any{
 	"extensions.istio.io/v1alpha1 WasmPlugin":             func() any { return new(extensions.WasmPlugin) },
 	"networking.istio.io/v1alpha3 EnvoyFilter":            func() any { return new(networking.EnvoyFilter) },
@@ -43,12 +44,12 @@ type configMap struct {
 	Data       map[string]string `json:"data"`
 }
 
-// Every document has the fields of its published type and no others.
+// No document has a field that its published type lacks.
 func TestDocumentsAreStrict(t *testing.T) {
 	for file, want := range map[string]int{"istio.yaml": 6, "envoy-gateway.yaml": 8} {
 		documents := bytes.Split(read(t, "envoy/"+file), []byte("\n---\n"))
 		if len(documents) != want {
-			t.Errorf("%s has %d documents, want %d", file, len(documents), want)
+			t.Errorf("%s: got %d documents, want %d", file, len(documents), want)
 		}
 		for _, document := range documents {
 			var head struct {
@@ -62,7 +63,7 @@ func TestDocumentsAreStrict(t *testing.T) {
 			kind := head.APIVersion + " " + head.Kind
 			make, ok := specs[kind]
 			if !ok {
-				t.Errorf("%s has a %s, which this test does not know", file, kind)
+				t.Errorf("%s: unknown kind %s, want one in specs", file, kind)
 				continue
 			}
 			into := make()
@@ -79,17 +80,17 @@ func TestDocumentsAreStrict(t *testing.T) {
 	}
 }
 
-// What the tests run is what the control planes make of the files as they are now.
+// The translations in testdata were made from the present files.
 func TestTranslationsAreOfTheShippedFiles(t *testing.T) {
 	for _, name := range []string{"istio", "envoy-gateway"} {
 		digest := sha256.Sum256(read(t, "envoy/"+name+".yaml"))
 		if got, want := load(t, name).Source, hex.EncodeToString(digest[:]); got != want {
-			t.Errorf("e2e/mesh/testdata/%s.json is made from another %s.yaml: run go test -update in e2e/mesh/%s", name, name, map[string]string{"istio": "istio", "envoy-gateway": "gateway"}[name])
+			t.Errorf("e2e/mesh/testdata/%s.json was made from another %s.yaml: run go test -update in e2e/mesh/%s", name, name, map[string]string{"istio": "istio", "envoy-gateway": "gateway"}[name])
 		}
 	}
 }
 
-// The shipped configurations have the same rule.
+// All shipped configurations have the same rule.
 func TestSameRule(t *testing.T) {
 	var plain any
 	if err := json.Unmarshal([]byte(shippedFilter(t)), &plain); err != nil {
@@ -101,7 +102,7 @@ func TestSameRule(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(handed, plain) {
-			t.Errorf("%s has %v, envoy.yaml %v", name, handed, plain)
+			t.Errorf("%s: got the configuration %v, want that of envoy.yaml: %v", name, handed, plain)
 		}
 	}
 }

@@ -1,5 +1,6 @@
-// Package mesh tests the files that are shipped for Istio and Envoy Gateway: they are of the published types, and what each
-// control plane's own translator makes of them (testdata, see istio and gateway) does in a real Envoy what it should.
+// Package mesh tests the files for Istio and Envoy Gateway: they have the fields of the published
+// types, and a real Envoy does the right thing with what the translator of each control plane makes
+// from them (testdata; see the packages istio and gateway).
 package mesh
 
 import (
@@ -31,13 +32,13 @@ func TestMain(m *testing.M) {
 
 type object = map[string]any
 
-// A translation is what a control plane hands to Envoy.
+// A translation is what a control plane sends to Envoy.
 type translation struct {
 	Source     string   `json:"source_sha256"`
 	Listeners  []object `json:"listeners"`
 	Routes     []object `json:"routes"`
 	Extensions []object `json:"extensions"`   // Istio: over ECDS
-	Stats      object   `json:"stats_config"` // Envoy Gateway: of the bootstrap
+	Stats      object   `json:"stats_config"` // Envoy Gateway: in the bootstrap
 }
 
 func load(t *testing.T, name string) translation {
@@ -49,7 +50,8 @@ func load(t *testing.T, name string) translation {
 	return x
 }
 
-// at goes down into a value: a string names a member, a number an element. nil: not there.
+// at returns the value at a path, where a string names a member and a number an element. It returns
+// nil if there is none.
 func at(v any, path ...any) any {
 	for _, step := range path {
 		switch step := step.(type) {
@@ -67,7 +69,7 @@ func at(v any, path ...any) any {
 	return v
 }
 
-// manager returns the connection manager that has the filter.
+// manager returns the connection manager with the filter.
 func (x translation) manager(t *testing.T) object {
 	t.Helper()
 	for _, l := range x.Listeners {
@@ -77,11 +79,11 @@ func (x translation) manager(t *testing.T) object {
 			}
 		}
 	}
-	t.Fatal("no listener has the filter")
+	t.Fatal("listeners: want the filter in one of them")
 	return nil
 }
 
-// entry returns the filter's place in a connection manager.
+// entry returns the filter's entry in a connection manager.
 func (x translation) entry(hcm object) object {
 	filters, _ := hcm["http_filters"].([]any)
 	for _, f := range filters {
@@ -92,7 +94,7 @@ func (x translation) entry(hcm object) object {
 	return nil
 }
 
-// plugin returns the filter's PluginConfig, wherever it comes by.
+// plugin returns the filter's PluginConfig, which is in the listener or comes over ECDS.
 func (x translation) plugin(t *testing.T) object {
 	t.Helper()
 	from := any(x.entry(x.manager(t)))
@@ -101,18 +103,18 @@ func (x translation) plugin(t *testing.T) object {
 	}
 	p, ok := at(from, "typed_config", "config").(object)
 	if !ok {
-		t.Fatal("the filter has no configuration")
+		t.Fatal("the filter: want a configuration")
 	}
 	return p
 }
 
-// filter returns the filter's own configuration: both control planes hand it on as a JSON string.
+// filter returns the filter's own configuration. Both control planes send it as a JSON string.
 func (x translation) filter(t *testing.T) string {
 	t.Helper()
 	c := at(x.plugin(t), "configuration")
 	value, ok := at(c, "value").(string)
 	if !ok || at(c, "@type") != "type.googleapis.com/google.protobuf.StringValue" {
-		t.Fatalf("the configuration is %v, want a StringValue", c)
+		t.Fatalf("configuration: got %v, want a StringValue", c)
 	}
 	return value
 }
@@ -126,14 +128,14 @@ func shippedFilter(t *testing.T) string {
 	value, ok := at(config, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config",
 		"http_filters", 0, "typed_config", "config", "configuration", "value").(string)
 	if !ok {
-		t.Fatal("envoy.yaml has no configuration of the filter where it is looked for")
+		t.Fatal("envoy.yaml: want the configuration of the filter in the first HTTP filter")
 	}
 	return value
 }
 
-// into puts a translation in the place of what envoy.yaml has for its public listener. Of it change only what lies
-// outside of the listener: the module is a local file, routes and ECDS do not come over ADS, there is one cluster, and
-// filters that only Istio's build of Envoy has are left out.
+// into replaces envoy.yaml's listener for clients by a translation. Only what lies outside of the
+// listener changes: the module is a local file, routes and ECDS do not come over ADS, there is one
+// cluster, and filters that only Istio's build of Envoy has are left out.
 func (x translation) into(t *testing.T, dir string) rig.Edit {
 	hcm, plugin := x.manager(t), x.plugin(t)
 	return func(config string) (string, error) {
@@ -169,7 +171,7 @@ func (x translation) into(t *testing.T, dir string) rig.Edit {
 			source := at(x.entry(hcm), "config_discovery", "config_source").(object)
 			delete(source, "ads")
 			source["path_config_source"] = object{"path": file}
-			c["node"] = object{"id": "gateway", "cluster": "gateway"} // or Envoy asks for no resource
+			c["node"] = object{"id": "gateway", "cluster": "gateway"} // without it Envoy asks for no resources
 		}
 		old["typed_config"] = hcm
 		if x.Stats != nil {
@@ -180,8 +182,7 @@ func (x translation) into(t *testing.T, dir string) rig.Edit {
 	}
 }
 
-// A client opens a second stream on another worker: the first is cut, and the second lives, with what the control plane
-// has made of the shipped file.
+// A takeover on another worker, with what each control plane makes from the shipped file.
 func TestTakeover(t *testing.T) {
 	for _, name := range []string{"istio", "envoy-gateway"} {
 		t.Run(name, func(t *testing.T) {
@@ -207,24 +208,25 @@ func TestTakeover(t *testing.T) {
 				t.Fatal(err)
 			}
 			if end.How != rig.Reset {
-				t.Errorf("the first stream: %v (%v), want %v", end.How, end.Err, rig.Reset)
+				t.Errorf("the first stream: got %v (%v), want %v", end.How, end.Err, rig.Reset)
 			}
 			if !r.Backend.Send(second.ID, "hello") {
-				t.Fatal("the second stream is not open at the backend")
+				t.Fatal("the second stream: want it open at the backend")
 			}
 			select {
 			case <-second.Events():
 			case <-second.Done():
-				t.Fatal("the second stream has ended")
+				t.Fatal("the second stream: got its end, want an event")
 			case <-ctx.Done():
-				t.Fatal("no event came on the second stream")
+				t.Fatal("the second stream: got no event, want one")
 			}
 			wantMetric(t, ctx, r, `streamlatch_superseded{streamlatch_rule="events"} 1`)
 		})
 	}
 }
 
-// bootstrapOverride is the stats_config of istio.yaml's ConfigMap, which Istio's agent merges into its own.
+// bootstrapOverride returns the stats_config in istio.yaml's ConfigMap. Istio's agent merges it
+// into its bootstrap.
 func bootstrapOverride(t *testing.T) object {
 	t.Helper()
 	documents := strings.Split(string(read(t, "envoy/istio.yaml")), "\n---\n")
@@ -256,7 +258,7 @@ func open(t *testing.T, ctx context.Context, r *rig.Rig, p rig.Protocol, worker 
 	return s
 }
 
-// wantMetric waits until Prometheus would read this line.
+// wantMetric waits until this line is in what Envoy serves to Prometheus.
 func wantMetric(t *testing.T, ctx context.Context, r *rig.Rig, line string) {
 	t.Helper()
 	wait.Until(t, func() error {
@@ -271,13 +273,13 @@ func wantMetric(t *testing.T, ctx context.Context, r *rig.Rig, line string) {
 		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		if err == nil && !slices.Contains(strings.Split(string(body), "\n"), line) {
-			err = fmt.Errorf("no %q in %s", line, body)
+			err = fmt.Errorf("metrics for Prometheus: want the line %q, got %s", line, body)
 		}
 		return err
 	})
 }
 
-// Settings without which a stream passes for a while, so that no takeover would miss them.
+// Settings that a takeover does not need, but that live streams do.
 func TestSettings(t *testing.T) {
 	for _, name := range []string{"istio", "envoy-gateway"} {
 		x := load(t, name)
@@ -293,12 +295,12 @@ func TestSettings(t *testing.T) {
 			{"disabled", x.entry(hcm)["disabled"], true, "requests that are not for event streams enter the filter"},
 			{"timeout", at(route, "timeout"), "0s", "a stream ends after 15 s"},
 			{"idle_timeout", at(route, "idle_timeout"), "0s", "a stream that is silent for 5 minutes ends"},
-			{"retry_policy", at(route, "retry_policy"), nil, "a stream is asked for again, and is another one then"},
+			{"retry_policy", at(route, "retry_policy"), nil, "Envoy asks for a stream again, and the client gets two streams in one"},
 			{"failure_policy", plugin["failure_policy"], "FAIL_RELOAD", "a crash turns the filter off until Envoy is restarted"},
 			{"the filter before the router", at(filters[len(filters)-2], "name"), x.entry(hcm)["name"], "a refusal comes without CORS headers"},
 		} {
 			if s.got != s.want {
-				t.Errorf("%s: %s is %v, want %v: %s", name, s.setting, s.got, s.want, s.without)
+				t.Errorf("%s: %s: got %v, want %v: otherwise %s", name, s.setting, s.got, s.want, s.without)
 			}
 		}
 	}

@@ -20,15 +20,16 @@ import (
 //lint:ignore SA1019 its successor is a resource of Grafana's API
 type classicDashboard = dashboard.Dashboard
 
-// shippedDashboard decodes the dashboard into Grafana's published types: a field that they do not have, or one of another
-// type, fails the test.
+// shippedDashboard decodes the dashboard into Grafana's published types. It fails the test if a
+// field does not exist in them or has another type.
 func shippedDashboard(t *testing.T) classicDashboard {
 	t.Helper()
 	plugins.RegisterDefaultPlugins()
 	file := []byte(read(t, dashboardFile))
 	var strict, d classicDashboard
 	err := strict.UnmarshalJSONStrict(file)
-	// Of no faults it returns a list that is empty and not nil, and leaves the panels out, so it is decoded again to be read.
+	// Without faults it returns an empty list that is not nil, and it leaves out the panels. So it
+	// is decoded twice.
 	var faults cog.BuildErrors
 	if err != nil && (!errors.As(err, &faults) || len(faults) > 0) {
 		t.Fatal(err)
@@ -39,24 +40,24 @@ func shippedDashboard(t *testing.T) classicDashboard {
 	return d
 }
 
-// queries returns what a panel asks Prometheus.
+// queries returns the queries of a panel.
 func queries(t *testing.T, p *dashboard.Panel) []*prometheus.Dataquery {
 	t.Helper()
 	if p == nil {
-		t.Fatal("the dashboard has a row, whose panels no test looks at")
+		t.Fatal("dashboard: got a row, want panels only: no test looks into rows")
 	}
 	var asked []*prometheus.Dataquery
 	for _, target := range p.Targets {
 		query, ok := target.(*prometheus.Dataquery)
 		if !ok {
-			t.Fatalf("panel %q has a query of type %T", *p.Title, target)
+			t.Fatalf("panel %q: got a query of type %T, want one for Prometheus", *p.Title, target)
 		}
 		asked = append(asked, query)
 	}
 	return asked
 }
 
-// expressions returns what the panels ask Prometheus, with their titles.
+// expressions returns the PromQL expressions of all panels, by title.
 func expressions(t *testing.T) map[string][]string {
 	t.Helper()
 	asked := make(map[string][]string)
@@ -68,7 +69,8 @@ func expressions(t *testing.T) map[string][]string {
 	return asked
 }
 
-// variables are what Grafana puts in, here all rules and a range that fits scrapes of a second.
+// variables replaces the variables of the dashboard: all rules, and a range that fits a scrape each
+// second.
 var variables = strings.NewReplacer("$rule", ".+", "$__rate_interval", "10s")
 
 func TestDashboard(t *testing.T) {
@@ -78,24 +80,24 @@ func TestDashboard(t *testing.T) {
 		names = append(names, v.Name)
 	}
 	if strings.Join(names, " ") != "datasource rule" {
-		t.Errorf("the variables %q, want datasource and rule", names)
+		t.Errorf("got the variables %q, want datasource and rule", names)
 	}
 	query := d.Templating.List[1].Query.Map["query"]
 	m := regexp.MustCompile(`^label_values\(([a-z_]+), streamlatch_rule\)$`).FindStringSubmatch(query.(string))
 	if m == nil {
-		t.Fatalf("the rules come from %v", query)
+		t.Fatalf("variable rule: got the query %v, want label_values", query)
 	}
 	parse(t, m[1])
 
 	asked := expressions(t)
 	if len(asked) < 8 || len(asked) != len(d.Panels) {
-		t.Errorf("%d panels with other titles, of %d, ask for something", len(asked), len(d.Panels))
+		t.Errorf("got %d titles of panels with queries, want %d, and at least 8", len(asked), len(d.Panels))
 	}
 	for title, exprs := range asked {
 		for _, expr := range exprs {
 			expr = variables.Replace(expr)
 			if strings.Contains(expr, "$") {
-				t.Errorf("%s: %s has a variable that is not known here", title, expr)
+				t.Errorf("%s: %s: unknown variable", title, expr)
 			}
 			parse(t, expr)
 		}
@@ -103,18 +105,18 @@ func TestDashboard(t *testing.T) {
 	ids := make(map[uint32]bool)
 	for _, p := range d.Panels {
 		if p.Panel.Id == nil || ids[*p.Panel.Id] {
-			t.Errorf("panel %q has no id of its own", *p.Panel.Title)
+			t.Errorf("panel %q: want an id that no other panel has", *p.Panel.Title)
 			continue
 		}
 		ids[*p.Panel.Id] = true
 		if ds := p.Panel.Datasource; ds == nil || *ds.Uid != "${datasource}" {
-			t.Errorf("panel %q does not ask the chosen data source", *p.Panel.Title)
+			t.Errorf("panel %q: want the data source ${datasource}", *p.Panel.Title)
 		}
 	}
 }
 
-// Every counter of the README's table that is one of several ways, reasons or faults is a line of its panel, once, and
-// named after itself. A counter that is new belongs in a panel, or among those that have one of their own.
+// Each counter of the README's table for an end of streams, a refusal or a fault of the registry is
+// one line of the panel for these, under its own name.
 func TestDashboardShowsEachCounter(t *testing.T) {
 	const ofRule, ofAll = `sum(rate(streamlatch_%s{streamlatch_rule=~"$rule"}[$__rate_interval]))`, `sum(rate(streamlatch_%s[$__rate_interval]))`
 	want := make(map[string][]string)
@@ -134,7 +136,7 @@ func TestDashboardShowsEachCounter(t *testing.T) {
 		}
 	}
 	if len(want["Refusals by reason"]) < 5 || len(want["How streams end"]) < 5 || len(want["Health of the registry"]) < 4 {
-		t.Fatalf("of the README's table come %q", want)
+		t.Fatalf("README.md: got the counters %q, want at least 5, 5 and 4", want)
 	}
 	for _, p := range shippedDashboard(t).Panels {
 		lines, ok := want[*p.Panel.Title]
@@ -149,16 +151,16 @@ func TestDashboardShowsEachCounter(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(lines)
 		if !slices.Equal(got, lines) {
-			t.Errorf("%s has the lines\n%s\nwant\n%s", *p.Panel.Title, strings.Join(got, "\n"), strings.Join(lines, "\n"))
+			t.Errorf("%s: got the lines\n%s\nwant\n%s", *p.Panel.Title, strings.Join(got, "\n"), strings.Join(lines, "\n"))
 		}
 	}
 	for title := range want {
-		t.Errorf("the dashboard has no panel %q", title)
+		t.Errorf("dashboard: want a panel %q", title)
 	}
 }
 
-// What a panel says its lines are is what it asks for: labels that are left by the expression, shares of a histogram, and
-// the unit of the numbers.
+// The name and the unit of each line match its query: the labels that the query keeps, the quantile
+// of a histogram, and the unit of the numbers.
 func TestDashboardSaysWhatItAsks(t *testing.T) {
 	label := regexp.MustCompile(`\{\{([a-z_]+)\}\}`)
 	grouped := regexp.MustCompile(`^(?:sum|max) by \(([a-z_]+)\)`)
@@ -169,14 +171,14 @@ func TestDashboardSaysWhatItAsks(t *testing.T) {
 		title := *p.Panel.Title
 		unit := p.Panel.FieldConfig.Defaults.Unit
 		if unit == nil {
-			t.Errorf("%s has no unit", title)
+			t.Errorf("%s: want a unit", title)
 			continue
 		}
 		legends := make(map[string]bool)
 		for _, query := range queries(t, p.Panel) {
 			of := legend(query)
 			if legends[of] {
-				t.Errorf("%s has two lines %q", title, of)
+				t.Errorf("%s: got two lines %q, want different names", title, of)
 			}
 			legends[of] = true
 
@@ -188,7 +190,7 @@ func TestDashboardSaysWhatItAsks(t *testing.T) {
 				left = m[1]
 			}
 			if named != left {
-				t.Errorf("%s: the line %q of %s has the label %q", title, of, query.Expr, left)
+				t.Errorf("%s: got the line %q for %s, want the label %q in its name", title, of, query.Expr, left)
 			}
 
 			want := "short"
@@ -197,10 +199,10 @@ func TestDashboardSaysWhatItAsks(t *testing.T) {
 				want = "ms"
 				histograms++
 				if share := shares[m[1]]; share == "" || !strings.HasPrefix(of, share) {
-					t.Errorf("%s: the line %q of %s", title, of, query.Expr)
+					t.Errorf("%s: got the line %q for %s, want the share in its name", title, of, query.Expr)
 				}
 				if !strings.Contains(query.Expr, "_ms_bucket") {
-					t.Errorf("%s: %s is not in milliseconds", title, query.Expr)
+					t.Errorf("%s: got %s, want a histogram in milliseconds", title, query.Expr)
 				}
 			case strings.Contains(query.Expr, "rate("):
 				want = "cps"
@@ -208,16 +210,16 @@ func TestDashboardSaysWhatItAsks(t *testing.T) {
 				want = "percentunit"
 			}
 			if *unit != want {
-				t.Errorf("%s: the unit of %s is %q, want %q", title, query.Expr, *unit, want)
+				t.Errorf("%s: %s: got the unit %q, want %q", title, query.Expr, *unit, want)
 			}
 		}
 	}
 	if histograms < 4 {
-		t.Errorf("%d lines are of a histogram, want 4 at least", histograms)
+		t.Errorf("got %d lines of histograms, want at least 4", histograms)
 	}
 }
 
-// legend returns a line's name, which is empty where there is one line and no name to tell it by.
+// legend returns the name of a line. It is empty in a panel with only one line.
 func legend(query *prometheus.Dataquery) string {
 	if query.LegendFormat == nil {
 		return ""

@@ -13,7 +13,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// load has clients do what the situations are made of, until the test ends.
+// load makes clients cause the situations, until the test ends.
 func load(t *testing.T, envoys map[string]*rig.Rig) {
 	t.Helper()
 	crowd := envoys["crowd"]
@@ -22,7 +22,7 @@ func load(t *testing.T, envoys map[string]*rig.Rig) {
 	}
 	fresh := func(i int) string { return fmt.Sprint("client-", i) }
 
-	// Streams come and go, now and then one takes over from another and a request names nobody.
+	// Streams open and close. Some are superseded, and some requests have no client key.
 	steadily(t, crowd, time.Second, func(ctx context.Context, c *rig.Conn, i int) error {
 		s, err := c.Open(ctx, of("steady", fresh(i)))
 		if err != nil {
@@ -52,7 +52,7 @@ func load(t *testing.T, envoys map[string]*rig.Rig) {
 		}
 		response, err := c.Do(ctx, of("refusing", fresh(0)))
 		if err == nil && response.Status != 409 {
-			err = fmt.Errorf("status %d of a second stream, want 409", response.Status)
+			err = fmt.Errorf("a second stream: got status %d, want 409", response.Status)
 		}
 		return err
 	})
@@ -82,8 +82,8 @@ func load(t *testing.T, envoys map[string]*rig.Rig) {
 	crash(t, envoys["crashed"])
 }
 
-// steadily calls do again and again, at most as often as every says, on one connection, until the test ends. do opens
-// streams, which end with the connection.
+// steadily calls do again and again on one connection, at most once in every, until the test ends.
+// The streams that do opens end with the connection.
 func steadily(t *testing.T, r *rig.Rig, every time.Duration, do func(ctx context.Context, c *rig.Conn, i int) error) {
 	t.Helper()
 	c, err := r.Dial(t.Context(), rig.HTTP2)
@@ -105,7 +105,7 @@ func steadily(t *testing.T, r *rig.Rig, every time.Duration, do func(ctx context
 			case <-time.After(every):
 			}
 		}
-		ended <- errors.New("the load is over before the test")
+		ended <- errors.New("the load ended before the test")
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -116,7 +116,8 @@ func steadily(t *testing.T, r *rig.Rig, every time.Duration, do func(ctx context
 	})
 }
 
-// crash has a worker die that holds a stream. Another, which holds one too, notices.
+// crash makes a worker that holds a stream die. Another worker, which holds a stream too, notices
+// it.
 func crash(t *testing.T, r *rig.Rig) {
 	t.Helper()
 	dial := func(worker int) *rig.Conn {
@@ -135,6 +136,6 @@ func crash(t *testing.T, r *rig.Rig) {
 	}
 	bad := rig.Request{Path: "/?client=bad", Header: map[string]string{"x-crash": "now"}, Answer: rig.JSON}
 	if response, err := dead.Do(t.Context(), bad); err != nil || response.Status != 503 {
-		t.Fatalf("the request that crashes the filter: %v, %v; want status 503", response, err)
+		t.Fatalf("the request that crashes the filter: got %v, %v; want status 503", response, err)
 	}
 }

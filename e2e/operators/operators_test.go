@@ -1,5 +1,5 @@
-// Package operators tests what is shipped for those who watch Envoy: the Grafana dashboard, Prometheus's configuration
-// and the alerts. A real Prometheus reads real Envoys with them.
+// Package operators tests what is shipped for monitoring: the Grafana dashboard, Prometheus's
+// configuration and the alerts. With the tag prometheus, a real Prometheus reads real Envoys.
 package operators
 
 import (
@@ -54,14 +54,15 @@ func alerts(t *testing.T) []rulefmt.Rule {
 		all = append(all, group.Rules...)
 	}
 	if len(all) < 8 {
-		t.Fatalf("%s has %d alerts, want 8 at least", alertsFile, len(all))
+		t.Fatalf("%s: got %d alerts, want at least 8", alertsFile, len(all))
 	}
 	return all
 }
 
 var promQL = parser.NewParser(parser.Options{})
 
-// parse returns the expression, and fails the test if it is none or reads a metric that the README's table does not have.
+// parse parses a PromQL expression. It fails the test if the expression is malformed, or reads a
+// metric that is neither in the README's table nor in besides.
 func parse(t *testing.T, expr string, besides ...string) parser.Expr {
 	t.Helper()
 	parsed, err := promQL.ParseExpr(expr)
@@ -71,20 +72,21 @@ func parse(t *testing.T, expr string, besides ...string) parser.Expr {
 	known := readmeMetrics(t)
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
 		if s, ok := node.(*parser.VectorSelector); ok && !slices.Contains(known, s.Name) && !slices.Contains(besides, s.Name) {
-			t.Errorf("%s: README.md's table has no metric %q", expr, s.Name)
+			t.Errorf("%s: unknown metric %q, want one of README.md's table", expr, s.Name)
 		}
 		return nil
 	})
 	return parsed
 }
 
-// A metric is a row of the README's table: of each rule, or of the filter as a whole.
+// A metric is a row of the README's table: of each rule, or of the whole filter.
 type metric struct {
 	name, kind string
 	ofRule     bool
 }
 
-// metricsTable returns the README's table of metrics. e2e/admin/metrics_test.go holds it to a real Envoy.
+// metricsTable returns the README's table of metrics. e2e/admin/metrics_test.go compares the table
+// with a real Envoy.
 func metricsTable(t *testing.T) []metric {
 	t.Helper()
 	var table []metric
@@ -93,12 +95,12 @@ func metricsTable(t *testing.T) []metric {
 		table = append(table, metric{name: m[2], kind: m[3], ofRule: m[1] != ""})
 	}
 	if len(table) < 20 {
-		t.Fatalf("README.md's table of metrics has %d that can be read, want 20 at least", len(table))
+		t.Fatalf("README.md: got %d rows of the table of metrics, want at least 20", len(table))
 	}
 	return table
 }
 
-// readmeMetrics returns the names under which Prometheus has the metrics of the README's table.
+// readmeMetrics returns the metrics of the README's table by their names in Prometheus.
 func readmeMetrics(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -113,21 +115,21 @@ func readmeMetrics(t *testing.T) []string {
 	return names
 }
 
-// Whoever is woken by an alert is told what is the matter and what to do, and each alert has been seen to fire.
+// Each alert says what is wrong and what to do, and fires in a test.
 func TestAlertsSayWhatToDo(t *testing.T) {
 	tests := read(t, alertsTest)
 	for _, alert := range alerts(t) {
 		parse(t, alert.Expr, "up")
 		if severity := alert.Labels["severity"]; severity != "warning" && severity != "critical" {
-			t.Errorf("%s: severity %q", alert.Alert, severity)
+			t.Errorf("%s: got severity %q, want warning or critical", alert.Alert, severity)
 		}
 		for _, annotation := range []string{"summary", "description", "action"} {
 			if text := alert.Annotations[annotation]; !strings.HasSuffix(strings.TrimSpace(text), ".") {
-				t.Errorf("%s: %s is %q, want sentences", alert.Alert, annotation, text)
+				t.Errorf("%s: %s: got %q, want sentences", alert.Alert, annotation, text)
 			}
 		}
 		if !strings.Contains(tests, `alertname="`+alert.Alert+`"`) {
-			t.Errorf("%s fires in no test of %s", alert.Alert, alertsTest)
+			t.Errorf("%s: want a test in %s in which it fires", alert.Alert, alertsTest)
 		}
 	}
 }

@@ -29,8 +29,9 @@ type server struct {
 	url string
 }
 
-// startPrometheus starts Debian's Prometheus with the shipped configuration and alerts, in which change only the targets,
-// which get a label that names them, the scrapes, one each second, and the rules' durations: see quickly.
+// startPrometheus starts Debian's Prometheus with the shipped configuration and alerts. It changes
+// only the targets, which get a label with their name, the interval of the scrapes, which is 1s,
+// and the durations of the rules: see quickly.
 func startPrometheus(t *testing.T, targets map[string]string) *server {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,7 +60,7 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 	}
 
 	listening := make(chan string, 1)
-	var log strings.Builder // of one goroutine, until the process has ended
+	var log strings.Builder // written by one goroutine, until the process has ended
 	cmd := exec.CommandContext(t.Context(), program(t, "prometheus"),
 		"--config.file="+filepath.Join(dir, filepath.Base(configFile)),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"),
@@ -78,12 +79,12 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { // the test's context is over then, so it has its signal
+	t.Cleanup(func() { // the end of the test's context has signalled it by now
 		if err := <-ended; err != nil && !errors.Is(err, t.Context().Err()) {
 			t.Errorf("prometheus: %v", err)
 		}
 		if t.Failed() {
-			t.Log("prometheus said:\n", log.String())
+			t.Log("prometheus's log:\n", log.String())
 		}
 	})
 	select {
@@ -91,30 +92,30 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 		return &server{url: "http://" + at}
 	case err := <-ended:
 		ended <- err
-		t.Fatal("prometheus has ended before it listened")
+		t.Fatal("prometheus: got its end, want it to listen")
 	case <-time.After(wait.Patience):
-		t.Fatal("prometheus does not listen")
+		t.Fatalf("prometheus: want it to listen within %v", wait.Patience)
 	}
 	return nil
 }
 
-// duration is where a rules file has one: after "for:", as a range, or as an offset.
+// duration matches the durations in a file of rules: after "for:", as a range, or as an offset.
 var duration = regexp.MustCompile(`(for: |\[|offset )(\d+)([mh])\b`)
 
-// quickly returns the rules with a second for each minute of theirs, or nobody would wait for an alert here. Numbers of
-// events a second stay.
+// quickly shortens each minute in the rules to a second, so that the test need not wait for
+// minutes. Rates of events stay the same.
 func quickly(t *testing.T, rules string) string {
 	t.Helper()
 	quick := shorter(rules)
 	for _, left := range []string{"[5m]", "for: 5m", "offset 10m", "[1h]"} {
 		if strings.Contains(quick, left) || !strings.Contains(rules, left) {
-			t.Fatalf("the rules have no %s, or it is left", left)
+			t.Fatalf("rules: want %s in them, and shortened", left)
 		}
 	}
 	return quick
 }
 
-// shorter has a second in the place of each minute.
+// shorter replaces each minute by a second.
 func shorter(rules string) string {
 	return duration.ReplaceAllStringFunc(rules, func(text string) string {
 		m := duration.FindStringSubmatch(text)
@@ -122,7 +123,7 @@ func shorter(rules string) string {
 	})
 }
 
-// ask asks Prometheus's API, and decodes the answer's data.
+// ask calls Prometheus's API and decodes the data of the response.
 func (s *server) ask(t *testing.T, path string, query url.Values, data any) error {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/"+path+"?"+query.Encode(), nil)
@@ -147,13 +148,13 @@ func (s *server) ask(t *testing.T, path string, query url.Values, data any) erro
 	return nil
 }
 
-// A point is a time series and its value now.
+// A point is a time series and its present value.
 type point struct {
 	labels map[string]string
 	value  float64
 }
 
-// query returns what an expression is now, without what is not a number.
+// query returns the present values of an expression, without those that are not numbers.
 func (s *server) query(t *testing.T, expr string) ([]point, error) {
 	t.Helper()
 	var data struct {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// program returns the path of one of Debian's package prometheus, which has both.
+// program returns the path of prometheus or promtool. Debian's package prometheus has both.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -22,7 +22,7 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-// Prometheus's own checks, and its unit tests of the alerts.
+// Prometheus's own checks of the shipped files, and its unit tests of the alerts.
 func TestPromtool(t *testing.T) {
 	for _, arguments := range []string{
 		"check config --lint-fatal " + configFile,

@@ -19,12 +19,13 @@ import (
 	"github.com/streamlatch/streamlatch/envoy"
 )
 
-// Situations that alerts are for, each at a rule or an Envoy of its own, and one that is none: steady.
+// Each situation has its own rule or its own Envoy. No alert may fire for the rule steady.
 //
-// Not here, as no client can bring them about within a minute, are StreamlatchCrashLoop, StreamlatchContention,
-// StreamlatchLostWakeups and StreamlatchRegistryMalformed. Promtool's unit tests have them.
+// StreamlatchCrashLoop, StreamlatchContention, StreamlatchLostWakeups and
+// StreamlatchRegistryMalformed are missing here, because no client can cause them within a minute.
+// Promtool's unit tests have them.
 
-// crowdRules are for the situations that a rule is in.
+// crowdRules are the rules for the situations of a rule.
 const crowdRules = `{"rules": [
 	{"name": "steady",   "match": {"path": {"prefix": "/steady/"}},   "client": [{"query": "client"}], "idle_timeout": "1h", "max_lifetime": "1h"},
 	{"name": "storm",    "match": {"path": {"prefix": "/storm/"}},    "client": [{"query": "client"}], "takeover_limit": false},
@@ -37,7 +38,7 @@ func limited(streams int) string {
 	return fmt.Sprintf(`{"max_total_streams": %d, "rules": [{"name": "events", "client": [{"query": "client"}]}]}`, streams)
 }
 
-// The alerts that are to fire: by Envoy, and by rule where they are of one.
+// expected are the alerts that must fire: by Envoy, and by rule if they belong to one.
 var expected = []string{
 	"broken: StreamlatchMissing",
 	"crashed: StreamlatchWorkerDied",
@@ -50,8 +51,8 @@ var expected = []string{
 	"near: StreamlatchNearLimit",
 }
 
-// A real Prometheus reads real Envoys under load: every expression of the dashboard and of the alerts has data, and in
-// each situation the alert fires that is made for it, and no other.
+// A real Prometheus reads real Envoys under load. Every expression of the dashboard and of the
+// alerts has data. In each situation the alert for it fires, and no other.
 func TestSituations(t *testing.T) {
 	envoys := map[string]*rig.Rig{}
 	var starting sync.WaitGroup
@@ -91,10 +92,10 @@ func TestSituations(t *testing.T) {
 		targets[name] = strings.TrimPrefix(r.Envoy().Admin().URL, "http://")
 	}
 	p := startPrometheus(t, targets)
-	wait.Until(t, func() error { // before there is anything to count
+	wait.Until(t, func() error { // the counters must be read before they rise
 		up, err := p.query(t, "count_over_time(up[1m]) > 2")
 		if err == nil && len(up) != len(envoys) {
-			err = fmt.Errorf("prometheus has read %v", up)
+			err = fmt.Errorf("prometheus: got scrapes of %v, want all %d Envoys", up, len(envoys))
 		}
 		return err
 	})
@@ -112,17 +113,17 @@ func TestSituations(t *testing.T) {
 		}
 	}
 	wantHealthyRules(t, p)
-	if err := p.fired(t, expected); err != nil { // none besides has come since
+	if err := p.fired(t, expected); err != nil { // no other alert has fired since
 		t.Error(err)
 	}
 }
 
-// quickHistograms has Envoy add up its histograms each second, as it is scraped. By default it does in five, which is as
-// long as the rules look back here.
+// quickHistograms makes Envoy add up its histograms each second, as often as it is scraped. The
+// default is 5s, which is as far as the shortened rules look back.
 var quickHistograms = rig.Replace("\nstats_config:\n", "\nstats_flush_interval: 1s\nstats_config:\n")
 
-// delivered has an Envoy follow a file for its filter, with a configuration that the filter does not take. Such an Envoy
-// starts, and has no filter.
+// delivered makes an Envoy read the filter from a file, with a configuration that the filter
+// refuses. Such an Envoy starts without the filter.
 func delivered(file string) rig.Base {
 	return func(s envoy.Settings) (string, error) {
 		config, filter, err := envoy.RenderECDS(s, file)
@@ -133,7 +134,8 @@ func delivered(file string) rig.Base {
 	}
 }
 
-// fired returns an error unless these alerts have fired, whether they do so still or not. Another one ends the test.
+// fired returns an error unless all these alerts have fired at some time. Any other alert fails the
+// test.
 func (s *server) fired(t *testing.T, want []string) error {
 	t.Helper()
 	points, err := s.query(t, `max by (envoy, streamlatch_rule, alertname) (max_over_time(ALERTS{alertstate="firing"}[10m]))`)
@@ -148,17 +150,18 @@ func (s *server) fired(t *testing.T, want []string) error {
 		}
 		of += ": " + p.labels["alertname"]
 		if !slices.Contains(want, of) {
-			t.Fatalf("an alert has fired that is for another situation: %s", of)
+			t.Fatalf("got the alert %s, want only those for the situations", of)
 		}
 		got[of] = true
 	}
 	if fired := slices.Sorted(maps.Keys(got)); !slices.Equal(fired, want) {
-		return fmt.Errorf("these alerts have fired\n%s\nwant\n%s", strings.Join(fired, "\n"), strings.Join(want, "\n"))
+		return fmt.Errorf("got the alerts\n%s\nwant\n%s", strings.Join(fired, "\n"), strings.Join(want, "\n"))
 	}
 	return nil
 }
 
-// compared returns what an alert compares: the expressions in it that have a value whatever that is.
+// compared returns the operands of an alert's comparisons: the expressions that have data even if
+// the alert does not fire.
 func compared(expr parser.Expr) []string {
 	switch e := expr.(type) {
 	case *parser.ParenExpr:
@@ -178,13 +181,14 @@ func wantData(t *testing.T, p *server, of, expr string) {
 	wait.Until(t, func() error {
 		points, err := p.query(t, expr)
 		if err == nil && len(points) == 0 {
-			err = fmt.Errorf("%s: %s has no data", of, expr)
+			err = fmt.Errorf("%s: %s: got no data, want some", of, expr)
 		}
 		return err
 	})
 }
 
-// wantHealthyRules checks that all rules are evaluated without an error, and that what the alerts say is complete.
+// wantHealthyRules checks that all rules are evaluated without an error, and that the texts of the
+// alerts are complete.
 func wantHealthyRules(t *testing.T, p *server) {
 	t.Helper()
 	var data struct {
@@ -202,19 +206,19 @@ func wantHealthyRules(t *testing.T, p *server) {
 	for _, group := range data.Groups {
 		for _, rule := range group.Rules {
 			if rule.Health != "ok" {
-				t.Errorf("%s: %s, %s", rule.Name, rule.Health, rule.LastError)
+				t.Errorf("%s: got health %s (%s), want ok", rule.Name, rule.Health, rule.LastError)
 			}
 			for _, alert := range rule.Alerts {
 				for name, text := range alert.Annotations {
 					said++
 					if strings.Contains(text, "<") || strings.Contains(text, "%!") || strings.Contains(text, "  ") {
-						t.Errorf("%s: %s says %q", rule.Name, name, text)
+						t.Errorf("%s: %s: got %q, want a complete text", rule.Name, name, text)
 					}
 				}
 			}
 		}
 	}
 	if said == 0 {
-		t.Error("no alert says anything")
+		t.Error("got no text of an alert, want some")
 	}
 }

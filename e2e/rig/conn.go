@@ -57,8 +57,11 @@ type Transport interface {
 // ErrReset is the error of a [Transport] for a stream that Envoy has reset.
 var ErrReset = errors.New("reset by envoy")
 
-// Over returns a Conn that uses an open connection of the test.
-func (r *Rig) Over(p Protocol, t Transport) *Conn { return &Conn{Protocol: p, rig: r, http: t} }
+// Over returns a Conn that uses an open connection of the test, which Envoy has accepted.
+func (r *Rig) Over(p Protocol, t Transport) *Conn {
+	r.dialed.Add(1)
+	return &Conn{Protocol: p, rig: r, http: t}
+}
 
 // Dial opens a connection. The operating system chooses the worker.
 func (r *Rig) Dial(ctx context.Context, p Protocol) (*Conn, error) {

@@ -179,7 +179,7 @@ func WantSamples(t *testing.T, r *rig.Rig, samples ...string) {
 						like = append(like, line)
 					}
 				}
-				return fmt.Errorf("/stats/prometheus: want the line %s, got\n%s", sample, strings.Join(like, ""))
+				return fmt.Errorf("metrics for Prometheus: want the line %s, got\n%s", sample, strings.Join(like, ""))
 			}
 		}
 		return nil

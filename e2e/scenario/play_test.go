@@ -115,7 +115,7 @@ func (a answer) response() (status int, headers [][2]string, body string, all bo
 //	config                    the filter's configuration; the first command
 //	only LEVEL…               the scenario runs on these levels only; its input says why
 //	open NAME [as=browser]    a client asks for an event stream, and the backend answers at once
-//	    as=program|agent        a client that accepts JSON too and sends GET or POST, not an EventSource
+//	    as=program|agent        not an EventSource: GET or POST, and accepts JSON too
 //	    client=C tab=T          the header x-client-id and the parameter tab
 //	    x-NAME=V cookie=C=V path=P
 //	    worker=N                on this worker, if there are so many

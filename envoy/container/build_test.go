@@ -110,7 +110,7 @@ echo >` + seen + "/ended\n"})
 	go func() { ended <- engine.Build(ctx, Build{Dir: t.TempDir(), Tag: "x:1"}) }()
 	wait.Until(t, func() error { return script.Written(filepath.Join(seen, "begun")) })
 	cancel()
-	time.Sleep(100 * time.Millisecond) // an interrupted one has ended by then
+	time.Sleep(100 * time.Millisecond) // an interrupted build would have ended by now
 	if err := os.WriteFile(filepath.Join(seen, "goOn"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ const (
 
 func TestMain(m *testing.M) { os.Exit(script.Main(m)) }
 
-// machine makes a PATH with nothing on it but these engines and the tools that they need.
+// machine sets PATH to a directory that contains only these engines and the tools that they need.
 func machine(t *testing.T, engines map[string]string) (path string) {
 	t.Helper()
 	path = t.TempDir()
@@ -62,7 +62,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Each error is a sentence that says what to do.
+// Every error is one sentence that says what the user can do.
 func TestFindErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		engines  map[string]string

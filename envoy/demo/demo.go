@@ -1,20 +1,21 @@
-// Package demo is the backend of the quick start and of the end-to-end tests: it streams events to whoever asks and
-// counts, per client, the streams it has open. That count is the point: a gateway that loses track of a stream, or
-// ends it on one side only, shows here as a client with two live streams.
+// Package demo is the backend of the quick start and of the end-to-end tests. It streams events to
+// every client and counts the open streams of each client. The count shows whether the gateway
+// works: if the gateway forgets a stream, or ends it only on the client's side, the backend has two
+// streams of one client.
 //
 //	GET  /                 the demo page
-//	GET  /events?client=X  an event stream: one JSON event at once, then one every interval
-//	POST /events?client=X  the same in answer to a JSON body, as MCP servers and LLM APIs do
-//	GET  /live             how many streams are open, as JSON
+//	GET  /events?client=X  an event stream: one JSON event at once, then one per interval
+//	POST /events?client=X  the same; the request has a JSON body, as for MCP servers and LLM APIs
+//	GET  /live             the number of open streams, as JSON
 //
-// Three query parameters of /events make the backend answer as tests need it: status=503 answers with that status,
-// type=json with something that is no event stream, events=3 ends the stream in good order after three events.
+// Tests choose another response with a query parameter of /events: with status=503 the response has
+// that status and no stream; with type=json it is JSON, not an event stream; with events=3 the
+// stream ends normally after three events.
 package demo
 
 import (
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -25,23 +26,23 @@ import (
 	"time"
 )
 
-// maxBody bounds what POST /events reads.
+// maxBody is the largest body that POST /events accepts, in bytes.
 const maxBody = 1 << 20
 
 //go:embed page.html
 var page []byte
 
-// Backend is the demo's http.Handler.
+// Backend is the http.Handler of the demo.
 type Backend struct {
 	interval time.Duration
 	mux      *http.ServeMux
 
 	mu     sync.Mutex
 	lastID int
-	live   map[string]int // streams open now, by client; a client without any is not in it
+	live   map[string]int // number of open streams by client; never 0
 }
 
-// New returns a backend that sends an event every interval.
+// New returns a backend that sends one event per interval on each stream.
 func New(interval time.Duration) *Backend {
 	b := &Backend{interval: interval, mux: http.NewServeMux(), live: make(map[string]int)}
 	b.mux.HandleFunc("GET /{$}", servePage)
@@ -51,7 +52,8 @@ func New(interval time.Duration) *Backend {
 	return b
 }
 
-// NewServer returns a server for h that speaks HTTP/1.1 and, to those who begin with it, HTTP/2 without TLS.
+// NewServer returns a server for h that accepts HTTP/1.1 and HTTP/2 without TLS (h2c, with prior
+// knowledge).
 func NewServer(h http.Handler) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -61,7 +63,7 @@ func NewServer(h http.Handler) *http.Server {
 
 func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
 
-// Live returns how many streams each client has open now. Clients without any are not in it.
+// Live returns the number of open streams by client. A client without a stream has no entry.
 func (b *Backend) Live() map[string]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -85,10 +87,10 @@ func (b *Backend) close(client string) {
 // An Event is the data of one event.
 type Event struct {
 	Client  string          `json:"client"`
-	ID      int             `json:"id"`                // also the event's id; no two events of a backend share one
-	Time    time.Time       `json:"time"`              // the server's
-	Live    int             `json:"live"`              // streams that the client has open at the backend, this one included
-	Request json.RawMessage `json:"request,omitempty"` // the body that a POST came with
+	ID      int             `json:"id"` // also the id field of the event; unique in a backend
+	Time    time.Time       `json:"time"`
+	Live    int             `json:"live"`              // number of open streams of the client, with this one
+	Request json.RawMessage `json:"request,omitempty"` // the body of a POST
 }
 
 func (b *Backend) next(client string, request json.RawMessage) Event {
@@ -99,29 +101,32 @@ func (b *Backend) next(client string, request json.RawMessage) Event {
 }
 
 func (b *Backend) events(w http.ResponseWriter, r *http.Request) {
-	// First of all: once an answer has begun, the server gives up what is unread of an HTTP/1.1 request.
+	// Read the body first: over HTTP/1.1 the server discards it when the response begins.
 	body, err := readJSON(w, r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	query := r.URL.Query()
-	as, err := parseKnobs(query)
+	want, err := parseWanted(query)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if !as.stream() {
-		writeJSON(w, as.status, map[string]int{"status": as.status})
+	if !want.isStream() {
+		writeJSON(w, want.status, map[string]int{"status": want.status})
 		return
 	}
-	b.stream(w, r, query.Get("client"), body, as.events)
+	b.stream(w, r, query.Get("client"), body, want.events)
 }
 
-// settle is how long a stream waits before its first event.
-const settle = 50 * time.Millisecond
+// firstEventDelay is the time before the first event of a stream. A superseded stream ends only
+// when Envoy has seen the response headers of the new one; the delay makes Event.Live count without
+// it.
+const firstEventDelay = 50 * time.Millisecond
 
-// stream sends events until the request is cancelled, or limit events are sent if limit is not 0.
+// stream sends events until the request is canceled, or until it has sent limit events; 0 is no
+// limit.
 func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, request json.RawMessage, limit int) {
 	b.open(client)
 	defer b.close(client)
@@ -131,11 +136,10 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, 
 	if err := out.Flush(); err != nil {
 		return
 	}
-	// The stream that this one supersedes ends when Envoy has seen these headers: a moment later the count is right.
 	select {
 	case <-r.Context().Done():
 		return
-	case <-time.After(settle):
+	case <-time.After(firstEventDelay):
 	}
 	tick := time.NewTicker(b.interval)
 	defer tick.Stop()
@@ -143,7 +147,7 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, 
 		event := b.next(client, request)
 		data, err := json.Marshal(event)
 		if err != nil {
-			panic(fmt.Sprintf("demo: an event does not encode: %v", err)) // its one free part, the request, has been parsed
+			panic(fmt.Sprintf("demo: encode an event: %v", err)) // Event.Request is valid JSON: see readJSON
 		}
 		if _, err := fmt.Fprintf(w, "id: %d\ndata: %s\n\n", event.ID, data); err != nil {
 			return
@@ -160,14 +164,14 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, 
 }
 
 func (b *Backend) serveLive(w http.ResponseWriter, _ *http.Request) {
-	live := Status{Clients: b.Live()}
-	for _, n := range live.Clients {
-		live.Total += n
+	status := Status{Clients: b.Live()}
+	for _, n := range status.Clients {
+		status.Total += n
 	}
-	writeJSON(w, http.StatusOK, live)
+	writeJSON(w, http.StatusOK, status)
 }
 
-// Status is what /live answers.
+// Status is the response of /live.
 type Status struct {
 	Total   int            `json:"total"`
 	Clients map[string]int `json:"clients"`
@@ -179,7 +183,7 @@ func servePage(w http.ResponseWriter, _ *http.Request) {
 	w.Write(page)
 }
 
-// readJSON reads a request's body; a GET has none.
+// readJSON reads the body of a request and checks that it is JSON. A GET needs none.
 func readJSON(w http.ResponseWriter, r *http.Request) (json.RawMessage, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	switch {
@@ -188,44 +192,44 @@ func readJSON(w http.ResponseWriter, r *http.Request) (json.RawMessage, error) {
 	case r.Method == http.MethodGet && len(body) == 0:
 		return nil, nil
 	case !json.Valid(body):
-		return nil, errors.New("request body: want JSON")
+		return nil, fmt.Errorf("request body %.100q, want JSON", body)
 	}
 	return body, nil
 }
 
-// knobs is how a test wants /events to answer.
-type knobs struct {
+// wanted is the response that the query parameters ask for.
+type wanted struct {
 	status int
 	json   bool
-	events int
+	events int // 0: no limit
 }
 
-func (k knobs) stream() bool { return k.status == http.StatusOK && !k.json }
+func (w wanted) isStream() bool { return w.status == http.StatusOK && !w.json }
 
-func parseKnobs(query url.Values) (knobs, error) {
-	k := knobs{status: http.StatusOK}
+func parseWanted(query url.Values) (wanted, error) {
+	want := wanted{status: http.StatusOK}
 	if v := query.Get("status"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 200 || n > 599 {
-			return k, fmt.Errorf("status: %q is not one from 200 to 599", v)
+			return want, fmt.Errorf("status %q, want 200 to 599", v)
 		}
-		k.status = n
+		want.status = n
 	}
 	switch v := query.Get("type"); v {
 	case "", "sse":
 	case "json":
-		k.json = true
+		want.json = true
 	default:
-		return k, fmt.Errorf("type: %q is neither sse nor json", v)
+		return want, fmt.Errorf("type %q, want \"sse\" or \"json\"", v)
 	}
 	if v := query.Get("events"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 {
-			return k, fmt.Errorf("events: %q is not a number from 1", v)
+			return want, fmt.Errorf("events %q, want a number from 1", v)
 		}
-		k.events = n
+		want.events = n
 	}
-	return k, nil
+	return want, nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// open is a backend that serves on a socket.
-type open struct {
+// served is a backend that serves on a socket.
+type served struct {
 	*Backend
 	t   *testing.T
 	url string
 }
 
-func serve(t *testing.T, interval time.Duration) open {
+func serve(t *testing.T, interval time.Duration) served {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -36,10 +36,10 @@ func serve(t *testing.T, interval time.Duration) open {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return open{b, t, "http://" + listener.Addr().String()}
+	return served{b, t, "http://" + listener.Addr().String()}
 }
 
-// client is one that speaks HTTP/1.1 or h2c, and nothing else.
+// client returns a client that uses either HTTP/1.1 or h2c.
 func client(t *testing.T, h2c bool) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP1(!h2c)
@@ -49,8 +49,8 @@ func client(t *testing.T, h2c bool) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// do sends a request; the end of the test, or cancel, ends it.
-func (b open) do(c *http.Client, method, path, body string) (response *http.Response, cancel func()) {
+// do sends a request, and cancels it at the end of the test if cancel was not called before.
+func (b served) do(c *http.Client, method, path, body string) (response *http.Response, cancel func()) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	request, err := http.NewRequestWithContext(ctx, method, b.url+path, strings.NewReader(body))
@@ -65,10 +65,10 @@ func (b open) do(c *http.Client, method, path, body string) (response *http.Resp
 	return response, cancel
 }
 
-// waitLive waits until the backend has these streams. What is to happen at once has a second.
-func (b open) waitLive(want map[string]int) {
+// waitLive waits until the backend has these streams.
+func (b served) waitLive(want map[string]int) {
 	b.t.Helper()
-	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		got := b.Live()
 		if maps.Equal(got, want) {
 			return
@@ -79,7 +79,7 @@ func (b open) waitLive(want map[string]int) {
 	}
 }
 
-// events returns a function that reads the next event, and fails the test if it is not one.
+// events returns a function that reads the next event. It fails the test if it reads anything else.
 func events(t *testing.T, body io.Reader) func() Event {
 	lines := bufio.NewScanner(body)
 	return func() Event {
@@ -87,7 +87,7 @@ func events(t *testing.T, body io.Reader) func() Event {
 		var got [3]string
 		for i := range got {
 			if !lines.Scan() {
-				t.Fatalf("the stream has ended: %v", lines.Err())
+				t.Fatalf("the stream ended: %v", lines.Err())
 			}
 			got[i] = lines.Text()
 		}
@@ -107,19 +107,19 @@ func events(t *testing.T, body io.Reader) func() Event {
 	}
 }
 
-func TestStreamsAreCountedPerClientUntilTheyAreCancelled(t *testing.T) {
+func TestStreamsAreCountedUntilTheyAreCanceled(t *testing.T) {
 	for name, h2c := range map[string]bool{"HTTP/1.1": false, "h2c": true} {
 		t.Run(name, func(t *testing.T) {
-			// No second event ever comes: a stream whose client has gone is noticed without one.
+			// There is no second event, so the backend must notice a lost client without a write.
 			b := serve(t, time.Hour)
 			c := client(t, h2c)
 			first, cancelFirst := b.do(c, "GET", "/events?client=ann", "")
 			if e := events(t, first.Body)(); e.Client != "ann" || e.Live != 1 || time.Since(e.Time).Abs() > time.Minute {
-				t.Errorf("got %+v, want ann's only stream, now", e)
+				t.Errorf("got %+v, want the only stream of ann, and the time of now", e)
 			}
 			second, cancelSecond := b.do(c, "GET", "/events?client=ann", "")
 			if e := events(t, second.Body)(); e.Live != 2 {
-				t.Errorf("got %+v, want ann's second stream", e)
+				t.Errorf("got %+v, want the second stream of ann", e)
 			}
 			_, cancelThird := b.do(c, "POST", "/events?client=bob", `{}`)
 			b.waitLive(map[string]int{"ann": 2, "bob": 1})
@@ -130,13 +130,13 @@ func TestStreamsAreCountedPerClientUntilTheyAreCancelled(t *testing.T) {
 			cancelSecond()
 			b.waitLive(map[string]int{})
 			if first.ProtoMajor == 2 != h2c {
-				t.Errorf("spoke %s", first.Proto)
+				t.Errorf("got protocol %s", first.Proto)
 			}
 		})
 	}
 }
 
-func TestLiveIsServed(t *testing.T) {
+func TestLive(t *testing.T) {
 	b := serve(t, time.Hour)
 	c := client(t, false)
 	b.do(c, "GET", "/events?client=ann", "")
@@ -150,7 +150,7 @@ func TestLiveIsServed(t *testing.T) {
 	}
 }
 
-func TestEventsKeepComingAndEndAsAsked(t *testing.T) {
+func TestEventsEndAtTheirLimit(t *testing.T) {
 	b := serve(t, time.Millisecond)
 	response, _ := b.do(client(t, false), "GET", "/events?client=ann&events=3", "")
 	if got := response.Header.Get("Content-Type"); got != "text/event-stream" {
@@ -170,7 +170,7 @@ func TestEventsKeepComingAndEndAsAsked(t *testing.T) {
 	b.waitLive(map[string]int{})
 }
 
-// The interval is that between events; the first comes when a superseded stream has had time to end.
+// The interval is the time between events. The first one comes after firstEventDelay.
 func TestInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
@@ -185,7 +185,7 @@ func TestInterval(t *testing.T) {
 		next := events(t, response.Body)
 		for i := range 3 {
 			next()
-			if got, want := time.Since(start), settle+time.Duration(i)*7*time.Second; got != want {
+			if got, want := time.Since(start), firstEventDelay+time.Duration(i)*7*time.Second; got != want {
 				t.Errorf("event %d after %v, want %v", i, got, want)
 			}
 		}
@@ -194,7 +194,7 @@ func TestInterval(t *testing.T) {
 	})
 }
 
-func TestPostBringsItsBody(t *testing.T) {
+func TestEventHasTheBodyOfThePost(t *testing.T) {
 	b := serve(t, time.Hour)
 	response, _ := b.do(client(t, true), "POST", "/events?client=ann", `{"method":"tools/call"}`)
 	if e := events(t, response.Body)(); string(e.Request) != `{"method":"tools/call"}` {
@@ -202,7 +202,7 @@ func TestPostBringsItsBody(t *testing.T) {
 	}
 }
 
-func TestAnswersThatAreNoStream(t *testing.T) {
+func TestResponsesThatAreNoStream(t *testing.T) {
 	b := serve(t, time.Hour)
 	c := client(t, false)
 	for _, test := range []struct {
@@ -214,11 +214,11 @@ func TestAnswersThatAreNoStream(t *testing.T) {
 		{"GET", "/events?client=ann&status=401", "", 401, "application/json", `{"status":401}`},
 		{"POST", "/events?client=ann&status=503", "{}", 503, "application/json", `{"status":503}`},
 		{"GET", "/events?client=ann&type=json", "", 200, "application/json", `{"status":200}`},
-		{"GET", "/events?status=1000", "", 400, "text/plain; charset=utf-8", `status: "1000" is not one from 200 to 599`},
-		{"GET", "/events?type=xml", "", 400, "text/plain; charset=utf-8", `type: "xml" is neither sse nor json`},
-		{"GET", "/events?events=0", "", 400, "text/plain; charset=utf-8", `events: "0" is not a number from 1`},
-		{"POST", "/events", "", 400, "text/plain; charset=utf-8", "want JSON"},
-		{"POST", "/events", "{", 400, "text/plain; charset=utf-8", "want JSON"},
+		{"GET", "/events?status=1000", "", 400, "text/plain; charset=utf-8", `status "1000", want 200 to 599`},
+		{"GET", "/events?type=xml", "", 400, "text/plain; charset=utf-8", `type "xml", want "sse" or "json"`},
+		{"GET", "/events?events=0", "", 400, "text/plain; charset=utf-8", `events "0", want a number from 1`},
+		{"POST", "/events", "", 400, "text/plain; charset=utf-8", `request body "", want JSON`},
+		{"POST", "/events", "{", 400, "text/plain; charset=utf-8", `request body "{", want JSON`},
 		{"POST", "/events", strings.Repeat(" ", maxBody) + "{}", 400, "text/plain; charset=utf-8", "too large"},
 		{"DELETE", "/events", "", 405, "text/plain; charset=utf-8", ""},
 		{"GET", "/other", "", 404, "text/plain; charset=utf-8", ""},
@@ -236,8 +236,8 @@ func TestAnswersThatAreNoStream(t *testing.T) {
 	b.waitLive(map[string]int{})
 }
 
-// The page brings all it needs.
-func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
+// The page must work without access to the internet.
+func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 	for _, foreign := range []string{"http://", "https://", "//cdn", "@import", "src="} {
 		if strings.Contains(string(page), foreign) {
 			t.Errorf("the page has %q", foreign)

@@ -13,21 +13,22 @@ import (
 	"strings"
 )
 
-// Admin reads Envoy's admin interface.
+// Admin is a client of Envoy's admin interface.
 type Admin struct {
-	URL string // as "http://127.0.0.1:9901"
+	URL string // for example "http://127.0.0.1:9901"
 }
 
-// Ready returns nil if Envoy is live, its workers run and its listeners are bound; else why not.
+// Ready returns nil if Envoy serves: its workers run and its listeners are bound. Otherwise the
+// error says what is missing.
 func (a *Admin) Ready(ctx context.Context) error {
 	state, err := a.get(ctx, "/ready")
 	if err != nil {
 		return err
 	}
 	if strings.TrimSpace(string(state)) != "LIVE" {
-		return fmt.Errorf("envoy is %s", state)
+		return fmt.Errorf("envoy is %q, want \"LIVE\"", strings.TrimSpace(string(state)))
 	}
-	// Live is said before the workers have taken up the listeners.
+	// Envoy reports LIVE before its workers accept connections.
 	const started = "listener_manager.workers_started"
 	stats, err := a.Stats(ctx, started)
 	if err != nil {
@@ -39,7 +40,7 @@ func (a *Admin) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Listeners returns the addresses, host:port, that the listeners are bound to, by their names.
+// Listeners returns the address, host:port, of each listener by its name.
 func (a *Admin) Listeners(ctx context.Context) (map[string]string, error) {
 	var answer struct {
 		Statuses []struct {
@@ -62,28 +63,28 @@ func (a *Admin) Listeners(ctx context.Context) (map[string]string, error) {
 	return listeners, nil
 }
 
-// Stats are Envoy's statistics at one moment.
+// Stats holds the values of Envoy's statistics at one moment.
 type Stats struct {
 	Values     map[string]uint64 // counters and gauges
 	Histograms map[string]Histogram
 }
 
-// A Histogram is what has been recorded since Envoy started. Envoy adds the newest values to it once in its
-// stats_flush_interval, five seconds by default.
+// A Histogram counts the values since the start of Envoy. Envoy adds new values to it only once per
+// stats_flush_interval, which is five seconds by default.
 type Histogram struct {
 	Count   uint64
-	Buckets []Bucket // those with something in them, rising
+	Buckets []Bucket // in ascending order, without empty buckets
 }
 
-// A Bucket counts the values from Low, up to and without Low+Width.
+// A Bucket counts the values from Low (inclusive) to Low+Width (exclusive).
 type Bucket struct {
 	Low   float64 `json:"lower_bound"`
 	Width float64 `json:"width"`
 	Count uint64  `json:"count"`
 }
 
-// Stats returns the statistics whose names match the regular expression. Those of the filter are
-// wasmcustom.streamlatch.*.
+// Stats returns the statistics with a name that matches the regular expression. The names of the
+// filter's statistics begin with "wasmcustom.streamlatch.".
 func (a *Admin) Stats(ctx context.Context, filter string) (Stats, error) {
 	var answer struct {
 		Stats []struct {
@@ -103,7 +104,7 @@ func (a *Admin) Stats(ctx context.Context, filter string) (Stats, error) {
 	}
 	stats := Stats{Values: make(map[string]uint64), Histograms: make(map[string]Histogram)}
 	for _, s := range answer.Stats {
-		// A value that is no number is a text; the entry of the histograms has none.
+		// Text values and the entry with all histograms have no number.
 		if n, err := strconv.ParseUint(string(s.Value), 10, 64); err == nil {
 			stats.Values[s.Name] = n
 		}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// answering is an admin interface that answers every request in the same way.
-func answering(t *testing.T, status int, body string) *Admin {
+// adminWith returns an admin interface that gives every request the same response.
+func adminWith(t *testing.T, status int, body string) *Admin {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		w.Write([]byte(body))
@@ -18,8 +18,9 @@ func answering(t *testing.T, status int, body string) *Admin {
 	return &Admin{URL: server.URL}
 }
 
-// ready is an admin interface that says LIVE, and whether the workers have started.
-func ready(t *testing.T, started string) *Admin {
+// liveAdmin returns an admin interface that reports LIVE. The workers have started if started is
+// "1".
+func liveAdmin(t *testing.T, started string) *Admin {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ready", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("LIVE\n")) })
 	mux.HandleFunc("/stats", func(w http.ResponseWriter, _ *http.Request) {
@@ -30,9 +31,9 @@ func ready(t *testing.T, started string) *Admin {
 	return &Admin{URL: server.URL}
 }
 
-// An answer of Envoy 1.40, shortened.
+// The response is a shortened one of Envoy 1.40.
 func TestStats(t *testing.T) {
-	admin := answering(t, 200, `{"stats":[
+	admin := adminWith(t, 200, `{"stats":[
 		{"name":"wasmcustom.streamlatch.events.superseded","value":18446744073709551615},
 		{"name":"a.text","value":"12"},
 		{"histograms":{"supported_percentiles":[0,100],"details":[
@@ -54,11 +55,11 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// Envoy says LIVE a moment before its workers take up the listeners.
-func TestNotReadyBeforeTheWorkers(t *testing.T) {
+// Envoy reports LIVE a moment before its workers accept connections.
+func TestNotReadyBeforeTheWorkersStart(t *testing.T) {
 	for started, want := range map[string]string{"0": "workers have not started", "1": ""} {
 		got := ""
-		if err := ready(t, started).Ready(t.Context()); err != nil {
+		if err := liveAdmin(t, started).Ready(t.Context()); err != nil {
 			got = err.Error()
 		}
 		if !strings.Contains(got, want) || (want == "" && got != "") {
@@ -72,9 +73,9 @@ func TestReady(t *testing.T) {
 		admin *Admin
 		want  string
 	}{
-		"not yet":      {answering(t, 503, "PRE_INITIALIZING\n"), "PRE_INITIALIZING"},
-		"other text":   {answering(t, 200, "DRAINING\n"), "DRAINING"},
-		"nobody there": {&Admin{URL: "http://127.0.0.1:1"}, "connection refused"},
+		"not yet":       {adminWith(t, 503, "PRE_INITIALIZING\n"), "PRE_INITIALIZING"},
+		"another state": {adminWith(t, 200, "DRAINING\n"), "DRAINING"},
+		"no Envoy":      {&Admin{URL: "http://127.0.0.1:1"}, "connection refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := test.admin.Ready(t.Context())
@@ -85,8 +86,8 @@ func TestReady(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNotJSON(t *testing.T) {
-	_, err := answering(t, 200, "<html>").Listeners(t.Context())
+func TestResponseThatIsNotJSON(t *testing.T) {
+	_, err := adminWith(t, 200, "<html>").Listeners(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "/listeners?format=json") {
 		t.Errorf("got %v, want one that names the path", err)
 	}

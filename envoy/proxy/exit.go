@@ -9,37 +9,38 @@ import (
 )
 
 const (
-	// keptLines is how many of its last lines an Envoy's end is explained from.
+	// keptLines is how many lines of the log are kept to explain the end of Envoy.
 	keptLines = 200
-	// quotedLines is how many of them are quoted: room for all faults of a configuration that the filter names.
+	// quotedLines bounds ExitError.LogLines. All faults that the filter finds in a configuration
+	// fit.
 	quotedLines = 30
 )
 
-// An ExitError is the end of an Envoy that nobody stopped, or that did not stop in good order.
+// An ExitError says that Envoy ended although nobody stopped it, or that it did not stop cleanly.
 type ExitError struct {
-	Stopped   bool     // whether it was told to
-	Status    error    // how it ended; nil: with exit status 0, as after a SIGTERM
-	LastWords []string // those of its last messages that may say why
+	Stopped  bool     // whether Stop was called
+	Status   error    // from os/exec; nil is exit status 0, which Envoy also has after a SIGTERM
+	LogLines []string // the last messages of Envoy's log that may say why
 }
 
 func (e *ExitError) Error() string {
-	switch len(e.LastWords) {
+	switch len(e.LogLines) {
 	case 0:
 		return e.Summary()
 	case 1:
-		return e.Summary() + ": " + e.LastWords[0]
+		return e.Summary() + ": " + e.LogLines[0]
 	}
-	return e.Summary() + "; its last words:\n  " + strings.Join(e.LastWords, "\n  ")
+	return e.Summary() + "; its last log lines:\n  " + strings.Join(e.LogLines, "\n  ")
 }
 
-// Summary is Error without the last words, for those who have shown them already.
+// Summary returns Error without the log lines, for a caller that has already shown the log.
 func (e *ExitError) Summary() string {
 	status := "exit status 0, as after a SIGTERM"
 	if e.Status != nil {
 		status = e.Status.Error()
 	}
 	if e.Stopped {
-		return "envoy did not end in good order: " + status
+		return "envoy did not stop cleanly: " + status
 	}
 	return "envoy ended by itself: " + status
 }
@@ -61,56 +62,59 @@ func (t *tail) add(line string) {
 	t.lines = append(t.lines, line)
 }
 
-// lastWords picks what may say why an Envoy ended with err. One that exits has complained of something, or, where the
-// complaint is not in its own log format (an unknown flag, a loader's error), has said it in its last lines. One that a
-// signal ended has warned of nothing, and has said something only if it crashed.
-func (t *tail) lastWords(err error) []string {
+// reasons returns the messages that may say why Envoy ended with this status.
+//
+// An Envoy that exits has logged a warning or an error, or has printed its last lines without the
+// log format: for example an unknown flag, or a missing library. An Envoy that a signal ended has
+// logged an error only if it crashed, and its warnings have nothing to do with its end.
+func (t *tail) reasons(status error) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	exit := (*exec.ExitError)(nil)
-	exited := errors.As(err, &exit) && exit.Exited()
+	exited := errors.As(status, &exit) && exit.Exited()
 	found := messages(t.lines, func(e LogEntry) bool {
 		return e.Alarming() && e.Logger != "backtrace" && (exited || e.Level != "warning")
 	})
 	if found == nil && exited {
 		found = messages(t.lines, func(LogEntry) bool { return true })
 	}
-	found = essence(found)
+	found = withoutRepeats(found)
 	return found[max(0, len(found)-quotedLines):]
 }
 
-// essence leaves out what Envoy says again at its end: that the same error was met when it was "initializing config",
-// which is the whole configuration or the path of a file that nobody has written.
-func essence(lines []string) []string {
-	var said []string
-	again := false
+// withoutRepeats removes what Envoy repeats at its end: "error `…` initializing config '…'" around
+// an error that it has already logged. The text in the last quotes is the whole configuration, or
+// the path of a temporary file.
+func withoutRepeats(lines []string) []string {
+	var kept []string
+	inConfig := false // in the quoted configuration, which may have several lines
 	for _, line := range lines {
-		if again { // the rest of the configuration's name
-			again = !strings.HasSuffix(line, "'")
+		if inConfig {
+			inConfig = !strings.HasSuffix(line, "'")
 			continue
 		}
-		line, name, ends := strings.Cut(line, "` initializing config '")
-		again = ends && !strings.HasSuffix(name, "'")
+		line, config, found := strings.Cut(line, "` initializing config '")
+		inConfig = found && !strings.HasSuffix(config, "'")
 		if line = strings.TrimPrefix(line, "error `"); line != "" {
-			said = append(said, line)
+			kept = append(kept, line)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(said), func(line string) bool {
-		return slices.ContainsFunc(said, func(other string) bool { return other != line && strings.Contains(other, line) })
+	return slices.DeleteFunc(slices.Clone(kept), func(line string) bool {
+		return slices.ContainsFunc(kept, func(other string) bool { return other != line && strings.Contains(other, line) })
 	})
 }
 
-// messages returns the messages that want accepts, each once, and with each the lines that continue it. Lines before
-// the first entry belong to an entry without a level.
-func messages(lines []string, want func(LogEntry) bool) []string {
+// messages returns the message of each entry that wanted accepts, with the lines that continue it.
+// Equal lines are returned once. Lines before the first entry belong to an entry without a level.
+func messages(lines []string, wanted func(LogEntry) bool) []string {
 	var found []string
-	wanted := want(LogEntry{})
+	include := wanted(LogEntry{})
 	for _, line := range lines {
 		if entry, begins := ParseLogEntry(line); begins {
-			wanted = want(entry)
+			include = wanted(entry)
 			line = entry.Message
 		}
-		if line = strings.TrimSpace(line); wanted && line != "" && !slices.Contains(found, line) {
+		if line = strings.TrimSpace(line); include && line != "" && !slices.Contains(found, line) {
 			found = append(found, line)
 		}
 	}

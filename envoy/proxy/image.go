@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/streamlatch/streamlatch/envoy/container"
@@ -16,24 +17,27 @@ import (
 // ImageVariable is the environment variable that names an image of Envoy.
 const ImageVariable = "ENVOY_IMAGE"
 
-// OfficialImage is the Envoy project's, of the pinned version.
+// OfficialImage is the Envoy project's image of the pinned version.
 var OfficialImage = "docker.io/envoyproxy/envoy:v" + pinnedVersion.String()
 
-// ownImage is made of the pinned binary, where no registry can be reached.
-var ownImage = "localhost/streamlatch/envoy:v" + pinnedVersion.String()
+// builtImage is the image that FindImage builds from the pinned binary if it cannot pull
+// OfficialImage.
+var builtImage = "localhost/streamlatch/envoy:v" + pinnedVersion.String()
 
-// FindImage is that of a [Finder] that keeps a fetched Envoy in dir and says nothing.
+// FindImage calls [Finder.FindImage] with dir as the directory and without messages to the user.
 func FindImage(ctx context.Context, dir string) (Container, error) {
 	return Finder{Dir: dir}.FindImage(ctx)
 }
 
-// FindImage returns an Envoy in an image that this machine's container engine has then: the first of
+// FindImage returns an Envoy in an image, and makes sure that the container engine of this machine
+// has the image. It takes the first of:
 //
-//  1. what the environment variable ENVOY_IMAGE names; if that cannot be had or used it is an error,
-//  2. the official one of the pinned version, from its registry if need be,
-//  3. the pinned binary, for which see Find, in an image that is made here, once.
+//  1. the image that the environment variable ENVOY_IMAGE names; an error if it cannot be pulled, or if
+//     the filter cannot run in it,
+//  2. [OfficialImage], pulled if necessary,
+//  3. an image that it builds from the pinned binary of [Finder.Find]; the engine keeps it.
 //
-// The errors are one sentence that says what to do.
+// An error is one sentence that says what the user can do.
 func (f Finder) FindImage(ctx context.Context) (Container, error) {
 	engine, err := container.Find(ctx)
 	if err != nil {
@@ -41,92 +45,86 @@ func (f Finder) FindImage(ctx context.Context) (Container, error) {
 	}
 	if image := os.Getenv(ImageVariable); image != "" {
 		c := Container{engine, image}
-		if err := c.fetch(ctx); err != nil {
-			return Container{}, fmt.Errorf("%s is %q, which %s cannot get: %w; give the whole name, with the registry, of an image that has an envoy", ImageVariable, image, engine, err)
+		if err := c.pullIfMissing(ctx); err != nil {
+			return Container{}, fmt.Errorf("%s cannot pull %s %q: %w; set it to the full name, with the registry, of an image of Envoy", engine, ImageVariable, image, err)
 		}
-		if err := usable(ctx, c); err != nil {
-			return Container{}, fmt.Errorf("%s is %q, which cannot be used: %w; give one with an Envoy %s or newer", ImageVariable, image, err, Oldest)
+		if err := checkUsable(ctx, c); err != nil {
+			return Container{}, fmt.Errorf("cannot use %s %q: %w; set it to an image of Envoy %s or newer", ImageVariable, image, err, Oldest)
 		}
 		return c, nil
 	}
-	official, own := Container{engine, OfficialImage}, Container{engine, ownImage}
+	official, built := Container{engine, OfficialImage}, Container{engine, builtImage}
 	if engine.Has(ctx, OfficialImage) {
 		return official, nil
 	}
-	f.say("Getting %s (once).", OfficialImage)
+	f.sayf("Pulling %s (only once).", OfficialImage)
 	err = engine.Pull(ctx, OfficialImage)
 	if err == nil {
 		return official, nil
 	}
 	if ctx.Err() != nil {
-		return Container{}, fmt.Errorf("get %s: %w", OfficialImage, context.Cause(ctx))
+		return Container{}, fmt.Errorf("pull %s: %w", OfficialImage, context.Cause(ctx))
 	}
-	if engine.Has(ctx, ownImage) {
-		f.say("Cannot get it (%v): taking the one made here before.", err)
-		return own, nil
+	if engine.Has(ctx, builtImage) {
+		f.sayf("Cannot pull it (%v). Using %s, which was built earlier.", err, builtImage)
+		return built, nil
 	}
-	f.say("Cannot get it (%v): making an image of the pinned binary.", err)
-	if err := f.makeImage(ctx, own); err != nil {
-		return Container{}, err
+	f.sayf("Cannot pull it (%v). Building %s from the pinned Envoy.", err, builtImage)
+	if err := f.buildImage(ctx, built); err != nil {
+		return Container{}, fmt.Errorf("make an image of Envoy: %w", err)
 	}
-	return own, nil
+	return built, nil
 }
 
-func (c Container) fetch(ctx context.Context) error {
+func (c Container) pullIfMissing(ctx context.Context) error {
 	if c.Engine.Has(ctx, c.Image) {
 		return nil
 	}
 	return c.Engine.Pull(ctx, c.Image)
 }
 
-// makeImage makes an image of the pinned binary and the libraries that it is linked with.
-func (f Finder) makeImage(ctx context.Context, c Container) error {
+// buildImage builds c.Image from the pinned binary and its dynamic libraries.
+func (f Finder) buildImage(ctx context.Context, c Container) error {
 	dir, err := filepath.Abs(f.Dir)
 	if err != nil {
-		return fmt.Errorf("make an image of Envoy: %w", err)
+		return err
 	}
-	binary, err := pinned{dir: dir, say: f.say}.path(ctx)
+	binary, err := pinned{dir: dir, say: f.sayf}.path(ctx)
 	if err != nil {
 		return err
 	}
 	root, err := os.MkdirTemp("", "streamlatch-image-")
 	if err != nil {
-		return fmt.Errorf("make an image of Envoy: %w", err)
+		return err
 	}
 	defer os.RemoveAll(root)
 	files, err := libraries(ctx, binary)
 	if err != nil {
-		return fmt.Errorf("make an image of Envoy: %w", err)
+		return err
 	}
-	files[binary] = "/usr/local/bin/envoy"
-	for from, to := range files {
-		if err := copyFile(from, filepath.Join(root, to)); err != nil {
-			return fmt.Errorf("make an image of Envoy: %w", err)
+	for _, file := range files {
+		if err := copyFile(file, filepath.Join(root, file)); err != nil {
+			return err
 		}
 	}
-	err = c.Engine.Build(ctx, container.Build{Dir: root, Recipe: "FROM scratch\nCOPY . /\n", Tag: c.Image})
-	if err != nil {
-		return fmt.Errorf("make an image of Envoy: %w", err)
+	if err := copyFile(binary, filepath.Join(root, "usr/local/bin/envoy")); err != nil {
+		return err
 	}
-	return nil
+	return c.Engine.Build(ctx, container.Build{Dir: root, Recipe: "FROM scratch\nCOPY . /\n", Tag: c.Image})
 }
 
-// libraries returns the dynamic libraries of a program, and their loader, where the program looks for them.
-func libraries(ctx context.Context, program string) (map[string]string, error) {
+// libraries returns the paths of the dynamic libraries of a program and of their loader. The
+// program looks for them under the same paths in the image.
+func libraries(ctx context.Context, program string) ([]string, error) {
 	output, err := exec.CommandContext(ctx, "ldd", program).Output()
 	if err != nil {
 		return nil, fmt.Errorf("ldd %s: %w", program, err)
 	}
-	files := map[string]string{}
-	for _, word := range strings.Fields(string(output)) {
-		if filepath.IsAbs(word) {
-			files[word] = word
-		}
+	paths := slices.DeleteFunc(strings.Fields(string(output)), func(word string) bool { return !filepath.IsAbs(word) })
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("ldd %s: no library in %.100q", program, output)
 	}
-	if len(files) == 0 {
-		return nil, errors.New("ldd " + program + " names no library")
-	}
-	return files, nil
+	return paths, nil
 }
 
 func copyFile(from, to string) error {

@@ -16,8 +16,8 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// engine puts a podman on PATH that has and can get these images. What a container of one does is what the script run
-// says; $image is the image's name.
+// engine puts a podman on PATH that has some images and can pull others. To run a container it runs
+// the script run, in which $image is the name of the image.
 func (m *machine) engine(has, gets []string, run string) {
 	script.Write(m.t, filepath.Join(m.path, "podman"), `
 for image; do case $image in *:*) break;; esac; done
@@ -35,7 +35,7 @@ esac
 `)
 }
 
-// newEnvoy answers as Envoy does.
+// newEnvoy is a script that prints the version of Envoy, and fails for any other arguments.
 const newEnvoy = `case $* in *--version) echo 'envoy  version: 0abc/1.40.0/Clean/RELEASE/BoringSSL';; *) exit 1;; esac`
 
 func (m *machine) findImage(ctx context.Context) (Container, error) {
@@ -47,30 +47,30 @@ func TestFindImageOrder(t *testing.T) {
 		variable  string
 		has, gets []string
 		want      string
-		said      string
+		says      string
 	}{
 		"ENVOY_IMAGE, if the engine has it":  {variable: "my/envoy:1", has: []string{"my/envoy:1", OfficialImage}, want: "my/envoy:1"},
 		"ENVOY_IMAGE, from its registry":     {variable: "my/envoy:1", has: []string{OfficialImage}, gets: []string{"my/envoy:1"}, want: "my/envoy:1"},
-		"the official one":                   {has: []string{ownImage, OfficialImage}, want: OfficialImage},
-		"the official one from its registry": {has: []string{ownImage}, gets: []string{OfficialImage}, want: OfficialImage, said: "Getting " + OfficialImage + " (once)."},
-		"one that was made here":             {has: []string{ownImage}, want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): taking the one made here before."},
-		"one that is made now":               {want: ownImage, said: "Cannot get it (" + OfficialImage + ": no such host): making an image of the pinned binary."},
+		"the official one":                   {has: []string{builtImage, OfficialImage}, want: OfficialImage},
+		"the official one from its registry": {has: []string{builtImage}, gets: []string{OfficialImage}, want: OfficialImage, says: "Pulling " + OfficialImage + " (only once)."},
+		"one that was built earlier":         {has: []string{builtImage}, want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Using " + builtImage + ", which was built earlier."},
+		"one that is built now":              {want: builtImage, says: "Cannot pull it (" + OfficialImage + ": no such host). Building " + builtImage + " from the pinned Envoy."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
 			t.Setenv(ImageVariable, test.variable)
 			m.engine(test.has, test.gets, newEnvoy)
-			m.fetched()
+			m.downloaded()
 			library := script.Write(t, filepath.Join(m.dir, "lib", "libc.so.6"), "")
 			script.Write(t, filepath.Join(m.path, "ldd"), "echo '	libc.so.6 => "+library+" (0x00007f)'\n")
 			got, err := m.findImage(t.Context())
 			if err != nil || got.Image != test.want {
 				t.Fatalf("got %q, %v, want %q", got, err, test.want)
 			}
-			if said := strings.Join(m.said, "\n"); !strings.Contains(said, test.said) || (test.said == "" && said != "") {
-				t.Errorf("said %q, want %q", said, test.said)
+			if got := strings.Join(m.said, "\n"); !strings.Contains(got, test.says) || (test.says == "" && got != "") {
+				t.Errorf("it says %q, want %q", got, test.says)
 			}
-			if test.want != ownImage || test.has != nil {
+			if test.want != builtImage || test.has != nil {
 				return
 			}
 			built := strings.Fields(contents(t, filepath.Join(m.dir, "built")))
@@ -82,7 +82,7 @@ func TestFindImageOrder(t *testing.T) {
 	}
 }
 
-// Each error is a sentence that says what to do.
+// Every error is one sentence that says what the user can do.
 func TestFindImageErrors(t *testing.T) {
 	const image = "my/envoy:1"
 	for name, test := range map[string]struct {
@@ -90,25 +90,25 @@ func TestFindImageErrors(t *testing.T) {
 		run  string
 		want string
 	}{
-		"an image that cannot be had": {nil, newEnvoy,
-			`ENVOY_IMAGE is "my/envoy:1", which ENGINE cannot get: my/envoy:1: no such host; give the whole name, with the registry, of an image that has an envoy`},
+		"an image that cannot be pulled": {nil, newEnvoy,
+			`ENGINE cannot pull ENVOY_IMAGE "my/envoy:1": my/envoy:1: no such host; set it to the full name, with the registry, of an image of Envoy`},
 		"an image without an Envoy": {[]string{image}, `
 echo 'Error: runc: runc create failed: unable to start container process: exec: "envoy": executable file not found in $PATH: OCI runtime attempted to invoke a command that was not found' >&2; exit 127`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it has no envoy; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": the image has no envoy; set it to an image of Envoy 1.33.0 or newer`},
 		"an image without an Envoy, in docker's words": {[]string{image}, `
 echo 'docker: Error response from daemon: failed to create task for container: OCI runtime create failed: exec: "envoy": executable file not found in $PATH: unknown' >&2
 echo >&2; echo "Run 'docker run --help' for more information" >&2; exit 127`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it has no envoy; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": the image has no envoy; set it to an image of Envoy 1.33.0 or newer`},
 		"an Envoy that is too old": {[]string{image}, `echo 'envoy  version: 0abc/1.32.0/Clean/RELEASE/BoringSSL'`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it is 1.32.0, and the filter needs 1.33.0 or newer; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": its version is 1.32.0, and the filter needs 1.33.0 or newer; set it to an image of Envoy 1.33.0 or newer`},
 		"an Envoy without V8": {[]string{image}, `case $* in *--version) echo 'envoy  version: 0abc/1.38.3/Clean/RELEASE/BoringSSL';; *) echo 'Envoy was compiled without support for it' >&2; exit 1;; esac`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: it was built without V8, which runs the filter; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": it was built without V8, which runs the filter; set it to an image of Envoy 1.33.0 or newer`},
 		"limits that this machine does not allow": {[]string{image}, `
 echo 'Error: runc: runc create failed: unable to start container process: error during container init: error setting rlimits for ready process: error setting rlimit type 7: operation not permitted: OCI permission denied' >&2; exit 126`,
-			"ENVOY_IMAGE is \"my/envoy:1\", which cannot be used: its engine wants higher limits for it than there may be: set lower default_ulimits, nofile and nproc, in containers.conf; give one with an Envoy 1.33.0 or newer"},
+			`cannot use ENVOY_IMAGE "my/envoy:1": the container engine sets limits that are above this user's: set lower default_ulimits, nofile and nproc, in containers.conf; set it to an image of Envoy 1.33.0 or newer`},
 		"an engine that cannot run anything": {[]string{image}, `
 echo 'time="now" level=warning msg="look out"' >&2; echo 'Error: crun: writing file: permission denied' >&2; exit 126`,
-			`ENVOY_IMAGE is "my/envoy:1", which cannot be used: my/envoy:1 --version: exit status 126: crun: writing file: permission denied; give one with an Envoy 1.33.0 or newer`},
+			`cannot use ENVOY_IMAGE "my/envoy:1": my/envoy:1 --version: exit status 126: crun: writing file: permission denied; set it to an image of Envoy 1.33.0 or newer`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t)
@@ -122,8 +122,8 @@ echo 'time="now" level=warning msg="look out"' >&2; echo 'Error: crun: writing f
 	}
 }
 
-// A container that does not answer ends with the question, and it is removed.
-func TestAnImageThatHangs(t *testing.T) {
+// When ctx ends, FindImage kills and removes a container that hangs.
+func TestImageHangs(t *testing.T) {
 	m := newMachine(t)
 	t.Setenv(ImageVariable, "my/envoy:1")
 	m.engine([]string{"my/envoy:1"}, nil, `echo $$ >'`+m.dir+`/pid'; exec sleep 300`)
@@ -148,8 +148,9 @@ func TestAnImageThatHangs(t *testing.T) {
 	wait.Gone(t, pid)
 }
 
-// The container is removed whatever becomes of it: the engine's status tells nothing.
-func TestAContainerIsRemoved(t *testing.T) {
+// The container is removed in every case, because the engine's exit status does not tell whether it
+// still exists.
+func TestContainerIsRemoved(t *testing.T) {
 	for name, run := range map[string]string{
 		"one that has ended":  "exit 0",
 		"one that has failed": "exit 3",
@@ -171,9 +172,9 @@ func TestAContainerIsRemoved(t *testing.T) {
 	}
 }
 
-// What the engine is told of a container. Most of it shows only on another machine: with an image of the Envoy project,
-// under SELinux, with an engine that would fetch an image or keep a log.
-func TestAContainerIsAskedFor(t *testing.T) {
+// The options of the engine. Most of them make a difference only on another machine: with an image
+// of the Envoy project, with SELinux, or with an engine that pulls images or keeps logs by default.
+func TestContainerOptions(t *testing.T) {
 	m := newMachine(t)
 	m.engine(nil, nil, newEnvoy)
 	engine, err := container.Find(t.Context())
@@ -189,7 +190,7 @@ func TestAContainerIsAskedFor(t *testing.T) {
 	}
 	calls := strings.Split(strings.TrimSpace(contents(t, filepath.Join(m.dir, "run"))), "\n")
 	if len(calls) != 2 {
-		t.Fatalf("the engine was called with %q, want a question and a job", calls)
+		t.Fatalf("the engine was called with %q, want a query and a server", calls)
 	}
 	here, err := os.Getwd()
 	if err != nil {
@@ -209,8 +210,8 @@ func TestAContainerIsAskedFor(t *testing.T) {
 	}
 }
 
-// One that has heard it is left alone, however long it takes: told again, when it listens no more, it would be killed.
-func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
+// A container that is shutting down gets no second SIGTERM at once: it could kill the container.
+func TestContainerCanShutDown(t *testing.T) {
 	m := newMachine(t)
 	m.engine(nil, nil, `trap 'trap - TERM; sleep 1; exit 7' TERM; kill -TERM $PPID; while :; do sleep 0.01; done`)
 	engine, err := container.Find(t.Context())
@@ -223,8 +224,8 @@ func TestAContainerThatEndsIsLeftAlone(t *testing.T) {
 	}
 }
 
-// What podman does not hear, because it has just made the container, it is told again.
-func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
+// podman ignores a SIGTERM just after it has created the container, so the signal is repeated.
+func TestSIGTERMIsRepeated(t *testing.T) {
 	m := newMachine(t)
 	begun := filepath.Join(m.dir, "begun")
 	m.engine(nil, nil, "deaf=yes; trap '[ $deaf = no ] && exit 0; deaf=no' TERM; echo >"+begun+"; while :; do sleep 0.01; done")
@@ -245,7 +246,7 @@ func TestAContainerIsToldToEndUntilItDoes(t *testing.T) {
 	m.removedWhatRan()
 }
 
-// removedWhatRan checks that the engine was told to remove each container that it was told to run.
+// removedWhatRan checks that each container that the engine had to run was removed.
 func (m *machine) removedWhatRan() {
 	m.t.Helper()
 	removed := contents(m.t, filepath.Join(m.dir, "removed"))

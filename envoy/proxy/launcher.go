@@ -6,22 +6,23 @@ import (
 	"syscall"
 )
 
-// A Launcher runs Envoys of one make: a [Binary] of this machine, or the one in the image of a [Container].
+// A Launcher knows how to run one particular Envoy: a [Binary] on this machine, or the one in the
+// image of a [Container].
 type Launcher interface {
 	fmt.Stringer
-	// question prepares an Envoy that is asked something, answers and exits.
-	question(args []string) job
-	// job prepares an Envoy that serves, in the directory dir ("": the current one). It reads and writes what is in
-	// there and in the directory of temporary files, by the paths that this program has for it, and its ports are
-	// this machine's.
-	job(dir string, args []string) job
+	// queryCommand prepares an Envoy that prints something and exits.
+	queryCommand(args []string) command
+	// serverCommand prepares an Envoy that serves, in the directory dir ("" is the current one). It
+	// reads and writes files in dir and in the directory for temporary files under the same paths
+	// as this program, and binds the ports of this machine.
+	serverCommand(dir string, args []string) command
 }
 
-// A job is an Envoy that runs: its command ends when Envoy does, and with its status; a SIGTERM to the command is one
-// to Envoy; and on Linux Envoy ends when the program that started the command does.
-type job struct {
+// A command runs an Envoy. cmd exits when Envoy exits, with its status, and passes SIGTERM on to
+// it. On Linux Envoy ends when the program that started cmd ends.
+type command struct {
 	cmd  *exec.Cmd
-	kill func() // ends both at once, and leaves nothing of an Envoy that has ended
+	kill func() // kills cmd and Envoy, and removes what an Envoy that has ended left behind
 }
 
 // Binary is the path of an Envoy on this machine: see [Find].
@@ -29,11 +30,11 @@ type Binary string
 
 func (b Binary) String() string { return string(b) }
 
-func (b Binary) question(args []string) job { return b.job("", args) }
+func (b Binary) queryCommand(args []string) command { return b.serverCommand("", args) }
 
-func (b Binary) job(dir string, args []string) job {
+func (b Binary) serverCommand(dir string, args []string) command {
 	cmd := exec.Command(string(b), args...)
 	cmd.Dir = dir
-	cmd.SysProcAttr = signalledWithParent(syscall.SIGKILL)
-	return job{cmd: cmd, kill: func() { cmd.Process.Kill() }}
+	cmd.SysProcAttr = parentDeathSignal(syscall.SIGKILL)
+	return command{cmd: cmd, kill: func() { cmd.Process.Kill() }}
 }

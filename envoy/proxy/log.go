@@ -9,20 +9,20 @@ import (
 	"sync"
 )
 
-// A LogEntry is one line of Envoy's own log.
+// A LogEntry is a line of Envoy's log.
 type LogEntry struct {
-	Time    string // as Envoy wrote it: local time, "2026-01-31 12:03:04.567"
-	Level   string // trace, debug, info, warning, error, critical
+	Time    string // local time, for example "2026-01-31 12:03:04.567"
+	Level   string // trace, debug, info, warning, error or critical
 	Logger  string // the component: main, config, wasm, …
 	Message string
 }
 
-// logLine is Envoy's default log format: [time][thread][level][logger] [file:line] message. Without a file where a
-// backtrace is printed.
+// logLine matches Envoy's default log format: [time][thread][level][logger] [file:line] message.
+// The lines of a backtrace have no file.
 var logLine = regexp.MustCompile(`^\[([^]]+)\]\[\d+\]\[([a-z]+)\]\[([a-z0-9_]+)\] (?:\[[^]]*:\d+\] )?(.*)$`)
 
-// ParseLogEntry reads a line of Envoy's log. It reports false for a line that does not begin an entry, as the second
-// line of a message that has two.
+// ParseLogEntry parses a line of Envoy's log. It returns false if the line does not begin an entry:
+// a message may have several lines.
 func ParseLogEntry(line string) (LogEntry, bool) {
 	m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 	if m == nil {
@@ -31,34 +31,34 @@ func ParseLogEntry(line string) (LogEntry, bool) {
 	return LogEntry{Time: m[1], Level: m[2], Logger: m[3], Message: m[4]}, true
 }
 
-// Alarming reports whether an entry tells of something that went wrong.
+// Alarming reports whether the level of the entry is warning or above.
 func (e LogEntry) Alarming() bool {
 	return slices.Contains([]string{"warning", "error", "critical"}, e.Level)
 }
 
-// maxLine bounds what EachLine holds back while it waits for the end of a line.
+// maxLine bounds what EachLine buffers of one line.
 const maxLine = 64 << 10
 
-// EachLine returns a writer that calls f with every line written to it, without its end. A line that is longer than
-// 64 KiB comes in pieces; one that never ends, not at all. The writer is safe for concurrent use; f is called by one
-// goroutine at a time.
-func EachLine(f func(line string)) io.Writer { return &lines{f: f} }
+// EachLine returns a writer that calls f with each line written to it, without the line end. f gets
+// a line of more than 64 KiB in pieces, and does not get the rest after the last line end. The
+// writer is safe for concurrent use; the calls of f do not overlap.
+func EachLine(f func(line string)) io.Writer { return &lineWriter{f: f} }
 
-type lines struct {
+type lineWriter struct {
 	f func(string)
 
 	mu   sync.Mutex
-	part []byte
+	part []byte // of the line that has not ended
 }
 
-func (l *lines) Write(p []byte) (int, error) {
+func (l *lineWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(p)
 	for {
-		line, rest, whole := bytes.Cut(p, []byte("\n"))
+		line, rest, ended := bytes.Cut(p, []byte("\n"))
 		l.part = append(l.part, line...)
-		if !whole && len(l.part) < maxLine {
+		if !ended && len(l.part) < maxLine {
 			return n, nil
 		}
 		l.f(strings.TrimSuffix(string(l.part), "\r"))

@@ -33,12 +33,12 @@ func TestParseLogEntry(t *testing.T) {
 func TestEachLine(t *testing.T) {
 	long := strings.Repeat("x", maxLine)
 	for name, test := range map[string]struct{ writes, want []string }{
-		"whole lines":             {[]string{"a\n", "b\n"}, []string{"a", "b"}},
-		"several in one write":    {[]string{"a\nb\n\nc\n"}, []string{"a", "b", "", "c"}},
-		"one in several writes":   {[]string{"a", "b", "c\nd"}, []string{"abc"}},
-		"the end of line alone":   {[]string{"a", "\n"}, []string{"a"}},
-		"carriage return":         {[]string{"a\r\n"}, []string{"a"}},
-		"a line beyond the limit": {[]string{long + "y", "z\n"}, []string{long + "y", "z"}},
+		"whole lines":            {[]string{"a\n", "b\n"}, []string{"a", "b"}},
+		"several in one write":   {[]string{"a\nb\n\nc\n"}, []string{"a", "b", "", "c"}},
+		"one in several writes":  {[]string{"a", "b", "c\nd"}, []string{"abc"}},
+		"the end of line alone":  {[]string{"a", "\n"}, []string{"a"}},
+		"carriage return":        {[]string{"a\r\n"}, []string{"a"}},
+		"a line above the limit": {[]string{long + "y", "z\n"}, []string{long + "y", "z"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -62,7 +62,7 @@ func numbers(from, to int) (lines []string) {
 	return lines
 }
 
-func TestLastWords(t *testing.T) {
+func TestReasons(t *testing.T) {
 	failed := exec.Command("sh", "-c", "exit 1").Run()
 	killed := exec.Command("sh", "-c", "kill -9 $$").Run()
 	const head = "[2026-11-24 13:51:45.859][7]"
@@ -71,27 +71,27 @@ func TestLastWords(t *testing.T) {
 		lines []string
 		want  []string
 	}{
-		"complaints, each once, with their second lines": {failed,
+		"errors, each once, with their second lines": {failed,
 			[]string{head + "[info][main] [a.cc:1] hello", head + "[critical][main] [a.cc:1] cannot bind", "  port 80", head + "[info][main] [a.cc:1] exiting", "bye", head + "[error][config] [a.cc:1] cannot bind"},
 			[]string{"cannot bind", "port 80"}},
-		"what is said again at the end, once": {failed,
+		"an error that is repeated at the end, once": {failed,
 			[]string{head + "[warning][main] [a.cc:1] listener 'x' failed to bind: cannot bind '[::1]:80': in use", head + "[critical][main] [a.cc:1] error `cannot bind '[::1]:80': in use` initializing config 'goo.gle/debugstr", "  /tmp/envoy.yaml'", head + "[error][main] [a.cc:1] but this is new"},
 			[]string{"listener 'x' failed to bind: cannot bind '[::1]:80': in use", "but this is new"}},
-		"what is said at the end alone": {failed,
+		"an error that is logged only at the end": {failed,
 			[]string{head + "[critical][main] [a.cc:1] error `no such field:", "  'x'` initializing config 'goo.gle/debugstr /tmp/envoy.yaml'"},
 			[]string{"no such field:", "'x'"}},
-		"no complaint: the last lines": {failed, []string{"PARSE ERROR: Argument: --x", "  no match"}, []string{"PARSE ERROR: Argument: --x", "no match"}},
-		"no frames of a backtrace": {killed,
+		"no error in the log: the last lines": {failed, []string{"PARSE ERROR: Argument: --x", "  no match"}, []string{"PARSE ERROR: Argument: --x", "no match"}},
+		"an error without the frames of its backtrace": {killed,
 			[]string{head + "[error][wasm] [a.cc:1] vm failed", head + "[critical][backtrace] [b.h:1] #0: [0x55]"}, []string{"vm failed"}},
-		"killed: it has said nothing of it": {killed, []string{head + "[warning][main] [a.cc:1] hm", head + "[info][main] [a.cc:1] all is well"}, nil},
-		"not more than a few":               {failed, numbers(1, 2*quotedLines), numbers(quotedLines+1, 2*quotedLines)},
+		"killed: its log does not say why": {killed, []string{head + "[warning][main] [a.cc:1] hm", head + "[info][main] [a.cc:1] all is well"}, nil},
+		"only the last ones":               {failed, numbers(1, 2*quotedLines), numbers(quotedLines+1, 2*quotedLines)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var last tail
 			for _, line := range test.lines {
 				last.add(line)
 			}
-			if got := last.lastWords(test.err); !slices.Equal(got, test.want) {
+			if got := last.reasons(test.err); !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -111,10 +111,10 @@ func TestTheTailIsBounded(t *testing.T) {
 
 func TestExitErrorText(t *testing.T) {
 	for want, err := range map[string]*ExitError{
-		"envoy ended by itself: exit status 0, as after a SIGTERM":                     {},
-		"envoy did not end in good order: signal: killed":                              {Stopped: true, Status: errors.New("signal: killed")},
-		"envoy ended by itself: exit status 1: cannot bind":                            {Status: errors.New("exit status 1"), LastWords: []string{"cannot bind"}},
-		"envoy ended by itself: exit status 1; its last words:\n  cannot bind\n  port": {Status: errors.New("exit status 1"), LastWords: []string{"cannot bind", "port"}},
+		"envoy ended by itself: exit status 0, as after a SIGTERM":                         {},
+		"envoy did not stop cleanly: signal: killed":                                       {Stopped: true, Status: errors.New("signal: killed")},
+		"envoy ended by itself: exit status 1: cannot bind":                                {Status: errors.New("exit status 1"), LogLines: []string{"cannot bind"}},
+		"envoy ended by itself: exit status 1; its last log lines:\n  cannot bind\n  port": {Status: errors.New("exit status 1"), LogLines: []string{"cannot bind", "port"}},
 	} {
 		if got := err.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

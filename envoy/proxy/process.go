@@ -16,36 +16,36 @@ import (
 )
 
 const (
-	// startLimit bounds a start whose context has no deadline. The slow part is V8's compilation of the filter: two
-	// seconds on two idle cores, and minutes on one that many others use.
+	// startLimit bounds a start, however long its context lasts. The slow part is V8's compilation
+	// of the filter: two seconds on two idle cores, but minutes on a busy core.
 	startLimit = 5 * time.Minute
-	// startPoll is how often a starting Envoy is asked whether it serves.
+	// startPoll is how often Start asks whether Envoy serves.
 	startPoll = 10 * time.Millisecond
-	// defaultGrace is how long Stop waits; an Envoy that is well takes a tenth of a second.
+	// defaultGrace is the default of Options.Grace. Envoy normally needs a tenth of a second.
 	defaultGrace = 5 * time.Second
 )
 
-// Options say how an Envoy is started. Config is required.
+// Options say how to start an Envoy. Only Config is required.
 type Options struct {
-	Config string // the configuration as YAML; it needs an admin address
+	Config string // YAML; it must have an admin address
 
-	Dir               string        // the directory that relative paths in Config start from; "" is the current one
-	Concurrency       int           // worker threads; 0: one a hardware thread
-	ComponentLogLevel string        // as "wasm:debug,http:trace"; "": info throughout
-	LogFlush          time.Duration // how often the access log is written; 0: every ten seconds
-	Stdout            io.Writer     // gets what Envoy writes there: the access log; nil: nobody
-	Stderr            io.Writer     // gets Envoy's own log: see [EachLine], [ParseLogEntry]; nil: nobody
-	Grace             time.Duration // from SIGTERM to SIGKILL; 0: five seconds
-	Args              []string      // more arguments, as "--drain-time-s", "1"; with "--base-id" among them hot restart is on
+	Dir               string        // the working directory; "" is the current one
+	Concurrency       int           // number of worker threads; 0 is one per hardware thread
+	ComponentLogLevel string        // for example "wasm:debug,http:trace"; "" is info everywhere
+	LogFlush          time.Duration // how often Envoy writes the access log; 0 is every ten seconds
+	Stdout            io.Writer     // receives Envoy's standard output; nil discards it
+	Stderr            io.Writer     // receives Envoy's log: see [EachLine], [ParseLogEntry]; nil discards it
+	Grace             time.Duration // how long Stop waits before it kills Envoy; 0 is five seconds
+	Args              []string      // more arguments; hot restart is off unless they include "--base-id"
 }
 
-// A Process is an Envoy that serves. It ends by Stop, by itself, or with the program that started it, even if that is
-// killed (there on Linux only).
+// A Process is an Envoy that serves. It runs until Stop, until it ends by itself, or until the
+// program that started it ends (if that program is killed: on Linux only).
 type Process struct {
-	job
+	command
 	grace time.Duration
 	admin *Admin
-	files string // of the run: the configuration, the admin's address
+	files string // the directory of the configuration and the admin address, which Envoy needs to start
 	tail  tail
 
 	stopping chan struct{}
@@ -54,9 +54,9 @@ type Process struct {
 	err      error // set before done is closed
 }
 
-// Start starts an Envoy and returns when it serves: its workers run and its listeners are bound. ctx bounds the start
-// alone; the caller owns the Process and must Stop it. If Envoy ends before it serves, the error has the lines of its
-// log that say why.
+// Start starts an Envoy and returns when it serves: its workers run and its listeners are bound.
+// ctx only bounds the start. The caller must Stop the process. If Envoy ends before it serves, the
+// error wraps an [ExitError] with the log lines that say why.
 func Start(ctx context.Context, l Launcher, o Options) (*Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -64,24 +64,25 @@ func Start(ctx context.Context, l Launcher, o Options) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start envoy: %w", err)
 	}
-	if err := p.await(ctx); err != nil {
+	if err := p.waitReady(ctx); err != nil {
 		p.Stop()
 		return nil, fmt.Errorf("start envoy: %w", err)
 	}
-	os.RemoveAll(p.files) // all read by now; so a program that is killed from now on leaves nothing behind
+	os.RemoveAll(p.files) // now, so that no file is left behind if this program is killed
 	return p, nil
 }
 
-// PID returns the process id; of an Envoy in a container, that of what runs the container and waits for it.
+// PID returns the process ID. For an Envoy in a container it is the ID of the process that runs the
+// container.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Admin returns the admin interface.
+// Admin returns Envoy's admin interface.
 func (p *Process) Admin() *Admin { return p.admin }
 
-// Done is closed when Envoy has ended and been waited for.
+// Done returns a channel that is closed when Envoy has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err returns nil while Envoy runs and after an orderly Stop, else why it ended, with the lines of its log that say so.
+// Err returns nil while Envoy runs and after a clean Stop. Otherwise it returns an [ExitError].
 func (p *Process) Err() error {
 	select {
 	case <-p.done:
@@ -91,15 +92,15 @@ func (p *Process) Err() error {
 	}
 }
 
-// Stop ends Envoy: SIGTERM, and SIGKILL if it has not ended after the grace. It returns when Envoy has been waited for,
-// with what Err returns then. It may be called again, and at the same time.
+// Stop sends SIGTERM to Envoy, and SIGKILL if it still runs after Options.Grace. It waits for the
+// end of Envoy and returns the result of Err. It may be called several times and concurrently.
 func (p *Process) Stop() error {
 	p.stopOnce.Do(func() { close(p.stopping) })
 	<-p.done
 	return p.err
 }
 
-// launch starts the process and what watches over it.
+// launch starts Envoy and the goroutine that waits for its end.
 func launch(l Launcher, o Options) (*Process, error) {
 	files, err := os.MkdirTemp("", "streamlatch-envoy-")
 	if err != nil {
@@ -116,8 +117,8 @@ func launch(l Launcher, o Options) (*Process, error) {
 		os.RemoveAll(files)
 		return nil, err
 	}
-	// Hot restart is off unless it is asked for: with it two Envoys on a machine share memory and need an id each.
 	args := []string{"--config-path", config, "--admin-address-path", p.addressFile()}
+	// Two Envoys with hot restart on one machine share memory unless each has its own base ID.
 	if !slices.Contains(o.Args, "--base-id") {
 		args = append(args, "--disable-hot-restart")
 	}
@@ -130,13 +131,13 @@ func launch(l Launcher, o Options) (*Process, error) {
 	if o.LogFlush > 0 {
 		args = append(args, "--file-flush-interval-msec", strconv.FormatInt(o.LogFlush.Milliseconds(), 10))
 	}
-	p.job = l.job(o.Dir, append(args, o.Args...))
+	p.command = l.serverCommand(o.Dir, append(args, o.Args...))
 	p.cmd.Stdout = o.Stdout
 	p.cmd.Stderr = EachLine(p.tail.add)
 	if o.Stderr != nil {
 		p.cmd.Stderr = io.MultiWriter(p.cmd.Stderr, o.Stderr)
 	}
-	p.cmd.WaitDelay = time.Second // for pipes that somebody holds open who inherited them
+	p.cmd.WaitDelay = time.Second // a child of Envoy may hold the pipes open
 
 	started := make(chan error)
 	go p.run(started)
@@ -147,34 +148,35 @@ func launch(l Launcher, o Options) (*Process, error) {
 	return p, nil
 }
 
-// run is the life of the process. See onThread for why start and wait are in one goroutine.
+// run starts the process, sends the result to started, and waits for the end of the process. It
+// does both in one goroutine: see onLockedThread.
 func (p *Process) run(started chan<- error) {
-	onThread(func() {
+	onLockedThread(func() {
 		err := p.cmd.Start()
 		started <- err
 		if err != nil {
 			return
 		}
-		go p.terminate()
-		end := p.cmd.Wait()
-		if end != nil {
-			p.kill() // what the command may have left of itself
+		go p.terminateOnStop()
+		status := p.cmd.Wait()
+		if status != nil {
+			p.kill() // a child or a container may be left
 		}
-		p.err = p.verdict(end)
+		p.err = p.exitError(status)
 		os.RemoveAll(p.files)
 		close(p.done)
 	})
 }
 
-// terminate waits for Stop and carries it out.
-func (p *Process) terminate() {
+// terminateOnStop waits for Stop and then ends Envoy.
+func (p *Process) terminateOnStop() {
 	select {
 	case <-p.done:
 		return
 	case <-p.stopping:
 	}
 	if p.cmd.Process.Signal(syscall.SIGTERM) != nil {
-		p.kill() // no SIGTERM on this system; or it is gone already, and so is this one's target
+		p.kill() // this system has no SIGTERM, or Envoy has already ended
 	}
 	select {
 	case <-p.done:
@@ -183,27 +185,28 @@ func (p *Process) terminate() {
 	}
 }
 
-// verdict says what the end of the process means. Envoy exits with 0 after SIGTERM, whoever sent it.
-func (p *Process) verdict(err error) error {
+// exitError returns the error for the end of the process, or nil if Stop ended it cleanly. Envoy
+// exits with status 0 after every SIGTERM, also after one from another program.
+func (p *Process) exitError(status error) error {
 	stopped := false
 	select {
 	case <-p.stopping:
 		stopped = true
 	default:
 	}
-	if err == nil && stopped {
+	if status == nil && stopped {
 		return nil
 	}
-	return &ExitError{Stopped: stopped, Status: err, LastWords: p.tail.lastWords(err)}
+	return &ExitError{Stopped: stopped, Status: status, LogLines: p.tail.reasons(status)}
 }
 
 func (p *Process) addressFile() string { return filepath.Join(p.files, "admin") }
 
-// await returns when the Envoy serves, with an error when it has ended or ctx has.
-func (p *Process) await(ctx context.Context) error {
+// waitReady returns nil when Envoy serves, or an error when Envoy or ctx has ended before.
+func (p *Process) waitReady(ctx context.Context) error {
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
-	last := errors.New("it has not opened its admin interface")
+	last := errors.New("envoy has not opened its admin interface")
 	for {
 		if p.admin == nil {
 			if address, _ := os.ReadFile(p.addressFile()); len(address) > 0 {
@@ -219,7 +222,7 @@ func (p *Process) await(ctx context.Context) error {
 		case <-p.done:
 			return p.err
 		case <-ctx.Done():
-			return fmt.Errorf("it does not serve: %w: %w", context.Cause(ctx), last)
+			return fmt.Errorf("not ready: %w: %w", context.Cause(ctx), last)
 		case <-poll.C:
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// An Envoy that never serves is stopped when the context of the start ends.
-func TestStartGivesUp(t *testing.T) {
+// Start stops an Envoy that does not serve before ctx ends.
+func TestStartTimesOut(t *testing.T) {
 	temporary := temporaryFiles(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -24,9 +24,9 @@ func TestStartGivesUp(t *testing.T) {
 	}
 }
 
-// One that does not heed SIGTERM is killed after the grace, and Stop says so.
+// Stop kills an Envoy that ignores SIGTERM after the grace, and returns an error.
 func TestStopKills(t *testing.T) {
-	path, pid := heedless(t, ready(t, "1"))
+	path, pid := ignoringSIGTERM(t, liveAdmin(t, "1"))
 	const grace = 200 * time.Millisecond
 	p, err := Start(t.Context(), Binary(path), Options{Grace: grace})
 	if err != nil {
@@ -35,9 +35,9 @@ func TestStopKills(t *testing.T) {
 	before := time.Now()
 	err = p.Stop()
 	if took := time.Since(before); took < grace {
-		t.Errorf("stop took %v, want the grace at least", took)
+		t.Errorf("Stop took %v, want at least %v", took, grace)
 	}
-	if err == nil || !strings.Contains(err.Error(), "did not end in good order: signal: killed") {
+	if err == nil || !strings.Contains(err.Error(), "did not stop cleanly: signal: killed") {
 		t.Errorf("got %v", err)
 	}
 	assertGone(t, pid())

@@ -12,7 +12,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A command that starts another, as a python3 that is a script does, takes it along when it is cancelled.
+// A python3 may be a script that starts the real one: a cancelled command must take its children
+// along.
 func TestRunHereEndsTheChildren(t *testing.T) {
 	withTools(t)
 	pidFile := filepath.Join(t.TempDir(), "pid")

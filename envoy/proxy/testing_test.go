@@ -11,14 +11,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(script.Main(m)) }
 
-// withTools puts the tools on PATH, and nothing else.
+// withTools sets PATH to a directory that contains only the tools of package script.
 func withTools(t *testing.T) {
 	dir := t.TempDir()
 	script.Tools(t, dir)
 	t.Setenv("PATH", dir)
 }
 
-// neverReady is an Envoy that starts and does nothing. The second result reads its PID.
+// neverReady returns an Envoy that starts and does nothing, and a function that returns its PID.
 func neverReady(t *testing.T) (path string, pid func() string) {
 	withTools(t)
 	file := filepath.Join(t.TempDir(), "pid")
@@ -26,9 +26,10 @@ func neverReady(t *testing.T) (path string, pid func() string) {
 	return path, func() string { return contents(t, file) }
 }
 
-// heedless is an Envoy that ignores SIGTERM. It serves by claiming an admin interface as its own: its fourth argument is
-// the file that the address goes to.
-func heedless(t *testing.T, admin *Admin) (path string, pid func() string) {
+// ignoringSIGTERM returns an Envoy that ignores SIGTERM, and a function that returns its PID. It
+// seems to serve, because it writes the address of admin to the file that Start reads. The name of
+// that file is its fourth argument.
+func ignoringSIGTERM(t *testing.T, admin *Admin) (path string, pid func() string) {
 	withTools(t)
 	file := filepath.Join(t.TempDir(), "pid")
 	path = script.Write(t, filepath.Join(t.TempDir(), "envoy"), "trap '' TERM; echo $$ >"+file+`
@@ -38,7 +39,8 @@ while :; do sleep 0.05; done
 	return path, func() string { return contents(t, file) }
 }
 
-// assertGone checks that a process has ended and been waited for: on Linux it has no folder in /proc then.
+// assertGone checks that a process has ended and that its parent has waited for it: then, on Linux,
+// it has no directory in /proc.
 func assertGone(t *testing.T, pid string) {
 	t.Helper()
 	if _, err := os.Stat("/proc/" + pid); err == nil {
@@ -55,7 +57,7 @@ func contents(t *testing.T, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// entries returns the names in a folder.
+// entries returns the names in a directory.
 func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -69,7 +71,8 @@ func entries(t *testing.T, dir string) []string {
 	return names
 }
 
-// temporaryFiles gives the test a folder of its own for them; the result lists it.
+// temporaryFiles gives the test an empty directory for temporary files, and returns a function that
+// lists it.
 func temporaryFiles(t *testing.T) func() []string {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)

@@ -35,7 +35,7 @@ func TestVersionsAreOrdered(t *testing.T) {
 	}
 }
 
-func TestThePinnedVersionIsThatOfTheRequirements(t *testing.T) {
+func TestPinnedVersionIsInRequirements(t *testing.T) {
 	if want := fmt.Sprintf("\nenvoy-server==%s ", pinnedVersion); !strings.Contains(requirements, want) {
 		t.Errorf("requirements.txt has no %q", want)
 	}

@@ -120,6 +120,6 @@ func (s *Status) AppendJSON(dst []byte) []byte {
 
 // quote returns text as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func quote(text string) string {
-	quoted, _ := jsontext.AppendQuote(nil, text) // the error only tells of bytes that are not UTF-8
+	quoted, _ := jsontext.AppendQuote(nil, text) // the error only means that U+FFFD replaces bytes
 	return string(quoted)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // envoy is Envoy as a [session.Host].
-type envoy struct{}
+type envoy struct{ plugin *plugin }
 
 // Get implements [registry.Store].
 func (envoy) Get(key string) ([]byte, uint32, error) {
@@ -27,10 +27,13 @@ func (envoy) Set(key string, value []byte, cas uint32) error {
 }
 
 // Register implements [registry.Queues].
-func (envoy) Register(name string) (uint32, error) { return proxywasm.RegisterSharedQueue(name) }
+func (e envoy) Register(name string) (uint32, error) { return e.plugin.vm.register(e.plugin, name) }
 
-// Enqueue implements [registry.Queues]. The SDK panics at an empty message; the registry sends none.
+// Enqueue implements [registry.Queues]. The registry sends no empty message; the SDK would panic.
 func (envoy) Enqueue(queue uint32, message []byte) error {
+	if len(message) == 0 {
+		return errors.New("empty message")
+	}
 	return proxywasm.EnqueueSharedQueue(queue, message)
 }
 

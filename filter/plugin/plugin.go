@@ -16,22 +16,31 @@ import (
 )
 
 // New returns the filter's VM context. version is told in the log and the status.
-func New(version string) types.VMContext { return &vm{version: version} }
+func New(version string) types.VMContext {
+	return &vm{version: version, queues: map[uint32]registration{}}
+}
 
 // vm makes a plugin context for each configuration of the filter in this VM.
 type vm struct {
 	types.DefaultVMContext
 	version string
+	plugins []*plugin               // those that have not ended, the oldest first
+	queues  map[uint32]registration // theirs
 }
 
 // NewPluginContext implements [types.VMContext].
-func (v *vm) NewPluginContext(uint32) types.PluginContext {
-	return &plugin{worker: session.New(envoy{}, v.version)}
+func (v *vm) NewPluginContext(id uint32) types.PluginContext {
+	p := &plugin{vm: v, id: id}
+	p.worker = session.New(envoy{p}, v.version)
+	v.plugins = append(v.plugins, p)
+	return p
 }
 
 // plugin is one configuration in one VM.
 type plugin struct {
 	types.DefaultPluginContext
+	vm     *vm
+	id     uint32
 	worker *session.Worker
 	free   *context // contexts of streams that have ended, for use again
 	kept   int      // how many those are
@@ -50,11 +59,22 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 	return types.OnPluginStartStatus(p.worker.Configure(data))
 }
 
-// OnQueueReady implements [types.PluginContext].
-func (p *plugin) OnQueueReady(queue uint32) { p.worker.Wake(queue) }
+// OnQueueReady implements [types.PluginContext]. The queue may be another plugin context's, or a dead
+// VM's, see [vm.register].
+func (p *plugin) OnQueueReady(queue uint32) {
+	if r, ok := p.vm.queues[queue]; ok {
+		r.plugin.worker.Wake(queue)
+	}
+}
 
 // OnTick implements [types.PluginContext].
 func (p *plugin) OnTick() { p.worker.Tick() }
+
+// OnPluginDone implements [types.PluginContext].
+func (p *plugin) OnPluginDone() bool {
+	p.vm.forget(p)
+	return true
+}
 
 // NewHttpContext implements [types.PluginContext].
 func (p *plugin) NewHttpContext(id uint32) types.HttpContext {
@@ -65,7 +85,7 @@ func (p *plugin) NewHttpContext(id uint32) types.HttpContext {
 		p.free, c.next = c.next, nil
 		p.kept--
 	}
-	c.id = id
+	c.id, c.done = id, false
 	return c
 }
 
@@ -76,6 +96,7 @@ type context struct {
 	stream *session.Stream // nil: nothing is to be known of this request
 	next   *context        // in plugin.free
 	id     uint32
+	done   bool // OnHttpStreamDone was called
 }
 
 // OnHttpRequestHeaders implements [types.HttpContext].
@@ -103,11 +124,16 @@ func (c *context) OnHttpResponseBody(size int, endOfStream bool) types.Action {
 
 // OnHttpStreamDone implements [types.HttpContext]. The SDK calls it in on_log. After that Envoy makes
 // only on_done and on_delete for the context, of which the SDK tells nobody, so the context can be
-// used for another stream.
+// used for another stream. A stream that is reset twice in one callback would get two on_log; the
+// filter resets none twice, and the second would do nothing.
 //
 // Over HTTP/3 Envoy makes no on_log for a stream that ends in good order. Then the worker's tick finds
 // that the stream has gone, and the context is left to the garbage collector.
 func (c *context) OnHttpStreamDone() {
+	if c.done {
+		return
+	}
+	c.done = true
 	if c.stream != nil {
 		c.stream.End()
 		c.stream = nil

@@ -255,8 +255,8 @@ func violation(client Client, limits Limits, v Verdict) string {
 	return ""
 }
 
-// TestReconnectAlwaysSucceeds: an instance that has a stream gets its next stream whatever the
-// limits are, and takes no token.
+// TestReconnectAlwaysSucceeds: an instance that has a stream gets its next stream under any limits,
+// and takes no token.
 func TestReconnectAlwaysSucceeds(t *testing.T) {
 	cases := 0
 	for s := range situations() {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkClaimRelease is one client that comes and goes while so many others are connected. The promise is that
-// 100,000 of them cost at most twice what 1,000 do: compare the lines of one run.
+// BenchmarkClaimRelease measures a claim and a release while 1,000 or 100,000 other clients are
+// connected. With 100,000 they may cost at most twice as much: compare the lines of one run.
 //
 //	go test ./filter/registry -run '^$' -bench ClaimRelease -count 5
 func BenchmarkClaimRelease(b *testing.B) {
@@ -18,7 +18,7 @@ func BenchmarkClaimRelease(b *testing.B) {
 			for i := range live {
 				worker.open(clientName(i))
 			}
-			// Many clients, so that full buckets and empty ones are met as often as they are.
+			// Many clients, because some buckets are full and others empty.
 			ids := make([]ClientID, 4096)
 			for i := range ids {
 				ids[i] = worker.table.Client("events", fmt.Append(nil, "guest-", i))
@@ -37,7 +37,7 @@ func BenchmarkClaimRelease(b *testing.B) {
 	}
 }
 
-// BenchmarkTick is one tick of a worker that holds so many streams.
+// BenchmarkTick measures one tick of a worker without streams, and with 10,000.
 //
 //	go test ./filter/registry -run '^$' -bench Tick
 func BenchmarkTick(b *testing.B) {

@@ -10,7 +10,7 @@ import (
 
 func clientName(i int) string { return fmt.Sprintf("client-%d", i) }
 
-// tickCalls is the number of store and queue calls of one tick.
+// tickCalls returns how many calls to the store and to queues one tick makes.
 func (t *thread) tickCalls(tb testing.TB, want error) int {
 	tb.Helper()
 	before, failed := t.world.envoy.calls, 0
@@ -31,9 +31,9 @@ func (t *thread) tickCalls(tb testing.TB, want error) int {
 	return t.world.envoy.calls - before + failed
 }
 
-// TestTickIsBounded: a tick makes so many calls at most, however many streams the worker holds.
+// A tick makes a bounded number of calls, however many streams the worker has.
 func TestTickIsBounded(t *testing.T) {
-	const fixed = 10 // own slot, queue, and the slots of two workers
+	const fixed = 10 // the own slot, the queue, and the slots of two workers
 	for _, test := range []struct {
 		name string
 		now  func(w *world, a, b *thread)
@@ -42,13 +42,13 @@ func TestTickIsBounded(t *testing.T) {
 	}{
 		{"nothing to do", func(*world, *thread, *thread) {}, fixed + checkPerTick + scanPerTick, nil},
 		{"put back after a false sweep", func(_ *world, a, _ *thread) { a.fence() },
-			fixed + 3*finishPerTick + checkPerTick + scanPerTick, nil}, // get, slot of the old name, set
+			fixed + 3*finishPerTick + checkPerTick + scanPerTick, nil}, // read the bucket, read the slot of the old name, write the bucket
 		{"another worker died", func(_ *world, a, b *thread) {
 			if _, _, err := a.readSlot(b.owner.Slot); err != nil {
 				panic(err)
 			}
 			a.peers[b.owner.Slot].looks = missedTicks
-		}, fixed + checkPerTick + 2*sweepPerTick + 10_000, nil}, // and a look at the slot for every stream that is swept
+		}, fixed + checkPerTick + 2*sweepPerTick + 10_000, nil}, // and one read of the slot for every orphan
 		{"everything contended", func(_ *world, a, _ *thread) {
 			a.fence()
 			a.port.before = failing("set", ErrCasMismatch)
@@ -72,14 +72,14 @@ func TestTickIsBounded(t *testing.T) {
 				t.Errorf("a tick with 10,000 and 20,000 streams makes %v calls, want at most %d", calls, test.most)
 			}
 			if calls[0] < checkPerTick {
-				t.Errorf("a tick with 10,000 streams makes %d calls: the test does not see them", calls[0])
+				t.Errorf("a tick with 10,000 streams makes %d calls, want at least one for each stream it looks up: are calls counted?", calls[0])
 			}
 		})
 	}
 }
 
-// TestWakeIsBounded: a queue that fills as fast as it is read does not keep a worker for ever, and what is left over
-// is read next time.
+// A queue that fills as fast as it is read does not hold a worker for ever. What is left is read by
+// the next Wake.
 func TestWakeIsBounded(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -108,11 +108,11 @@ func TestWakeIsBounded(t *testing.T) {
 		a.port.before = nil
 		a.end(ends)
 	}
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 }
 
-// TestEndsAreBounded: a worker that stalled finds thousands of its streams superseded at once. It is told to end them
-// in batches, by its wake-ups or, if these were lost, by its ticks, and forgets none.
+// A worker that stalled finds thousands of its streams superseded at once. Wake-ups tell it to end
+// them in batches, or ticks if the wake-ups were lost. None is forgotten.
 func TestEndsAreBounded(t *testing.T) {
 	const streams = 2*EndsPerCall + 10
 	for name, next := range map[string]func(*thread) ([]*Stream, error){
@@ -156,8 +156,7 @@ func (s countingStore) Set(key string, _ []byte, _ uint32) error {
 	return nil
 }
 
-// TestKeysAreBounded: a million clients come and go, and the store holds as many keys as after the first thousands.
-// It has no way to delete one.
+// No key can be deleted. A million clients come and go, and the store has one key for each bucket.
 func TestKeysAreBounded(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
@@ -183,7 +182,7 @@ func TestKeysAreBounded(t *testing.T) {
 	}
 	for key := range keys {
 		if !strings.HasPrefix(key, keyPrefix) {
-			t.Errorf("key %q is outside of this format's key space", key)
+			t.Errorf("key %q, want the prefix of this version", key)
 		}
 	}
 	if len(a.streams) != 0 || len(a.byContext) != 0 || len(a.unfinished) != 0 {

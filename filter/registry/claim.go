@@ -7,8 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Peek says what Claim would do with s now, and does nothing. The worker must have joined once. now is in Unix
-// milliseconds.
+// Peek returns the verdict that Claim would give on s now, and changes nothing. The worker must
+// have joined once. now is in Unix milliseconds.
 func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 	w.now = now
 	if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {
@@ -30,19 +30,22 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 	return verdict, nil
 }
 
-// Claim registers s, which opens, as its client's newest stream, and tells the owners of those that yield to it; the
-// verdict names them. If it refuses s, nothing has changed, and s is not the worker's. The worker must have joined
-// once. now is in Unix milliseconds. A second Claim of the same stream does nothing.
+// Claim writes s into the registry as its client's newest stream, and sends a message to the owners
+// of the streams that yield to it; the verdict names those streams. If the verdict is a refusal,
+// nothing has changed, and s does not belong to the worker. A second Claim of the same stream does
+// nothing. The worker must have joined once. now is in Unix milliseconds.
 //
-// An error says that s is not in the registry yet: [ErrContended], or the store's own. The stream may live all the
-// same; the worker's tick finishes the claim. Or it is refused for that: then it must be released at once.
+// An error says that s is not in the registry yet: [ErrContended], or the store's own error. The
+// stream may live all the same, and the worker's tick tries the claim again. A caller that refuses
+// the stream instead must call Release at once.
 func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 	if s.state != Unclaimed {
 		return policy.Verdict{}, nil
 	}
 	w.now = now
 	var verdict policy.Verdict
-	// A worker that was swept may not have got a new slot yet, and without one there is no name to register s under.
+	// A worker that was swept may not have a new slot yet. Without a slot there is no name for
+	// s.
 	err := w.Join(now)
 	if err == nil {
 		verdict, err = w.register(s)
@@ -60,8 +63,8 @@ func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 	return verdict, nil
 }
 
-// register gives s, which opens, the next claim number of its bucket and a place in its client's
-// entry, and tells the owners of the streams that yield.
+// register gives s the next claim number of its bucket and a place in its client's entry, and tells
+// the owners of the streams that yield.
 func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	mine := policy.Stream{Owner: w.owner, Context: s.Context, ClaimedAt: w.now, Instance: s.Instance}
 	var verdict policy.Verdict
@@ -96,9 +99,9 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	return verdict, nil
 }
 
-// putBack registers s again, under the claim number that it has: other workers thought that this
-// one was dead and removed its streams. If newer streams have taken the place since, s itself is
-// among those that yield, and is out.
+// putBack registers s again, under the number of its first claim: other workers declared this one
+// dead and removed its streams. If newer streams have taken the place since, s itself is among
+// those that yield, and is out.
 func (w *Worker) putBack(s *Stream) (policy.Verdict, error) {
 	mine := s.as
 	mine.Owner = w.owner
@@ -107,7 +110,7 @@ func (w *Worker) putBack(s *Stream) (policy.Verdict, error) {
 	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
 		client := b.client(s.Client)
 		had = len(client.Streams)
-		client.Streams = slices.DeleteFunc(client.Streams, s.as.Is) // under its old name, not yet swept
+		client.Streams = slices.DeleteFunc(client.Streams, s.as.Is) // its old name, if nobody has removed it yet
 		client.Streams, orphans = w.withoutOrphans(client.Streams)
 		b.Claims = max(b.Claims, mine.Claim)
 		verdict = policy.Return(client, mine, s.Limits)
@@ -128,7 +131,7 @@ func (w *Worker) putBack(s *Stream) (policy.Verdict, error) {
 	return verdict, nil
 }
 
-// countChange counts what the write of one entry has changed.
+// countChange counts the change that a write of one entry made.
 func (w *Worker) countChange(rule RuleID, delta, orphans int) {
 	w.count(Swept, orphans)
 	if delta != 0 {
@@ -136,8 +139,8 @@ func (w *Worker) countChange(rule RuleID, delta, orphans int) {
 	}
 }
 
-// supersede tells the owners of streams that yield to s. If s wants to wait for their end, it
-// awaits as many as were told.
+// supersede tells the owners of the streams that yield to s. If s waits for their ends, it awaits
+// as many as were told.
 func (w *Worker) supersede(s *Stream, yielding []policy.Stream) {
 	var reply Reply
 	waits := s.Wait && s.Enforce && s.state == Registered
@@ -158,7 +161,7 @@ func (w *Worker) supersede(s *Stream, yielding []policy.Stream) {
 	}
 }
 
-// drop notes that s has lost its place.
+// drop notes that s has lost its place, and why.
 func (w *Worker) drop(s *Stream, why Why) {
 	if s.state.counted() {
 		w.registered--
@@ -166,8 +169,9 @@ func (w *Worker) drop(s *Stream, why Why) {
 	s.state, s.why = Out, why
 }
 
-// Release takes s, which has ended, out of the registry, unless it has no place there any more: then that is another's.
-// It reports whether s held its place to the end. On error that is not known yet; the worker's tick takes it up again.
+// Release ends what the worker knows of s. If s still has its place in the registry, it removes s
+// there, and nothing else (release by name). held reports whether s had its place to the end. On
+// error this is not known yet; a tick tries again, and reports the stream in [Ticked].Released.
 func (w *Worker) Release(s *Stream) (held bool, err error) {
 	if !s.state.alive() && s.state != Out {
 		return false, nil
@@ -195,7 +199,7 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 	return removed, nil
 }
 
-// unregister removes exactly the stream that s is registered as.
+// unregister removes the stream that s is registered as, if it is there.
 func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 	err = w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
 		client := b.client(s.Client)
@@ -215,8 +219,9 @@ func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 	return removed, nil
 }
 
-// Dismiss takes all streams of a client out of the registry, tells their owners to end them, and returns how many there
-// were. The worker must have read the table once, see [Worker.Open]. now is in Unix milliseconds.
+// Dismiss removes all streams of a client from the registry, tells their owners to end them, and
+// returns how many they were. The worker must have read the table, see [Worker.Open]. now is in
+// Unix milliseconds.
 func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	w.now = now
 	var rule RuleID
@@ -241,9 +246,9 @@ func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	return len(dismissed), nil
 }
 
-// later leaves what has failed on s to the next ticks. state says what it is: Pending or Releasing.
+// later leaves s to the next ticks, because a write failed. state is Pending or Releasing.
 func (w *Worker) later(s *Stream, state State, failed error) {
-	if !s.state.unfinished() { // else it is in the list
+	if !s.state.unfinished() { // otherwise it is in the list already
 		w.unfinished = append(w.unfinished, s)
 	}
 	s.state = state

@@ -12,9 +12,9 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// The stored form is fixed-width, little-endian, and canonical: a value that parses encodes to the same bytes, so
-// there is one way to write a state and nothing can hide in another. formatVersion is the first byte of every value
-// and a part of every key.
+// The stored form has fixed widths, is little-endian, and is canonical: bytes that parse encode to
+// the same bytes, so there is exactly one way to write a state. formatVersion is the first byte of
+// every value and a part of every key.
 const (
 	formatVersion = 2
 	keyPrefix     = "streamlatch/2/"
@@ -34,26 +34,27 @@ func bucketKey(n uint32) string { return keyPrefix + "b/" + strconv.FormatUint(u
 func slotKey(n uint16) string   { return keyPrefix + "w/" + strconv.FormatUint(uint64(n), 10) }
 func queueName(n uint16) string { return keyPrefix + "q/" + strconv.FormatUint(uint64(n), 10) }
 
-// ClientID is a keyed hash of a rule and a client's key under that rule. Keys themselves are never stored.
+// ClientID is a keyed hash of a rule's name and a client's key under that rule. The key itself is
+// never stored.
 type ClientID [16]byte
 
-// Short returns the first 8 hex digits, for logs.
+// Short returns the first 8 hex digits, for the log.
 func (c ClientID) Short() string { return hex.EncodeToString(c[:4]) }
 
 // RuleID is a keyed hash of a rule's name.
 type RuleID uint32
 
-// Bucket is the value of one bucket key: the clients whose hash falls into it.
+// Bucket is the value of one bucket key: the entries of the clients whose hash falls into it.
 type Bucket struct {
-	Claims  uint64  // claims ever made in this bucket: the last number given
+	Claims  uint64  // the number of the last claim in this bucket
 	Entries []Entry // in ascending order of Client
 
-	streams   []policy.Stream   // what parse has read, of all entries
-	instances []policy.Instance // the same
+	streams   []policy.Stream   // memory of parse: the streams of all entries
+	instances []policy.Instance // memory of parse: the superseded instances of all entries
 }
 
-// Entry is what the registry holds for one client. There is none for a client without streams: what is remembered of
-// a client goes with its last stream, so that memory is bounded by live streams.
+// Entry is what the registry holds about one client. It goes with the client's last stream, so
+// memory depends on live streams and not on the number of clients ever seen.
 type Entry struct {
 	ID   ClientID
 	Rule RuleID
@@ -62,12 +63,12 @@ type Entry struct {
 
 func (b *Bucket) reset() { b.Claims, b.Entries = 0, b.Entries[:0] }
 
-// find returns the place of client's entry, or where it would stand.
+// find returns the index of the client's entry; if there is none, the index where it belongs.
 func (b *Bucket) find(client ClientID) (at int, found bool) {
 	return slices.BinarySearchFunc(b.Entries, client, func(e Entry, c ClientID) int { return bytes.Compare(e.ID[:], c[:]) })
 }
 
-// client returns what is known of the client with this hash.
+// client returns what the bucket holds about the client; without an entry, the zero Client.
 func (b *Bucket) client(id ClientID) policy.Client {
 	if at, found := b.find(id); found {
 		return b.Entries[at].Client
@@ -75,7 +76,7 @@ func (b *Bucket) client(id ClientID) policy.Client {
 	return policy.Client{}
 }
 
-// put makes client what is known under the hash id; the entry of one without streams goes.
+// put stores client in the entry of id. If client has no streams, it removes the entry.
 func (b *Bucket) put(id ClientID, rule RuleID, client policy.Client) {
 	at, found := b.find(id)
 	switch {
@@ -120,8 +121,8 @@ func (b *Bucket) Append(dst []byte) []byte {
 	return dst
 }
 
-// ParseBucket reads the stored form of a bucket. Anything that [Bucket.Append] could not have written is an error
-// that wraps [ErrMalformed].
+// ParseBucket reads the stored form of a bucket. Anything that [Bucket.Append] could not have
+// written is an error that wraps [ErrMalformed].
 func ParseBucket(value []byte) (Bucket, error) {
 	var b Bucket
 	err := b.parse(value)
@@ -129,18 +130,20 @@ func ParseBucket(value []byte) (Bucket, error) {
 	return b, err
 }
 
-// parse is ParseBucket into b, whose memory is used again: entries of an earlier parse are overwritten.
+// parse is ParseBucket into b. It uses b's memory again, so entries of an earlier parse are
+// overwritten.
 func (b *Bucket) parse(value []byte) error {
 	b.reset()
 	if len(value) < bucketHeaderSize || value[0] != formatVersion {
-		return malformed("bucket: header %x", value[:min(len(value), bucketHeaderSize)])
+		return malformed("bucket: header %x, want %d bytes of version %d", value[:min(len(value), bucketHeaderSize)], bucketHeaderSize, formatVersion)
 	}
 	b.Claims = binary.LittleEndian.Uint64(value[1:])
-	if b.Claims == math.MaxUint64 { // the next claim would be number 0, older than all
-		return malformed("bucket: %d claims", b.Claims)
+	if b.Claims == math.MaxUint64 { // the next claim would get number 0 and be the oldest
+		return malformed("bucket: claim number %d has no successor", b.Claims)
 	}
 	rest := value[bucketHeaderSize:]
-	// All entries take slices of two arrays, with no room to grow into the next.
+	// The entries share two arrays. The capacity of each slice ends where the next begins, so
+	// append copies.
 	streams := slices.Grow(b.streams[:0], len(rest)/streamSize)
 	instances := b.instances[:0]
 	for len(rest) > 0 {
@@ -161,7 +164,7 @@ func (b *Bucket) parse(value []byte) error {
 			return bad("has %d streams, want 1 to %d, and %d superseded instances, want up to %d",
 				n, policy.MaxStreams, known, policy.MaxSuperseded)
 		case e.Spent.Tokens == 0 && e.Spent.Since != 0:
-			return bad("has spent no token, but since %d", e.Spent.Since)
+			return bad("has no spent token, but the time %d of one", e.Spent.Since)
 		case len(rest) < known*instanceSize+n*streamSize:
 			return bad("is cut short")
 		}
@@ -174,7 +177,7 @@ func (b *Bucket) parse(value []byte) error {
 				instance := policy.Instance(binary.LittleEndian.Uint64(rest))
 				rest = rest[instanceSize:]
 				if instance == 0 || slices.Contains(instances[first:], instance) {
-					return bad("has the superseded instance %x once too often", uint64(instance))
+					return bad("has superseded instance %x, want each once and none 0", uint64(instance))
 				}
 				instances = append(instances, instance)
 			}
@@ -192,10 +195,11 @@ func (b *Bucket) parse(value []byte) error {
 			}
 			rest = rest[streamSize:]
 			if s.Claim <= last || s.Claim > b.Claims {
-				return bad("has claim %d after %d of %d", s.Claim, last, b.Claims)
+				return bad("has claim %d, want more than %d and at most %d", s.Claim, last, b.Claims)
 			}
 			if s.Owner.Incarnation == 0 || s.Owner.Slot >= MaxWorkers {
-				return bad("has a stream of slot %d, incarnation %d", s.Owner.Slot, s.Owner.Incarnation)
+				return bad("has a stream of slot %d, incarnation %d, want a slot below %d and an incarnation that is not 0",
+					s.Owner.Slot, s.Owner.Incarnation, MaxWorkers)
 			}
 			last = s.Claim
 			streams = append(streams, s)
@@ -209,11 +213,11 @@ func (b *Bucket) parse(value []byte) error {
 
 // Record is the value of a worker slot.
 type Record struct {
-	Incarnation uint64 // of the worker that holds the slot; 0: free, and so is everything else
+	Incarnation uint64 // of the worker that holds the slot; 0 if it is free, and then all else is 0
 	Queue       uint32 // token of the slot's queue; 0 until the worker has registered it
-	Heartbeat   uint64 // moves on every tick of a live worker
-	BeatAt      int64  // Unix milliseconds of the last heartbeat, for people to read: no decision goes by it
-	Live        uint32 // streams it has in the registry, as of the last heartbeat
+	Heartbeat   uint64 // a live worker moves it on at every tick
+	BeatAt      int64  // time of the last heartbeat in Unix milliseconds; for people, no decision uses it
+	Live        uint32 // streams of the worker in the registry, as of the last heartbeat or claim
 }
 
 // Append appends the stored form of r to dst.
@@ -229,7 +233,7 @@ func (r Record) Append(dst []byte) []byte {
 // ParseRecord reads the stored form of a worker slot.
 func ParseRecord(value []byte) (Record, error) {
 	if len(value) != recordSize || value[0] != formatVersion {
-		return Record{}, malformed("worker slot: %x", value[:min(len(value), recordSize)])
+		return Record{}, malformed("worker slot: found %d bytes %x, want %d bytes of version %d", len(value), value[:min(len(value), recordSize)], recordSize, formatVersion)
 	}
 	r := Record{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
@@ -239,22 +243,22 @@ func ParseRecord(value []byte) (Record, error) {
 		Live:        binary.LittleEndian.Uint32(value[29:]),
 	}
 	if r.Incarnation == 0 && r != (Record{}) {
-		return Record{}, malformed("worker slot: free, but %x", value)
+		return Record{}, malformed("worker slot: incarnation 0 is a free slot, want all other bytes 0: %x", value)
 	}
 	return r, nil
 }
 
-// Message tells a worker that a stream of its own has left the registry.
+// Message is what one worker sends another about a stream of the receiver.
 type Message struct {
-	Incarnation uint64 // of the worker it is meant for: a later owner of the queue ignores it
-	Claim       uint64 // what the stream is or was registered under
+	Incarnation uint64 // of the receiver; a later owner of the queue ignores the message
+	Claim       uint64 // the stream's claim number
 	Context     uint32
 	SentAt      int64 // Unix milliseconds
-	ReplyTo     Reply // who waits for the stream's end; the zero Reply: nobody
+	ReplyTo     Reply // the claim that waits for the stream's end; zero if none does
 	Kind        MessageKind
 }
 
-// Reply says who waits for the end of a stream: a claim that superseded it.
+// Reply names a claim that waits until a stream that it superseded has ended.
 type Reply struct {
 	Queue       uint32 // of the claim's worker, never 0
 	Incarnation uint64
@@ -262,19 +266,19 @@ type Reply struct {
 	Context     uint32
 }
 
-// MessageKind is what a [Message] is about.
+// MessageKind is what a [Message] says.
 type MessageKind uint8
 
 const (
-	Noted     MessageKind = iota + 1 // the stream was superseded in a rule that observes: take note, and no more
+	Noted     MessageKind = iota + 1 // the stream was superseded, but its rule only observes: do not end it
 	Yield                            // the stream was superseded: end it
-	Dismissed                        // the stream was taken out by an operator: end it
-	Recalled                         // the owner's own reminder, see [Worker.Recall]
-	Gone                             // a stream that the claim superseded has ended
-	Replaced                         // as Yield, by a stream of the same instance
+	Dismissed                        // an operator dismissed the stream: end it
+	Recalled                         // the worker's message to itself, see [Worker.Recall]
+	Gone                             // to a waiting claim: a stream that it superseded has ended
+	Replaced                         // the stream was superseded by one of its own instance: end it
 )
 
-// Append appends the form of m that is sent to dst.
+// Append appends the form in which m is sent to dst.
 func (m Message) Append(dst []byte) []byte {
 	dst = append(dst, formatVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, m.Incarnation)
@@ -288,10 +292,10 @@ func (m Message) Append(dst []byte) []byte {
 	return append(dst, byte(m.Kind))
 }
 
-// ParseMessage reads the form of a message that is sent.
+// ParseMessage reads the form in which a message is sent.
 func ParseMessage(value []byte) (Message, error) {
 	if len(value) != messageSize || value[0] != formatVersion {
-		return Message{}, malformed("message: %x", value[:min(len(value), messageSize)])
+		return Message{}, malformed("message: found %d bytes %x, want %d bytes of version %d", len(value), value[:min(len(value), messageSize)], messageSize, formatVersion)
 	}
 	m := Message{
 		Incarnation: binary.LittleEndian.Uint64(value[1:]),
@@ -307,7 +311,7 @@ func ParseMessage(value []byte) (Message, error) {
 		Kind: MessageKind(value[messageSize-1]),
 	}
 	if m.Kind < Noted || m.Kind > Replaced {
-		return Message{}, malformed("message: kind %d", m.Kind)
+		return Message{}, malformed("message: kind %d, want %d to %d", m.Kind, Noted, Replaced)
 	}
 	return m, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// stored is a value that the codec reads and writes: what it parses to, and its bytes.
+// stored is a value that the codec reads and writes, and its bytes.
 type stored struct {
 	name  string
 	value interface{ Append([]byte) []byte }
@@ -34,7 +34,8 @@ func parseNames(b []byte) (any, error) {
 	return rules(names), err
 }
 
-// golden pins the stored form byte by byte: workers of the next release read what those of the last one wrote.
+// golden pins the stored form byte by byte. During an upgrade, workers of the new release read what
+// workers of the old release wrote.
 var golden = []stored{
 	{"bucket without entries", &Bucket{Claims: 0x0102030405060708}, parseBucket,
 		"02 0807060504030201"},
@@ -82,7 +83,7 @@ var golden = []stored{
 		02 11000000 06 6576656e7473 04030201 06 6f7264657273 feffffff 00`},
 }
 
-// rules makes what appendRules writes a value like the others.
+// rules gives appendRules the method that the other values have.
 type rules map[RuleID]string
 
 func (r rules) Append(dst []byte) []byte { return appendRules(dst, r) }
@@ -137,14 +138,15 @@ func TestGoldenKeys(t *testing.T) {
 	}
 }
 
-// TestEveryByteCounts cuts golden values short at every length and puts a byte after them.
-func TestEveryByteCounts(t *testing.T) {
+// A value that was cut short, or has a byte too many, is malformed.
+func TestWrongLengthIsMalformed(t *testing.T) {
 	for _, g := range golden {
 		whole := unhex(t, g.hex)
 		lengths := 0
 		for n := range whole {
 			if _, err := g.parse(whole[:n]); err == nil {
-				// A bucket cut between entries is a bucket, and so are names; they may not be the same ones.
+				// A bucket that was cut between two entries is a shorter bucket.
+				// The same is true of the names of rules.
 				lengths++
 			} else if !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s cut to %d bytes: %v does not wrap ErrMalformed", g.name, n, err)
@@ -162,8 +164,8 @@ func TestEveryByteCounts(t *testing.T) {
 // someStream is the stored form of a stream, after its claim number.
 const someStream = "0700000000000000 0000000000000000 0000000000000000 01000000 0000"
 
-// entry is the stored form of an entry's head, after its client and rule: no tokens spent, and so many superseded
-// instances and streams.
+// entry is the stored form of an entry's head after its client and rule: no spent token, and the
+// two counts.
 func entry(known, streams int) string {
 	return fmt.Sprintf("0000 0000000000000000 %02x %02x", known, streams)
 }
@@ -177,16 +179,16 @@ func claims(n int) string {
 	return s.String()
 }
 
-// TestMostStreams is the other side of a case below: an entry may have as many streams as a rule may allow.
-func TestMostStreams(t *testing.T) {
+// The counterpart of the malformed "65 streams" below.
+func TestMaxStreamsParse(t *testing.T) {
 	b, err := ParseBucket(unhex(t, "02 4000000000000000 101112131415161718191a1b1c1d1e1f a4a3a2a1"+entry(0, policy.MaxStreams)+claims(policy.MaxStreams)))
 	if err != nil || len(b.Entries[0].Streams) != 64 {
 		t.Fatalf("64 streams: %+v, %v", b, err)
 	}
 }
 
-// TestMostSuperseded is the same for the instances that are remembered.
-func TestMostSuperseded(t *testing.T) {
+// The counterpart of the malformed "5 superseded instances" below.
+func TestMaxSupersededParse(t *testing.T) {
 	b, err := ParseBucket(unhex(t, "02 0100000000000000 101112131415161718191a1b1c1d1e1f a4a3a2a1"+entry(4, 1)+instances(4)+claims(1)))
 	if err != nil || !slices.Equal(b.Entries[0].Superseded, []policy.Instance{1, 2, 3, 4}) {
 		t.Fatalf("4 superseded instances: %+v, %v", b, err)
@@ -202,10 +204,10 @@ func instances(n int) string {
 	return s.String()
 }
 
-// TestEntriesAreIndependent: an entry's streams and instances can be appended to, and the next entry's stay as they are.
+// If streams or instances are appended to an entry, the next entry stays as it is.
 func TestEntriesAreIndependent(t *testing.T) {
 	b, err := ParseBucket(unhex(t, "02 0900000000000000"+
-		"101112131415161718191a1b1c1d1e1f 00000000"+entry(3, 1)+instances(3)+claims(1)+ // three, so that the array has room for a fourth
+		"101112131415161718191a1b1c1d1e1f 00000000"+entry(3, 1)+instances(3)+claims(1)+ // after three, the array has room for a fourth
 		"1112131415161718191a1b1c1d1e1f20 00000000"+entry(1, 1)+instances(1)+claims(1)))
 	if err != nil {
 		t.Fatal(err)
@@ -233,15 +235,15 @@ func TestMalformed(t *testing.T) {
 		{"empty bucket value", "", parseBucket},
 		{"bucket of the last version", "01 0900000000000000", parseBucket},
 		{"bucket of the next version", "03 0900000000000000", parseBucket},
-		{"the last claim number there is", "02 ffffffffffffffff", parseBucket},
+		{"claim number without a successor", "02 ffffffffffffffff", parseBucket},
 		{"entry without streams", head + client + entry(0, 0), parseBucket},
-		{"entry without streams that remembers", head + client + entry(1, 0) + instances(1), parseBucket},
+		{"entry without streams, but with a superseded instance", head + client + entry(1, 0) + instances(1), parseBucket},
 		{"65 streams", "02 4100000000000000" + client + entry(0, 65) + claims(65), parseBucket},
 		{"5 superseded instances", head + client + entry(5, 1) + instances(5) + stream, parseBucket},
 		{"superseded instance 0", head + client + entry(1, 1) + "0000000000000000" + stream, parseBucket},
 		{"superseded instance twice", head + client + entry(3, 1) + instances(2) + instances(1) + stream, parseBucket},
 		{"superseded instance cut short", head + client + entry(4, 1) + instances(3) + stream, parseBucket},
-		{"no token spent, since then", head + client + "0000 0100000000000000 00 01" + stream, parseBucket},
+		{"no token spent, but a time", head + client + "0000 0100000000000000 00 01" + stream, parseBucket},
 		{"claim number 0", head + client + entry(0, 1) + "0000000000000000" + someStream, parseBucket},
 		{"claim number never given", head + client + entry(0, 1) + "0a00000000000000" + someStream, parseBucket},
 		{"same claim twice", head + client + entry(0, 2) + stream + stream, parseBucket},
@@ -259,8 +261,8 @@ func TestMalformed(t *testing.T) {
 		{"table of another version", "01 0e 0102030405060708090a0b0c0d0e0f10", parseTable},
 		{"table too large", "02 15 0102030405060708090a0b0c0d0e0f10", parseTable},
 		{"message of another version", "01 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 01", parseMessage},
-		{"message of no kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 00", parseMessage},
-		{"message of a seventh kind", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 07", parseMessage},
+		{"message of kind 0", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 00", parseMessage},
+		{"message of kind 7", "02 0100000000000000 0200000000000000 03000000 0000000000000000 00000000 0000000000000000 0000000000000000 00000000 07", parseMessage},
 		{"empty rules value", "", parseNames},
 		{"rules of another version", "01", parseNames},
 		{"rule without a length", "02 11000000", parseNames},
@@ -278,15 +280,15 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// TestMalformedIsMalformedForItsReason: each bucket above differs from one that parses in the one thing that its name
-// says. Those that do not are listed here with that thing put right.
-func TestMalformedIsMalformedForItsReason(t *testing.T) {
+// Each malformed bucket above must be malformed only for the reason in its name. These are the same
+// buckets with that one fault corrected, unless the corrected bucket is among the golden ones.
+func TestCorrectedBucketsParse(t *testing.T) {
 	const (
 		head   = "02 0900000000000000"
 		client = "101112131415161718191a1b1c1d1e1f a4a3a2a1"
 		stream = "0300000000000000" + someStream
 	)
-	for _, right := range []string{
+	for _, corrected := range []string{
 		head + client + entry(0, 1) + stream,
 		head + client + entry(2, 1) + instances(2) + stream,
 		head + client + "0100 0100000000000000 00 01" + stream,
@@ -296,8 +298,8 @@ func TestMalformedIsMalformedForItsReason(t *testing.T) {
 		head + client + entry(0, 1) + "0900000000000000" + someStream,
 		head + client + entry(0, 1) + stream + "ff" + client[2:] + entry(0, 1) + stream,
 	} {
-		if _, err := ParseBucket(unhex(t, right)); err != nil {
-			t.Errorf("%s: %v", right, err)
+		if _, err := ParseBucket(unhex(t, corrected)); err != nil {
+			t.Errorf("%s: %v", corrected, err)
 		}
 	}
 }

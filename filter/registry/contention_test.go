@@ -9,14 +9,14 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// errBroken is what a store returns that does not work at all.
+// errBroken is the error of a store that does not work.
 var errBroken = errors.New("broken")
 
 func isBucketKey(key string) bool { return strings.HasPrefix(key, keyPrefix+"b/") }
 
 func isBucket(c call) bool { return isBucketKey(c.on) }
 
-// failing makes the named call on buckets fail.
+// failing makes the named call fail on every bucket.
 func failing(name string, err error) func(call) error {
 	return func(c call) error {
 		if c.name == name && isBucket(c) {
@@ -26,14 +26,14 @@ func failing(name string, err error) func(call) error {
 	}
 }
 
-// bucketFaults are the ways in which a store fails a claim or a release.
+// bucketFaults are the ways in which a store can fail a claim or a release.
 var bucketFaults = []struct {
 	name   string
 	before func(call) error
 	want   error
 	calls  int // at most
 }{
-	{"others always come first", failing("set", ErrCasMismatch), ErrContended, 2 * casAttempts},
+	{"every race is lost", failing("set", ErrCasMismatch), ErrContended, 2 * casAttempts},
 	{"writes fail", failing("set", errBroken), errBroken, 2},
 	{"reads fail", failing("get", errBroken), errBroken, 1},
 }
@@ -60,7 +60,7 @@ func TestClaimThatFailsIsFinishedByATick(t *testing.T) {
 			if tried > fault.calls {
 				t.Errorf("%d calls, want at most %d", w.envoy.calls-before, fault.calls)
 			}
-			contended := 0 // a store that fails is another matter
+			contended := 0 // other errors of the store are not counted
 			if errors.Is(fault.want, ErrContended) {
 				contended = 1
 			}
@@ -75,7 +75,7 @@ func TestClaimThatFailsIsFinishedByATick(t *testing.T) {
 
 			b.port.before, second.err = nil, nil
 			w.ticks(t, 1)
-			expect(t, told, first)
+			expect(t, endedByMessage, first)
 			expect(t, alive, second)
 			w.settle(t)
 			if n := w.meter.counts[Contended]; n != contended {
@@ -93,7 +93,7 @@ func TestReleaseThatFailsIsFinishedByATick(t *testing.T) {
 			s := a.open("alice")
 			a.port.before = fault.before
 			a.close(s)
-			if s.held || !errors.Is(s.err, fault.want) { // that it held its place is not known yet
+			if s.held || !errors.Is(s.err, fault.want) { // whether it held its place is not known yet
 				t.Fatalf("release: held %v, %v; want %v", s.held, s.err, fault.want)
 			}
 			if _, err := a.tick(); !errors.Is(err, fault.want) {
@@ -109,7 +109,7 @@ func TestReleaseThatFailsIsFinishedByATick(t *testing.T) {
 	}
 }
 
-// TestClosedBeforeItsClaimSucceeds: a stream that was never registered is not registered after its end.
+// A stream that ends while its claim is pending is not registered afterwards.
 func TestClosedBeforeItsClaimSucceeds(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
@@ -130,7 +130,7 @@ func TestClosedBeforeItsClaimSucceeds(t *testing.T) {
 	w.settle(t)
 }
 
-// TestLateClaimIsTheNewest: a claim that a tick finishes counts from then, as one that is made then would.
+// A claim that a tick finishes is as new as a claim made at that time.
 func TestLateClaimIsTheNewest(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -146,17 +146,16 @@ func TestLateClaimIsTheNewest(t *testing.T) {
 		t.Fatalf("tick found %+v, %v; want one takeover", found, err)
 	}
 	if got := found.Claimed[0]; got.Stream != &first.handle || got.Refusal != 0 || !slices.Equal(got.Superseded, []policy.Stream{second.handle.as}) {
-		t.Fatalf("takeover %+v; want the second stream to yield to the first", got)
+		t.Fatalf("claim %+v; want the second stream to yield to the first", got)
 	}
 	w.deliver(t)
 	expect(t, alive, first)
-	expect(t, told, second)
+	expect(t, endedByMessage, second)
 	w.settle(t)
 }
 
-// TestOneBucketDoesNotHoldUpTheRest: claims and releases in a bucket that stays contended do not keep a tick from
-// finishing those in others.
-func TestOneBucketDoesNotHoldUpTheRest(t *testing.T) {
+// If one bucket stays contended, a tick still finishes the claims and releases in other buckets.
+func TestContendedBucketDelaysNoOther(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
 	closing := a.open("eve")
@@ -187,8 +186,8 @@ func TestOneBucketDoesNotHoldUpTheRest(t *testing.T) {
 	w.settle(t)
 }
 
-// TestFailedAttemptLeavesNothingBehind: what a claim worked out from a bucket that has changed since is forgotten.
-func TestFailedAttemptLeavesNothingBehind(t *testing.T) {
+// A claim that loses a race decides afresh. Nothing of its first verdict is left.
+func TestClaimDecidesAfreshAfterALostRace(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
@@ -206,7 +205,7 @@ func TestFailedAttemptLeavesNothingBehind(t *testing.T) {
 	s := b.newStream("alice")
 	verdict, err := b.Claim(w.now, &s.handle)
 	if len(verdict.Superseded) != 0 || verdict.Refusal != 0 || err != nil || between {
-		t.Fatalf("Claim returned %+v, %v; want nobody to yield", verdict, err)
+		t.Fatalf("Claim returned %+v, %v, the first stream ended meanwhile %v; want nobody to yield", verdict, err, !between)
 	}
 	if !first.held || s.handle.as.Claim != 2 {
 		t.Errorf("first held %v, second's claim number %d", first.held, s.handle.as.Claim)

@@ -15,26 +15,27 @@ func TestDeadWorkerIsSwept(t *testing.T) {
 
 	w.ticks(t, 2)
 	if entries, _ := w.registry(); len(entries) != len(lost)+1 {
-		t.Fatalf("swept too early: %+v", entries)
+		t.Fatalf("after two ticks without a heartbeat the registry holds %+v, want no stream swept yet", entries)
 	}
 	w.now += 1000
 	found, err := b.tick() // the third without a heartbeat
 	if err != nil || found.Deaths != 1 {
-		t.Fatalf("tick found %+v, %v; want one death and its %d streams", found, err, len(lost))
+		t.Fatalf("tick found %+v, %v; want one death", found, err)
 	}
 	if entries, _ := w.registry(); len(entries) != 1 || entries[0].Context != kept.handle.Context {
-		t.Fatalf("after the sweep: %+v", entries)
+		t.Fatalf("after the sweep the registry holds %+v, want dave's stream alone", entries)
 	}
 	if n := w.meter.counts[Swept]; n != len(lost) {
 		t.Errorf("%d streams counted as swept, want %d", n, len(lost))
 	}
-	expect(t, cut, lost...)
+	expect(t, cutByCrash, lost...)
 	w.settle(t)
 	expect(t, alive, kept)
 }
 
-// TestOneDeathIsSweptByAll: whoever comes first takes the slot; nobody counts the death twice.
-func TestOneDeathIsSweptByAll(t *testing.T) {
+// One worker takes the dead one's slot. Both may remove its orphans, but a death and an orphan are
+// counted once.
+func TestDeathIsCountedOnce(t *testing.T) {
 	w := newWorld().small(4)
 	a, b, c := w.thread(), w.thread(), w.thread()
 	for i := range 50 {
@@ -60,8 +61,8 @@ func TestOneDeathIsSweptByAll(t *testing.T) {
 	w.settle(t)
 }
 
-// TestSlowWorkerLives: a heartbeat between the last two looks is enough.
-func TestSlowWorkerLives(t *testing.T) {
+// A worker that beats once in every missedTicks ticks of another is not swept.
+func TestSlowWorkerIsNotSwept(t *testing.T) {
 	w := newWorld().small(4)
 	slow, fast := w.thread(), w.thread()
 	s := slow.open("alice")
@@ -81,8 +82,8 @@ func TestSlowWorkerLives(t *testing.T) {
 	w.settle(t)
 }
 
-// TestSweepOfTheWholeTable: a table of the real size is swept in as many ticks as it has portions, from wherever the
-// scan happens to stand.
+// In a table of the real size, all orphans are gone after as many ticks as it takes to search every
+// bucket once, wherever the search began.
 func TestSweepOfTheWholeTable(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -99,7 +100,7 @@ func TestSweepOfTheWholeTable(t *testing.T) {
 	w.settle(t)
 }
 
-// TestSweepGoesOnAfterAnError: what could not be read once is not left out of the sweep.
+// The search goes on behind a bucket that could not be read.
 func TestSweepGoesOnAfterAnError(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -113,7 +114,7 @@ func TestSweepGoesOnAfterAnError(t *testing.T) {
 	scans := 0
 	b.port.before = func(c call) error {
 		if isBucket(c) && c.name == "get" {
-			if scans++; scans == 3 { // the first is the self-check of bob's
+			if scans++; scans == 3 { // the first one is the self-check of bob's stream
 				return errBroken
 			}
 		}
@@ -125,15 +126,15 @@ func TestSweepGoesOnAfterAnError(t *testing.T) {
 	b.port.before = nil
 	w.ticks(t, (1<<bucketBits)/sweepPerTick)
 	entries, _ := w.registry()
-	if len(entries) > 1+5 { // the bucket that failed is left to the slow scan
-		t.Fatalf("%d entries left, want bob's and those of one bucket", len(entries))
+	if len(entries) > 1+5 { // the slow search finds those in the bucket that failed
+		t.Fatalf("%d entries left, want bob's and at most those of one bucket", len(entries))
 	}
 	w.ticks(t, (1<<bucketBits)/scanPerTick)
 	w.settle(t)
 }
 
-// TestDeathBeforeAnError: a death is not forgotten because a later slot could not be read.
-func TestDeathBeforeAnError(t *testing.T) {
+// A death is not forgotten because another slot cannot be read in the same tick.
+func TestDeathIsKeptDespiteAnError(t *testing.T) {
 	w := newWorld()
 	a, b, c := w.thread(), w.thread(), w.thread()
 	for i := range 5000 {
@@ -161,9 +162,9 @@ func TestDeathBeforeAnError(t *testing.T) {
 	w.settle(t)
 }
 
-// TestUnfinishedSweepIsTakenUp: the sweeper dies in turn, right after it took the slot; nobody sees that death again,
-// and the slow scan finds what is left.
-func TestUnfinishedSweepIsTakenUp(t *testing.T) {
+// A worker takes a dead worker's slot and dies before it removes the streams. No other worker sees
+// that first death. The slow search finds the orphans.
+func TestSweeperDies(t *testing.T) {
 	w := newWorld().small(bucketBits)
 	a, b, c := w.thread(), w.thread(), w.thread()
 	s := a.open("alice")
@@ -174,13 +175,13 @@ func TestUnfinishedSweepIsTakenUp(t *testing.T) {
 	a.fence()
 	b.crash()
 	w.ticks(t, (1<<bucketBits)/scanPerTick)
-	expect(t, cut, s)
+	expect(t, cutByCrash, s)
 	w.settle(t)
 }
 
-// TestSlotIsUsedAgain: the next worker takes the dead one's slot and queue, and what was sent to the dead one does
-// not reach it.
-func TestSlotIsUsedAgain(t *testing.T) {
+// The next worker takes the dead worker's slot and queue. Messages for the dead worker do not reach
+// its streams.
+func TestSlotIsReused(t *testing.T) {
 	w := newWorld().small(4)
 	a, b := w.thread(), w.thread()
 	old := a.open("alice")
@@ -197,7 +198,7 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	if c.owner.Slot != a.owner.Slot || c.queue != a.queue || c.owner == a.owner {
 		t.Fatalf("the next worker is %+v on queue %d; the dead one was %+v on queue %d", c.owner, c.queue, a.owner, a.queue)
 	}
-	s := old.handle // a new VM counts its contexts from the start, too
+	s := old.handle // a new VM counts its contexts from 1 again
 	s = Stream{Client: s.Client, Rule: s.Rule, Limits: s.Limits, Context: s.Context}
 	if _, err := c.Claim(w.now, &s); err != nil {
 		t.Fatal(err)
@@ -207,9 +208,9 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	}
 }
 
-// TestClaimRemovesTheDead: a claim does not wait for the sweep to reach its bucket, and a dead stream takes no place
-// from a live one.
-func TestClaimRemovesTheDead(t *testing.T) {
+// A claim removes orphans from its client's entry at once, so a dead stream does not count against
+// a live one.
+func TestClaimRemovesOrphans(t *testing.T) {
 	w := newWorld()
 	w.limits.MaxStreams = 2
 	a, b := w.thread(), w.thread()

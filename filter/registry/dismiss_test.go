@@ -8,7 +8,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// TestDismiss: an operator ends all streams of one client, whichever workers hold them, and those of no other.
+// An operator ends all streams of one client, on every worker, and no stream of another client.
 func TestDismiss(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -30,7 +30,7 @@ func TestDismiss(t *testing.T) {
 				t.Fatalf("dismissed %d, %v; want 3", n, err)
 			}
 			if entries, _ := w.registry(); len(entries) != len(others) || operator.owner != joined {
-				t.Fatalf("the registry holds %+v; the operator is %+v, was %+v", entries, operator.owner, joined)
+				t.Fatalf("the registry holds %+v, want bob's and carol's streams; the operator's worker is %+v, was %+v", entries, operator.owner, joined)
 			}
 			if n := w.meter.active[a.table.Rule("events")]; n != len(others) {
 				t.Errorf("the gauge says %d, want %d", n, len(others))
@@ -46,7 +46,7 @@ func TestDismiss(t *testing.T) {
 					t.Errorf("stream %d: held %v, why %d", s.handle.Context, s.held, s.handle.Why())
 				}
 			}
-			again := b.open("alice") // dismissed is not banned
+			again := b.open("alice") // the client may come back
 			w.settle(t)
 			expect(t, alive, again)
 			if n := w.meter.counts[Swept] + w.meter.counts[LostWakeup]; n != 0 {
@@ -56,8 +56,8 @@ func TestDismiss(t *testing.T) {
 	}
 }
 
-// TestDismissForgets: what the client had lost and spent goes with its streams.
-func TestDismissForgets(t *testing.T) {
+// With the client's streams go its superseded instances and its spent tokens.
+func TestDismissForgetsTheClient(t *testing.T) {
 	w := newWorld()
 	w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: 1e12}
 	a := w.thread()
@@ -72,7 +72,7 @@ func TestDismissForgets(t *testing.T) {
 	w.settle(t)
 }
 
-// TestDismissInObserveMode: the rule ends nothing; an operator does.
+// A rule that only observes ends nothing, but an operator does.
 func TestDismissInObserveMode(t *testing.T) {
 	w := newWorld()
 	w.enforce = false
@@ -81,7 +81,7 @@ func TestDismissInObserveMode(t *testing.T) {
 	second := b.open("alice")
 	w.deliver(t)
 	expect(t, alive, first, second)
-	if n, err := a.dismiss("alice"); n != 1 || err != nil { // the first has no place any more
+	if n, err := a.dismiss("alice"); n != 1 || err != nil { // the first stream is superseded, and has no place to be dismissed from
 		t.Fatalf("dismissed %d, %v; want 1", n, err)
 	}
 	w.deliver(t)
@@ -90,8 +90,8 @@ func TestDismissInObserveMode(t *testing.T) {
 	w.settle(t)
 }
 
-// TestDismissDoesNotCountTheDead: their streams go, and are not anybody's to end.
-func TestDismissDoesNotCountTheDead(t *testing.T) {
+// Dismiss removes orphans, but does not count them as dismissed.
+func TestDismissDoesNotCountOrphans(t *testing.T) {
 	w := newWorld()
 	w.limits.MaxStreams = 3
 	a, b := w.thread(), w.thread()
@@ -112,7 +112,7 @@ func TestDismissDoesNotCountTheDead(t *testing.T) {
 	w.settle(t)
 }
 
-// TestDismissThatFails: nothing is dismissed, and it says so.
+// If the store fails, nothing is dismissed, and the error says why.
 func TestDismissThatFails(t *testing.T) {
 	for _, fault := range bucketFaults {
 		t.Run(fault.name, func(t *testing.T) {
@@ -131,8 +131,8 @@ func TestDismissThatFails(t *testing.T) {
 	}
 }
 
-// TestDismissMeetsARelease: the client hangs up between the operator's look and write.
-func TestDismissMeetsARelease(t *testing.T) {
+// The client hangs up between the operator's read and write.
+func TestReleaseDuringADismiss(t *testing.T) {
 	w := newWorld()
 	w.limits.MaxStreams = 2
 	a, operator := w.thread(), w.thread()
@@ -152,8 +152,8 @@ func TestDismissMeetsARelease(t *testing.T) {
 	w.settle(t)
 }
 
-// TestDismissedMessageLost: a stream whose message is lost is out all the same, at the second look.
-func TestDismissedMessageLost(t *testing.T) {
+// A dismissed stream whose message is lost ends at its worker's second look.
+func TestDismissMessageIsLost(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	s := a.open("alice")
@@ -163,7 +163,7 @@ func TestDismissedMessageLost(t *testing.T) {
 	}
 	w.loseMessages(a)
 	w.ticks(t, 2)
-	expect(t, foundBy, s)
+	expect(t, endedByCheck, s)
 	w.settle(t)
 }
 
@@ -178,11 +178,11 @@ func TestRecall(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(w.envoy.wakeups[b.port.listener]); n != 0 {
-		t.Errorf("another worker is woken %d times", n)
+		t.Errorf("another worker is woken %d times, want 0", n)
 	}
 	recalled, err := a.Wake(w.now, a.queue)
 	if err != nil || !slices.Equal(recalled, []*Stream{&s.handle}) || s.handle.Why() != 0 {
-		t.Fatalf("recalled %v, %v, why %d", recalled, err, s.handle.Why())
+		t.Fatalf("recalled %v, %v, why %d; want the stream, which the registry does not want ended", recalled, err, s.handle.Why())
 	}
 	if again, err := a.Wake(w.now, a.queue); len(again) != 0 || err != nil {
 		t.Fatalf("recalled once more: %v, %v", again, err)
@@ -194,8 +194,9 @@ func TestRecall(t *testing.T) {
 	expect(t, alive, s, other)
 }
 
-// TestRecallByATick: the wake-up is lost, and the message is not. That is nobody's end, and no lost wake-up of one.
-func TestRecallByATick(t *testing.T) {
+// If the wake-up is lost, a tick finds the recall. It is not counted as a lost wake-up: no stream
+// has lost its place.
+func TestRecallWithoutAWakeup(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
 	s := a.open("alice")
@@ -214,7 +215,7 @@ func TestRecallByATick(t *testing.T) {
 	w.settle(t)
 }
 
-// TestRecalledAndSuperseded: a stream is named once in a call, and its reason is there.
+// A stream that is recalled and superseded is named once, and Why tells the reason.
 func TestRecalledAndSuperseded(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -256,7 +257,7 @@ func TestRecalledAndSuperseded(t *testing.T) {
 	}
 }
 
-// TestRecalledAndReleased: what has ended is not recalled, nor what came after it under the same context id.
+// A stream that has ended is not recalled, nor is a later stream with the same context id.
 func TestRecalledAndReleased(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
@@ -274,8 +275,8 @@ func TestRecalledAndReleased(t *testing.T) {
 	}
 }
 
-// TestRecallWithoutAQueue: a worker that was swept has none, and says so.
-func TestRecallWithoutAQueue(t *testing.T) {
+// If the message cannot be sent, Recall returns the error.
+func TestRecallThatFails(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
 	s := a.open("alice")
@@ -290,7 +291,7 @@ func TestRecallWithoutAQueue(t *testing.T) {
 	}
 }
 
-// TestWorkers: everybody sees who holds a slot, without holding one.
+// A worker that holds no slot sees who does.
 func TestWorkers(t *testing.T) {
 	w := newWorld()
 	a, b, c := w.thread(), w.thread(), w.thread()
@@ -313,7 +314,7 @@ func TestWorkers(t *testing.T) {
 		t.Fatalf("workers %+v, %v; want %+v", held, err, want)
 	}
 	if visitor.owner.Incarnation != 0 || visitor.table != a.table {
-		t.Errorf("the visitor is %+v with the table %+v", visitor.owner, visitor.table)
+		t.Errorf("the worker that asked holds slot %+v, want none, and has the table %+v, want %+v", visitor.owner, visitor.table, a.table)
 	}
 	visitor.port.before = func(c call) error {
 		if c.on == slotKey(2) {
@@ -322,7 +323,7 @@ func TestWorkers(t *testing.T) {
 		return nil
 	}
 	if _, err := visitor.Workers(); !errors.Is(err, errBroken) {
-		t.Errorf("a slot cannot be read: %v", err)
+		t.Errorf("a slot that cannot be read: %v, want %v", err, errBroken)
 	}
 	visitor.port.before = nil
 	w.settle(t)

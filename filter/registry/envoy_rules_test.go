@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestEnvoyStoreRules holds the test store to the rules on which the registry is built: a test on a store with other
-// rules, the SDK's own for one, would prove nothing.
+// The registry rests on these rules of Envoy's shared data. A test on a store with other rules
+// would prove nothing; the SDK's emulator, for instance, has others.
 func TestEnvoyStoreRules(t *testing.T) {
 	e := newEnvoy()
 	p := &port{envoy: e}
@@ -24,7 +24,7 @@ func TestEnvoyStoreRules(t *testing.T) {
 	}
 	got[0] = 'X'
 	if again, _, _ := p.Get("k"); string(again) != "one" {
-		t.Fatalf("the store shares its memory: %q", again)
+		t.Fatalf("a change of the returned bytes changed the store: %q", again)
 	}
 	if err := p.Set("k", nil, Absent); !errors.Is(err, ErrCasMismatch) {
 		t.Fatalf("create-if-absent of a present key: %v", err)
@@ -64,7 +64,7 @@ func TestEnvoyQueueRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, m := len(e.takeWakeups(1)), len(e.takeWakeups(2)); n != 1 || m != 1 {
-		t.Fatalf("wake-ups: first %d, second %d; want one before and one after it moved", n, m)
+		t.Fatalf("wake-ups: first listener %d, second %d; want 1 before the queue moved, and 1 after", n, m)
 	}
 	for _, want := range []string{"a", "b"} {
 		if got, err := second.Dequeue(token); string(got) != want || err != nil {

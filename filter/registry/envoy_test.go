@@ -6,19 +6,20 @@ import (
 	"sync"
 )
 
-// envoy is the shared data and the shared queues of one Envoy, by the rules of envoy-facts.md: an absent key is
-// created whatever the cas; cas 0 overwrites; any other cas must be that of the key's last write; one counter, which
-// skips 0, numbers the writes of all keys; a queue registered again keeps its token and its messages and moves its
-// wake-ups; a message is accepted whether or not anybody listens. Bytes are copied on the way in and out.
+// envoy is the shared data and the shared queues of one Envoy, by the rules of host/ENVOY.md. An
+// absent key is created whatever the cas is. Cas 0 overwrites. Any other cas must be the number of
+// the key's last write. One counter numbers the writes of all keys, and skips 0. A queue that is
+// registered again keeps its token and its messages, and its wake-ups move to the caller. A message
+// is accepted whether or not a worker is left to read it. Bytes are copied on the way in and out.
 type envoy struct {
 	mu      sync.Mutex
 	data    map[string]datum
 	cas     uint32
 	tokens  map[string]uint32
 	queues  []queue                              // by token-1
-	wakeups map[int][]uint32                     // tokens of queues with something new, by listener
-	calls   int                                  // store and queue calls so far
-	onWrite func(key string, before, now []byte) // sees every write, inside it; may be nil
+	wakeups map[int][]uint32                     // by listener: one token for each message, until they are taken
+	calls   int                                  // calls to the store and to queues so far
+	onWrite func(key string, before, now []byte) // is called inside every write; may be nil
 }
 
 type datum struct {
@@ -40,16 +41,16 @@ type call struct{ name, on string }
 
 func (c call) String() string { return c.name + " " + c.on }
 
-// port is one worker's way to envoy.
+// port is one worker's access to envoy.
 type port struct {
 	envoy    *envoy
 	listener int
-	// before sees every call before it happens: here other workers may get their turn. An error makes the call fail
-	// without having happened.
+	// before is called before every call happens. It may let other workers run. If it returns
+	// an error, the call fails with it and does not happen.
 	before func(call) error
 }
 
-// enter counts the call and holds envoy's lock until leave.
+// enter counts the call and holds envoy's lock until leave is called.
 func (p *port) enter(name, on string) (leave func(), err error) {
 	if p.before != nil {
 		if err := p.before(call{name, on}); err != nil {
@@ -143,7 +144,8 @@ func (p *port) Dequeue(token uint32) ([]byte, error) {
 	return message, nil
 }
 
-// takeWakeups returns the queues for which the listener is to be woken, and forgets them.
+// takeWakeups returns the tokens of the queues for which the listener is to be woken, and forgets
+// them.
 func (e *envoy) takeWakeups(listener int) []uint32 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -152,7 +154,7 @@ func (e *envoy) takeWakeups(listener int) []uint32 {
 	return tokens
 }
 
-// write overwrites a key, as no worker would.
+// write overwrites a key, which no worker does.
 func (e *envoy) write(key string, value []byte) {
 	if err := (&port{envoy: e}).Set(key, value, 0); err != nil {
 		panic(err)

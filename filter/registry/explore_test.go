@@ -10,14 +10,15 @@ import (
 	"testing"
 )
 
-// A schedule that fails is printed with the command that replays it.
-var schedule = flag.String("schedule", "", "replay: what to choose at each step, as a failing test prints it (with -run)")
+// The value is in the message of a failing test, with the command that replays it.
+var schedule = flag.String("schedule", "", "replay one schedule: the choice at each step, as a failing test prints it (with -run)")
 
-// scenarios are explored exhaustively: every schedule with up to so many pre-emptions, and every place for the faults.
+// scenarios are explored exhaustively: every schedule with a bounded number of pre-emptions, and
+// every place for the faults.
 var scenarios = []scenario{
 	{name: "two open",
 		scripts: []script{{"open c", "wake"}, {"open c", "wake"}}},
-	{name: "two first streams", // nobody has joined: the race for the slots is part of it
+	{name: "two first streams", // nobody has joined before, so this includes the race for the slots
 		scripts: []script{{"open c"}, {"open c"}}},
 	{name: "open and close",
 		before:  []script{{"open c"}, {"open d"}},
@@ -60,20 +61,20 @@ var scenarios = []scenario{
 		before:  []script{{"open c"}, {"open d"}},
 		scripts: []script{{"wake", "tick"}, {"open c", "close 1"}}, losses: 1},
 
-	{name: "two pages open",
+	{name: "two instances open",
 		scripts: []script{{"open c/A", "wake"}, {"open c/B", "wake"}}},
-	{name: "loser reconnects",
+	{name: "superseded instance reconnects",
 		before:  []script{{"open c/A"}, {"open d"}},
 		scripts: []script{{"wake", "open c/A"}, {"open c/B", "wake"}}, preemptions: 6},
-	{name: "loser waits for a place",
+	{name: "superseded instance waits for a place",
 		limit:   2,
 		before:  []script{{"open c/A", "open c/B"}, {"open c/C"}},
 		scripts: []script{{"wake", "close 1", "open c/A"}, {"close 0", "open c/B"}}},
-	{name: "page reconnects elsewhere",
+	{name: "instance reconnects elsewhere",
 		reject:  true,
 		before:  []script{{"open c/A"}, {"open d"}},
 		scripts: []script{{"wake", "close 0"}, {"open c/A", "wake"}}, preemptions: 6},
-	{name: "page reconnects to both",
+	{name: "instance reconnects to both",
 		reject:  true,
 		before:  []script{{"open c/A"}, {"open d"}},
 		scripts: []script{{"open c/A", "wake"}, {"open c/A", "wake"}}},
@@ -86,7 +87,7 @@ var scenarios = []scenario{
 		reject:  true,
 		before:  []script{{"open c/A"}, {"open d"}},
 		scripts: []script{{"wake", "tick"}, {"sweep 0", "open c/B"}}},
-	{name: "page of a swept worker reconnects",
+	{name: "instance of a swept worker reconnects",
 		before:  []script{{"open c/A"}, {"open d"}},
 		scripts: []script{{"open c/A"}, {"sweep 0", "open c/B"}}},
 	{name: "takeover limit",
@@ -104,7 +105,7 @@ var scenarios = []scenario{
 	{name: "dismiss twice",
 		before:  []script{{"open c"}, {"open d"}},
 		scripts: []script{{"dismiss c", "wake"}, {"dismiss c", "wake"}}, preemptions: 5},
-	{name: "dismiss of a swept worker's",
+	{name: "dismiss streams of a swept worker",
 		before:  []script{{"open c"}, {"open d"}},
 		scripts: []script{{"wake", "tick"}, {"sweep 0", "dismiss c"}}},
 	{name: "dismiss and a lost message",
@@ -157,18 +158,20 @@ func TestExplore(t *testing.T) {
 				return !report(t, *made, trace, err)
 			})
 			if (runs < 100 || runs == mostRuns) && !t.Failed() {
-				t.Errorf("%d schedules: the search does not see the calls, or sees far too many", runs)
+				t.Errorf("ran %d schedules, want at least 100 and fewer than %d: does the search see the calls?", runs, mostRuns)
 			}
 			t.Logf("%d schedules", runs)
 		})
 	}
 }
 
-// mostRuns is far above what the scenarios need, and keeps a mistake in one from running for ever.
+// mostRuns is far above what the scenarios need. It stops the search if a mistake in a scenario
+// makes it endless.
 const mostRuns = 100_000
 
-// exhaust calls try with a chooser for every schedule with up to so many pre-emptions, until try returns false, and
-// returns the number of calls. made holds the choices of the schedule so far.
+// exhaust calls try with a chooser for every schedule that has at most so many pre-emptions, until
+// try returns false. It returns the number of calls. made holds the choices that the schedule has
+// made so far.
 func exhaust(preemptions int, try func(choose chooser, made *[]int) bool) (runs int) {
 	type prefix struct {
 		choices     []int
@@ -205,12 +208,12 @@ func exhaust(preemptions int, try func(choose chooser, made *[]int) bool) (runs 
 	return runs
 }
 
-// report fails the test if something is wrong, and says how to see it again.
+// report fails the test if err is not nil, and prints the command that replays the schedule.
 func report(t *testing.T, made []int, trace []string, err error) (failed bool) {
 	if err == nil {
 		return false
 	}
-	for len(made) > 0 && made[len(made)-1] == 0 { // the first choice is what a replay does when it has no other
+	for len(made) > 0 && made[len(made)-1] == 0 { // a replay makes the first choice when it has no number left
 		made = made[:len(made)-1]
 	}
 	var numbers []string
@@ -236,7 +239,7 @@ func replay(t *testing.T, sc scenario) {
 			return 0
 		}
 		if made[at-1] >= len(choices) {
-			panic(fmt.Sprintf("schedule: step %d chooses %d of %d", at, made[at-1], len(choices)))
+			panic(fmt.Sprintf("schedule: step %d chooses %d, want less than %d", at, made[at-1], len(choices)))
 		}
 		return made[at-1]
 	})

@@ -2,10 +2,11 @@ package registry
 
 import "testing"
 
-// Each scenario here is about a worker that is taken for dead while it lives, and shows one of the rules in the
-// package comment at work.
+// In each test here a worker is declared dead while it lives. Most tests show a rule of the package
+// comment at work, and name it in brackets.
 
-// declareDead makes t take the other for dead on its next tick, as if it had missed its heartbeats.
+// declareDead makes t declare the other worker dead on its next tick, as if the heartbeat had stood
+// still.
 func (t *thread) declareDead(other *thread) error {
 	if _, _, err := t.readSlot(other.owner.Slot); err != nil {
 		return err
@@ -17,7 +18,7 @@ func (t *thread) declareDead(other *thread) error {
 	return nil
 }
 
-// sweepNow is an observer's tick that takes the other for dead.
+// sweepNow is a tick of t that declares the other worker dead.
 func (t *thread) sweepNow(tb testing.TB, other *thread) {
 	tb.Helper()
 	if err := t.declareDead(other); err != nil {
@@ -28,6 +29,7 @@ func (t *thread) sweepNow(tb testing.TB, other *thread) {
 	}
 }
 
+// A worker that lost its slot takes another, and its streams are in the registry again (put back).
 func TestSweptWorkerPutsItsStreamsBack(t *testing.T) {
 	w := newWorld().small(4)
 	a, b := w.thread(), w.thread()
@@ -36,12 +38,12 @@ func TestSweptWorkerPutsItsStreamsBack(t *testing.T) {
 	was := a.owner
 	b.sweepNow(t, a)
 	if entries, _ := w.registry(); len(entries) != 1 {
-		t.Fatalf("not swept: %+v", entries)
+		t.Fatalf("after the sweep the registry holds %+v, want carol's stream alone", entries)
 	}
 	w.ticks(t, 1)
 	expect(t, alive, streams...)
 	if a.owner == was {
-		t.Fatal("the worker still goes by the incarnation that was swept")
+		t.Fatal("the worker still uses the incarnation that was swept")
 	}
 	for _, s := range streams {
 		if s.handle.as.Owner != a.owner {
@@ -52,9 +54,9 @@ func TestSweptWorkerPutsItsStreamsBack(t *testing.T) {
 	expect(t, alive, streams...)
 }
 
-// TestNewNameReplacesTheOld: nobody has removed the stream yet when its worker comes back. It is in the registry once
-// then, and was not swept.
-func TestNewNameReplacesTheOld(t *testing.T) {
+// If the worker comes back before anybody has removed its streams, each is in the registry once,
+// and is not counted as swept.
+func TestPutBackReplacesTheOldName(t *testing.T) {
 	w := newWorld().small(4)
 	w.limits.MaxStreams = 2
 	a := w.thread()
@@ -69,8 +71,8 @@ func TestNewNameReplacesTheOld(t *testing.T) {
 	w.settle(t)
 }
 
-// TestRule1KeepsThePlace: a stream that is put back is still older than one that was claimed after it.
-func TestRule1KeepsThePlace(t *testing.T) {
+// A stream that was put back is still older than one that was claimed after it (keep the number).
+func TestPutBackKeepsTheNumber(t *testing.T) {
 	w := newWorld().small(4)
 	w.limits.MaxStreams = 2
 	a, b := w.thread(), w.thread()
@@ -81,14 +83,14 @@ func TestRule1KeepsThePlace(t *testing.T) {
 	expect(t, alive, first, second)
 	third := b.open("alice")
 	w.deliver(t)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, second, third)
 	w.settle(t)
 }
 
-// TestRule3OldStreamsYield: a stream that was superseded while its worker was out of the registry does not beat its
-// successor by coming back.
-func TestRule3OldStreamsYield(t *testing.T) {
+// A stream was superseded after the sweep. When it is put back, it yields to its successor (keep
+// the number).
+func TestPutBackYieldsToTheSuccessor(t *testing.T) {
 	w := newWorld().small(4)
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
@@ -96,26 +98,26 @@ func TestRule3OldStreamsYield(t *testing.T) {
 	b.sweepNow(t, a)
 	second := b.open("alice")
 	w.deliver(t)
-	expect(t, alive, first) // nobody knew of it
+	expect(t, alive, first) // the second claim did not see it
 	found, err := a.tick()
 	if err != nil || len(found.Claimed) != 1 {
 		t.Fatalf("tick found %+v, %v; want one takeover", found, err)
 	}
 	if got := found.Claimed[0]; got.Stream != &first.handle || got.Refusal != 0 || len(got.Superseded) != 1 || got.Superseded[0].Context != first.handle.Context {
-		t.Fatalf("takeover %+v; want the first stream to yield by its own return", got)
+		t.Fatalf("claim %+v; want the first stream itself to yield", got)
 	}
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, second)
 	if n := len(w.envoy.takeWakeups(a.port.listener)); n != 0 {
-		t.Errorf("the worker sent itself %d messages about a stream that it ended", n)
+		t.Errorf("the worker sent itself %d messages about its own stream, want 0", n)
 	}
 	w.settle(t)
 	expect(t, alive, second)
 }
 
-// TestRule3NewestComesBack: the newest claim was made by a worker that had been swept and did not know. Its place goes
-// to nobody older, though an older stream is put back first.
-func TestRule3NewestComesBack(t *testing.T) {
+// The newest stream was claimed by a worker that did not know of its sweep. An older stream is put
+// back before it, and must not keep the place (keep the number).
+func TestPutBackOfTheNewest(t *testing.T) {
 	w := newWorld().small(4)
 	a, b, c := w.thread(), w.thread(), w.thread()
 	first := b.open("alice")
@@ -133,13 +135,13 @@ func TestRule3NewestComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.ticks(t, 1)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, newest)
 	w.settle(t)
 }
 
-// TestRule3WithoutEnforcement: an observed stream that finds newer ones is left alone.
-func TestRule3WithoutEnforcement(t *testing.T) {
+// If the rule only observes, a stream that yields when it is put back is not ended.
+func TestPutBackOfAnObservedStream(t *testing.T) {
 	w := newWorld().small(4)
 	w.enforce = false
 	a, b := w.thread(), w.thread()
@@ -155,9 +157,9 @@ func TestRule3WithoutEnforcement(t *testing.T) {
 	w.settle(t)
 }
 
-// TestRule5Orphans: a worker is swept in the middle of a claim, its write goes through after the sweep, and the worker
-// dies. A claim and a tick each remove what it wrote.
-func TestRule5Orphans(t *testing.T) {
+// A worker is swept in the middle of a claim, writes its stream after the sweep, and crashes. A
+// claim and a tick each remove the stream (remove orphans).
+func TestOrphansAreRemoved(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		meets  func(*testing.T, *world, *thread)
@@ -191,7 +193,7 @@ func TestRule5Orphans(t *testing.T) {
 			orphan := a.open("alice")
 			a.crash()
 			if entries, _ := w.registry(); len(entries) != 1 || entries[0].Context != orphan.handle.Context {
-				t.Fatalf("no orphan was written: %+v", entries)
+				t.Fatalf("the registry holds %+v, want the orphan alone", entries)
 			}
 			test.meets(t, w, b)
 			entries, _ := w.registry()
@@ -203,8 +205,8 @@ func TestRule5Orphans(t *testing.T) {
 	}
 }
 
-// TestManyStreamsComeBack: more of them than one tick puts back.
-func TestManyStreamsComeBack(t *testing.T) {
+// A worker puts back more streams than one tick can.
+func TestPutBackOfManyStreams(t *testing.T) {
 	w := newWorld().small(4)
 	a, b := w.thread(), w.thread()
 	const n = 2*finishPerTick + 1
@@ -222,7 +224,7 @@ func TestManyStreamsComeBack(t *testing.T) {
 	w.settle(t)
 }
 
-// TestClosedWhileSwept: a stream whose client hangs up before it was put back is not put back.
+// A stream whose client hangs up before it is put back is not put back.
 func TestClosedWhileSwept(t *testing.T) {
 	w := newWorld().small(4)
 	a, b := w.thread(), w.thread()
@@ -237,8 +239,8 @@ func TestClosedWhileSwept(t *testing.T) {
 	w.settle(t)
 }
 
-// TestClaimWithoutASlot: the worker was swept and could not join again yet. A claim then must not write a stream
-// without an incarnation, which would make the whole bucket malformed.
+// The worker was swept and could not join again. A claim must not write a stream without an
+// incarnation: that would make the whole bucket malformed.
 func TestClaimWithoutASlot(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
@@ -260,7 +262,7 @@ func TestClaimWithoutASlot(t *testing.T) {
 	}
 	second.err, a.port.before = nil, nil
 	w.ticks(t, 1)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, second, bystander)
 	if n := w.meter.counts[Malformed]; n != 0 {
 		t.Errorf("%d malformed values met, want none", n)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The stored form is canonical: whatever parses encodes to the same bytes, and everything else is ErrMalformed.
+// The stored form is canonical: bytes that parse encode to the same bytes, and all others are
+// ErrMalformed.
 //
 //	go test ./filter/registry -fuzz FuzzParseBucket -fuzztime 30s
 
@@ -46,6 +47,7 @@ func FuzzParseRules(f *testing.F) {
 	})
 }
 
+// fuzzCanonical feeds bytes to again, which parses them and encodes the result.
 func fuzzCanonical(f *testing.F, again func([]byte) ([]byte, error)) {
 	for _, g := range golden {
 		f.Add(unhex(f, g.hex))
@@ -65,8 +67,8 @@ func fuzzCanonical(f *testing.F, again func([]byte) ([]byte, error)) {
 	})
 }
 
-// FuzzStore lets a worker meet any bytes whatever in a bucket, in its own slot and in another's: nothing panics, and
-// after a few ticks the stream that it opened is registered again.
+// A worker meets any bytes in a bucket, in its own slot and in another. Nothing panics, and after a
+// few ticks a new claim is registered as it should be.
 func FuzzStore(f *testing.F) {
 	for _, g := range golden {
 		f.Add(unhex(f, g.hex), unhex(f, g.hex), unhex(f, g.hex))
@@ -93,7 +95,8 @@ func FuzzStore(f *testing.F) {
 				}
 			}
 		}
-		// Claim numbers may be used up by then, and wrap: that is malformed, and the next claim starts afresh.
+		// The last claim number may have been used. Then the bucket is malformed, and the
+		// next claim starts it afresh.
 		if err := claimed(a); err != nil {
 			if err := claimed(a); err != nil {
 				t.Fatal(err)
@@ -102,7 +105,8 @@ func FuzzStore(f *testing.F) {
 	})
 }
 
-// claimed opens a stream and says what is wrong with the only bucket after it.
+// claimed opens a stream, and returns an error unless the only bucket holds exactly that stream for
+// its client.
 func claimed(a *thread) error {
 	s := a.open("alice")
 	if s.err != nil {

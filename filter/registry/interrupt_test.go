@@ -5,9 +5,10 @@ import (
 	"testing"
 )
 
-// TestRule2FencesFirst: the swept worker ticks in the middle of the sweep, whatever the place, and ends nothing.
-func TestRule2FencesFirst(t *testing.T) {
-	everyPlace(t, func(a, b *thread) (interrupted *thread, meanwhile func()) {
+// The worker that is being swept ticks in the middle of the sweep, at any call, and ends nothing
+// (fence first).
+func TestSweepFencesFirst(t *testing.T) {
+	atEveryCall(t, func(a, b *thread) (interrupted *thread, meanwhile func()) {
 		if err := b.declareDead(a); err != nil {
 			t.Fatal(err)
 		}
@@ -19,18 +20,17 @@ func TestRule2FencesFirst(t *testing.T) {
 	})
 }
 
-// TestRule4LooksAtTheSlotLast: the sweep comes in the middle of the worker's own tick, whatever the place, and the
-// worker ends nothing.
-func TestRule4LooksAtTheSlotLast(t *testing.T) {
-	everyPlace(t, func(a, b *thread) (interrupted *thread, meanwhile func()) {
+// A worker is swept in the middle of its own tick, at any call, and ends nothing (slot last).
+func TestSelfCheckReadsTheSlotLast(t *testing.T) {
+	atEveryCall(t, func(a, b *thread) (interrupted *thread, meanwhile func()) {
 		return a, func() { b.sweepNow(t, a) }
 	})
 }
 
-// TestRule4AtBothLooks: the worker is swept in the middle of two ticks in a row, whatever the places. Its stream is
-// missing at both looks, and ends at neither.
-func TestRule4AtBothLooks(t *testing.T) {
-	const most = 30 // calls of a tick, and more
+// A worker is swept in the middle of two ticks in a row, at any two calls. Its stream is missing at
+// both looks, and ends at neither (slot last).
+func TestSelfCheckReadsTheSlotLastTwice(t *testing.T) {
+	const most = 30 // more than the calls of a tick
 	both := 0
 	for place := range most * most {
 		w := newWorld().small(0)
@@ -42,7 +42,7 @@ func TestRule4AtBothLooks(t *testing.T) {
 		for _, at := range []int{place / most, place % most} {
 			n := 0
 			a.port.before = func(call) error {
-				if n++; n == at+1 && a.holdsSlot() { // else it has been swept, and not joined again yet
+				if n++; n == at+1 && a.holdsSlot() { // otherwise it was swept before and has not joined again
 					if err := b.declareDead(a); err != nil {
 						t.Fatal(err)
 					}
@@ -50,12 +50,12 @@ func TestRule4AtBothLooks(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					swept += found.Deaths // none while it has no slot
+					swept += found.Deaths // 0 if a holds no slot
 				}
 				return nil
 			}
 			w.now += 1000
-			if _, err := a.tick(); err != nil && !errors.Is(err, errSwept) { // swept again while it joins: the next tick does
+			if _, err := a.tick(); err != nil && !errors.Is(err, errSwept) { // if it is swept again while it joins, the next tick joins
 				t.Fatalf("interrupted before calls %d and %d: %v", place/most, place%most, err)
 			}
 			a.port.before = nil
@@ -70,13 +70,13 @@ func TestRule4AtBothLooks(t *testing.T) {
 		}
 	}
 	if both < 36 {
-		t.Fatalf("only %d pairs of places to interrupt two ticks: the test does not see their calls", both)
+		t.Fatalf("swept at both of two ticks %d times, want at least 36: does the test see their calls?", both)
 	}
 }
 
-// everyPlace interrupts a worker's tick before its n-th call, for every n. Worker a holds alice's only stream, and
-// must hold it in the end.
-func everyPlace(t *testing.T, roles func(a, b *thread) (interrupted *thread, meanwhile func())) {
+// atEveryCall interrupts a worker's tick before its n-th call, for every n. Worker a holds alice's
+// only stream, which must live in the end.
+func atEveryCall(t *testing.T, roles func(a, b *thread) (interrupted *thread, meanwhile func())) {
 	places := 0
 	for place := 1; ; place++ {
 		w := newWorld().small(0)
@@ -108,11 +108,11 @@ func everyPlace(t *testing.T, roles func(a, b *thread) (interrupted *thread, mea
 		}
 	}
 	if places < 6 {
-		t.Fatalf("only %d places to interrupt a tick: the test does not see its calls", places)
+		t.Fatalf("interrupted a tick at %d calls, want at least 6: does the test see its calls?", places)
 	}
 }
 
-// TestHeartbeatAtTheLastMoment: a worker that beats between the observer's look and its write is not swept.
+// A worker is not swept if it beats between another worker's read of its slot and the write.
 func TestHeartbeatAtTheLastMoment(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
@@ -139,8 +139,8 @@ func TestHeartbeatAtTheLastMoment(t *testing.T) {
 	w.settle(t)
 }
 
-// TestUnreadableSlotIsNotAnEmptyOne: a stream whose worker cannot be looked up keeps its place.
-func TestUnreadableSlotIsNotAnEmptyOne(t *testing.T) {
+// A stream keeps its place if the slot of its owner cannot be read.
+func TestUnreadableSlotIsNotFree(t *testing.T) {
 	w := newWorld().small(0)
 	w.limits.MaxStreams = 2
 	b, a := w.thread(), w.thread()
@@ -164,7 +164,7 @@ func TestUnreadableSlotIsNotAnEmptyOne(t *testing.T) {
 	expect(t, alive, first, second)
 }
 
-// holdsSlot reads from the store whether the worker's slot is its own.
+// holdsSlot reads from the store whether the worker holds its slot.
 func (t *thread) holdsSlot() bool {
 	r, err := ParseRecord(t.world.envoy.data[slotKey(t.owner.Slot)].value)
 	return err == nil && t.owner.Incarnation != 0 && r.Incarnation == t.owner.Incarnation

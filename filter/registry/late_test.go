@@ -8,7 +8,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// openContended is a stream whose claim finds others in its way until after the claim.
+// openContended is a stream whose claim loses every race, and is left to a tick.
 func (t *thread) openContended(tb testing.TB, client string) *stream {
 	tb.Helper()
 	if err := t.Join(t.world.now); err != nil {
@@ -24,15 +24,15 @@ func (t *thread) openContended(tb testing.TB, client string) *stream {
 	return s
 }
 
-// TestLateClaimIsRefused: a claim was contended, its stream lives, and a tick that finishes the claim finds that the
-// rule refuses it. The stream ends then, if the rule is enforced.
+// A contended claim let its stream live. The tick that finishes the claim finds that the rule
+// refuses it. The stream ends then, if the rule is enforced.
 func TestLateClaimIsRefused(t *testing.T) {
 	for _, test := range []struct {
 		why    policy.Refusal
 		limits policy.Limits
 		late   string
-		before []string // by the other worker, first
-		since  []string // by the other worker, meanwhile
+		before []string // opened by the other worker before the claim
+		since  []string // opened by the other worker between the claim and the tick
 	}{
 		{policy.Duplicate, policy.Limits{MaxStreams: 1, RejectNew: true}, "alice", nil, []string{"alice"}},
 		{policy.Superseded, policy.Limits{MaxStreams: 1}, "alice/A", []string{"alice/A"}, []string{"alice/B"}},
@@ -40,7 +40,7 @@ func TestLateClaimIsRefused(t *testing.T) {
 			"alice", nil, []string{"alice", "alice"}},
 	} {
 		for _, enforce := range []bool{true, false} {
-			name, want := test.why.String(), refused
+			name, want := test.why.String(), refusedByTick
 			if !enforce {
 				name, want = name+", observed", alive
 			}
@@ -67,7 +67,7 @@ func TestLateClaimIsRefused(t *testing.T) {
 					t.Errorf("why %d, %d registered", late.handle.Why(), b.registered)
 				}
 				if now, _, _ := w.state(); now[bucketKey(0)] != buckets[bucketKey(0)] {
-					t.Errorf("the refusal wrote %x", now[bucketKey(0)])
+					t.Errorf("the refusal wrote the bucket: %x", now[bucketKey(0)])
 				}
 				w.now += 1000
 				if found, err := b.tick(); err != nil || len(found.Claimed)+len(found.End) != 0 {
@@ -86,7 +86,7 @@ func TestLateClaimIsRefused(t *testing.T) {
 	}
 }
 
-// TestLateClaimsOfTwoRules: the tick's verdicts are each their own, though the worker has read other buckets since.
+// The verdicts of one tick share no memory, though the worker reads all buckets into the same one.
 func TestLateVerdictsAreIndependent(t *testing.T) {
 	w := newWorld().small(0)
 	w.limits.RejectNew = true
@@ -111,8 +111,8 @@ func TestLateVerdictsAreIndependent(t *testing.T) {
 	w.settle(t)
 }
 
-// TestLateRelease: a release was contended; whether the stream held its place is known when a tick finishes it, and
-// said once.
+// A release was contended. The tick that finishes it reports whether the stream held its place, and
+// once only.
 func TestLateRelease(t *testing.T) {
 	for _, test := range []struct {
 		name      string
@@ -161,15 +161,15 @@ func TestLateRelease(t *testing.T) {
 	}
 }
 
-// TestReleaseInTheMiddleOfAReturn: the stream waits to be put back after a sweep that has not reached it. It held its
-// place, its release says so, and no tick says it again.
-func TestReleaseInTheMiddleOfAReturn(t *testing.T) {
+// A stream waits to be put back, and its old name is still in the registry. Release says that it
+// held its place, and no tick says so again.
+func TestReleaseWhileReturning(t *testing.T) {
 	w := newWorld().small(0)
 	a := w.thread()
 	s := a.open("alice")
 	a.fence()
 	a.port.before = failing("set", ErrCasMismatch)
-	if _, err := a.tick(); !errors.Is(err, ErrContended) { // joins again, and cannot put it back yet
+	if _, err := a.tick(); !errors.Is(err, ErrContended) { // it joins again, but cannot put the stream back yet
 		t.Fatalf("tick: %v", err)
 	}
 	a.port.before = nil

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// loseWakeups is Envoy forgetting to wake the thread: the messages stay in its queue.
+// loseWakeups loses the thread's wake-ups. The messages stay in its queue.
 func (w *world) loseWakeups(t *thread) { w.envoy.takeWakeups(t.port.listener) }
 
-// loseMessages empties the thread's queue as well, if it has one: swept, and not back yet, it has not.
+// loseMessages empties the thread's queue as well. A worker that holds no slot has no queue.
 func (w *world) loseMessages(t *thread) {
 	w.loseWakeups(t)
 	if t.queue != 0 {
@@ -28,16 +28,17 @@ func TestLostWakeupCostsOneTick(t *testing.T) {
 	if err != nil || len(found.End) != 1 || first.handle.Why() != BySuccessor {
 		t.Fatalf("tick found %+v, %v; want the stream superseded by its message", found, err)
 	}
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	if n := w.meter.counts[LostWakeup]; n != 1 {
 		t.Errorf("%d lost wake-ups counted, want 1", n)
 	}
 	w.settle(t)
 }
 
-// TestStolenWakeups: a worker that loses its slot between taking it and registering its queue takes the wake-ups from
-// the slot's next owner. They come back with the first one that is missed.
-func TestStolenWakeups(t *testing.T) {
+// A worker loses its slot between taking it and registering its queue. The registration takes the
+// wake-ups away from the slot's next owner, which gets them back at the first tick that finds a
+// late message.
+func TestLateJoinTakesWakeups(t *testing.T) {
 	w := newWorld()
 	slow, a, b := w.thread(), w.thread(), w.thread()
 	b.open("bob")
@@ -48,24 +49,24 @@ func TestStolenWakeups(t *testing.T) {
 		}
 	})
 	if err := slow.Join(0); !errors.Is(err, errSwept) || slow.owner.Incarnation != 0 {
-		t.Fatalf("join: %v, as %+v; want it to notice", err, slow.owner)
+		t.Fatalf("join: %v, as %+v; want %v and no slot", err, slow.owner, errSwept)
 	}
 	first := a.open("alice")
 	second := b.open("alice")
 	w.deliver(t)
 	expect(t, alive, first)
 	w.ticks(t, 1)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 
 	b.close(second)
 	third := a.open("alice")
 	b.open("alice")
 	w.deliver(t)
-	expect(t, told, third)
+	expect(t, endedByMessage, third)
 	w.settle(t)
 }
 
-// TestFreshMessageIsNotALostWakeup: a tick that overtakes a wake-up does not call it lost.
+// A tick that comes before the wake-up does not count the wake-up as lost.
 func TestFreshMessageIsNotALostWakeup(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -75,7 +76,7 @@ func TestFreshMessageIsNotALostWakeup(t *testing.T) {
 	if _, err := a.tick(); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	if n := w.meter.counts[LostWakeup]; n != 0 {
 		t.Errorf("%d lost wake-ups counted, want none", n)
 	}
@@ -91,14 +92,14 @@ func TestLostMessageIsFoundBySelfCheck(t *testing.T) {
 	w.loseMessages(a)
 	found, err := a.tick()
 	if err != nil || len(found.End) != 0 || w.meter.counts[LostWakeup] != 0 {
-		t.Fatalf("the first tick found %+v, %v; its message may be on the way", found, err)
+		t.Fatalf("the first tick found %+v, %v; want nothing, because the message may be on its way", found, err)
 	}
 	expect(t, alive, first)
 	found, err = a.tick()
 	if err != nil || len(found.End) != 1 || first.handle.Why() != ByLoss {
 		t.Fatalf("the second tick found %+v, %v; want one stream lost", found, err)
 	}
-	expect(t, foundBy, first)
+	expect(t, endedByCheck, first)
 	expect(t, alive, other)
 	if n := w.meter.counts[LostWakeup]; n != 1 {
 		t.Errorf("%d lost wake-ups counted, want 1", n)
@@ -106,15 +107,15 @@ func TestLostMessageIsFoundBySelfCheck(t *testing.T) {
 	w.settle(t)
 }
 
-// TestMessageOnItsWay: a worker ticks while a claim on another is between its write and its message. The stream has no
-// place any more, and is not lost: its message comes, and with it the reason.
-func TestMessageOnItsWay(t *testing.T) {
+// A worker ticks while another worker is between its write and its message. The stream has lost its
+// place, but is not ended yet: the message comes, and tells the reason.
+func TestTickBetweenWriteAndMessage(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   func(b *thread) error
 		want fate
 	}{
-		{"of a claim", func(b *thread) error { return b.open("alice").err }, told},
+		{"of a claim", func(b *thread) error { return b.open("alice").err }, endedByMessage},
 		{"of an operator", func(b *thread) error { _, err := b.dismiss("alice"); return err }, dismissed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,11 +132,11 @@ func TestMessageOnItsWay(t *testing.T) {
 					t.Errorf("tick found %+v, %v; want nothing", found, err)
 				}
 				if entries, _ := w.registry(); slices.ContainsFunc(entries, func(r registered) bool { return r.Context == first.handle.Context }) {
-					t.Error("the stream has its place yet: the test looks too early")
+					t.Error("the stream still has its place: the tick came too early for this test")
 				}
 			})
 			if err := test.do(b); err != nil || !ticked {
-				t.Fatalf("%v; ticked %v", err, ticked)
+				t.Fatalf("error %v; ticked before the message: %v", err, ticked)
 			}
 			expect(t, alive, first)
 			w.deliver(t)
@@ -148,8 +149,8 @@ func TestMessageOnItsWay(t *testing.T) {
 	}
 }
 
-// TestTwoLooksAreTwoInARow: a stream that was missing, and is there at the next look, starts anew.
-func TestTwoLooksAreTwoInARow(t *testing.T) {
+// A stream ends only if it is missing at two looks in a row.
+func TestMissingTwiceInARow(t *testing.T) {
 	w := newWorld().small(0)
 	a := w.thread()
 	s := a.open("alice")
@@ -170,11 +171,11 @@ func TestTwoLooksAreTwoInARow(t *testing.T) {
 	expect(t, alive, s)
 	look(gone)
 	look(gone)
-	expect(t, foundBy, s)
+	expect(t, endedByCheck, s)
 }
 
-// TestMissingAndReleased: a stream that ends between the two looks is not ended again.
-func TestMissingAndReleased(t *testing.T) {
+// A stream that ends between the two looks is not ended again.
+func TestReleaseWhileMissing(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
@@ -190,7 +191,7 @@ func TestMissingAndReleased(t *testing.T) {
 	w.settle(t)
 }
 
-// TestMessageThatCannotBeSent: the claim stands, and the self-check does the rest.
+// If a message cannot be sent, the claim stands, and the self-check ends the superseded stream.
 func TestMessageThatCannotBeSent(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -206,11 +207,11 @@ func TestMessageThatCannotBeSent(t *testing.T) {
 	w.ticks(t, 1)
 	expect(t, alive, first)
 	w.ticks(t, 1)
-	expect(t, foundBy, first)
+	expect(t, endedByCheck, first)
 	w.settle(t)
 }
 
-// TestSelfCheckSeesEveryStream: with more streams than one tick looks at and ends, the last is found within a few.
+// With more streams than one tick looks up and ends, several ticks find every one that is missing.
 func TestSelfCheckSeesEveryStream(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -223,23 +224,25 @@ func TestSelfCheckSeesEveryStream(t *testing.T) {
 		b.open(clientName(i))
 	}
 	w.loseMessages(a)
-	// Each ends so many at most, and the first none.
+	// The first tick ends none, and each later one at most EndsPerCall.
 	for range 1 + (n+EndsPerCall-1)/EndsPerCall {
 		if _, err := a.tick(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Streams that go make room at the end of the list: one round may miss the few that moved behind the cursor.
+	// A stream that ends is replaced in the list by the last one. That may move it behind the
+	// cursor, so a round can miss a few.
 	for range 3 {
 		if _, err := a.tick(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	expect(t, foundBy, streams...)
+	expect(t, endedByCheck, streams...)
 	w.settle(t)
 }
 
-// TestSelfCheckDespiteAnError: one bucket that cannot be read does not hide streams that are missing from others.
+// If one bucket cannot be read, the self-check still finds streams that are missing from other
+// buckets.
 func TestSelfCheckDespiteAnError(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -258,7 +261,7 @@ func TestSelfCheckDespiteAnError(t *testing.T) {
 			t.Fatalf("tick: %v", err)
 		}
 	}
-	expect(t, foundBy, first)
+	expect(t, endedByCheck, first)
 	expect(t, alive, bob)
 	a.port.before = nil
 	w.settle(t)
@@ -275,15 +278,15 @@ func TestMalformedMessageIsDropped(t *testing.T) {
 	}
 	b.open("alice")
 	w.deliver(t)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	if n := w.meter.counts[Malformed]; n != 3 {
 		t.Errorf("%d malformed values counted, want 3", n)
 	}
 	w.settle(t)
 }
 
-// TestForeignQueueIsNotRead: a wake-up for a queue that has since passed to another worker must not take the other's
-// messages away.
+// A late wake-up may name a queue that has passed to another worker. Wake must not take its
+// messages.
 func TestForeignQueueIsNotRead(t *testing.T) {
 	w := newWorld()
 	a, b, c := w.thread(), w.thread(), w.thread()
@@ -296,6 +299,6 @@ func TestForeignQueueIsNotRead(t *testing.T) {
 	w.deliver(t)
 	w.settle(t)
 	if n := w.meter.counts[LostWakeup]; n != 0 {
-		t.Errorf("%d messages taken away", n)
+		t.Errorf("%d wake-ups counted as lost, want 0: were messages taken away?", n)
 	}
 }

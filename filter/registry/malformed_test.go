@@ -2,10 +2,8 @@ package registry
 
 import "testing"
 
-// TestMalformedBucket: the next claim starts the bucket afresh. The streams that were in it are lost to the registry
-// and end at the second self-check after that.
-//
-// What nobody can know is how many there were: the gauge keeps counting them.
+// The next claim starts a malformed bucket afresh. The streams that were in it end at the second
+// self-check after that. Nobody can know how many they were, so the gauge goes on counting them.
 func TestMalformedBucket(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -20,14 +18,14 @@ func TestMalformedBucket(t *testing.T) {
 		t.Errorf("the registry holds %+v, %v; want the second stream", entries, err)
 	}
 	w.ticks(t, 2)
-	expect(t, foundBy, first)
+	expect(t, endedByCheck, first)
 	expect(t, alive, second)
 
 	w.meter.active[first.handle.Rule]--
 	w.settle(t)
 }
 
-// TestMalformedBucketIsLeftToAClaim: reading one, by a tick or a release, neither fails nor writes.
+// A tick or a release that reads a malformed bucket neither fails nor writes it.
 func TestMalformedBucketIsLeftToAClaim(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
@@ -44,19 +42,19 @@ func TestMalformedBucketIsLeftToAClaim(t *testing.T) {
 		t.Errorf("tick found %+v, %v", found, err)
 	}
 	if got := string(w.envoy.data[bucketKey(0)].value); got != "junk" {
-		t.Errorf("the bucket is %q", got)
+		t.Errorf("the bucket is %q, want it untouched", got)
 	}
 	w.ticks(t, 2)
-	expect(t, foundBy, other)
+	expect(t, endedByCheck, other)
 }
 
-// TestMalformedBucketGoesOnCounting: a bucket that is started afresh does not count claims from 1 again. A stream that
-// was registered before, and whose worker comes back from a sweep, is older than what came since.
+// A bucket that is started afresh does not count claims from 1 again. A stream that is put back
+// into it is therefore older than the streams that came since.
 func TestMalformedBucketGoesOnCounting(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
 	var first *stream
-	for range 5 { // a counter that starts at 1 again would be behind
+	for range 5 { // the stream's number is above what a new count from 1 would give
 		first = a.open("alice")
 	}
 	w.deliver(t)
@@ -70,14 +68,14 @@ func TestMalformedBucketGoesOnCounting(t *testing.T) {
 		t.Errorf("claim %d came after claim %d", second.handle.as.Claim, first.handle.as.Claim)
 	}
 	w.ticks(t, 2)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, second)
 	w.settle(t)
 }
 
-// TestReturnToABucketThatCountsFromAnew: the stream that comes back has a number that its bucket has not given yet. The
-// bucket parses afterwards, and the next claim is newer.
-func TestReturnToABucketThatCountsFromAnew(t *testing.T) {
+// A stream is put back with a number that its bucket has not given yet. The bucket still parses
+// afterwards, and the next claim is newer.
+func TestPutBackIntoANewBucket(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
 	a.open("bob")
@@ -92,6 +90,6 @@ func TestReturnToABucketThatCountsFromAnew(t *testing.T) {
 		t.Errorf("%d malformed values; claim %d came after claim %d", n, second.handle.as.Claim, first.handle.as.Claim)
 	}
 	w.settle(t)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, second)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// tell sends one message to the owner of each stream, and returns how many it has sent. A message that cannot be sent is
-// not tried again: its stream finds itself out of the registry on its owner's tick.
+// tell sends a message to the owner of each stream, and returns how many it has sent. It does not
+// try again: if a message is not sent, the self-check of the owner finds the stream.
 func (w *Worker) tell(streams []policy.Stream, kind func(policy.Stream) MessageKind, reply Reply) (told int) {
 	for _, r := range streams {
 		record, held := w.holds(r.Owner)
@@ -24,7 +24,8 @@ func (w *Worker) tell(streams []policy.Stream, kind func(policy.Stream) MessageK
 	return told
 }
 
-// gone tells a claim that waits for it that a stream has ended. If that is lost, the claim does not wait for ever.
+// gone sends a waiting claim the message that a stream has ended. If the message is lost, the wait
+// ends at its limit, see [Stream.Awaits].
 func (w *Worker) gone(to Reply) {
 	if to.Queue != 0 {
 		m := Message{Incarnation: to.Incarnation, Claim: to.Claim, Context: to.Context, SentAt: w.now, Kind: Gone}
@@ -32,8 +33,9 @@ func (w *Worker) gone(to Reply) {
 	}
 }
 
-// Recall makes a later Wake of this worker return s, which it holds: what must not be done in the callback that is
-// running can be done in that one. If the wake-up is lost, it does not come.
+// Recall makes a later Wake of this worker return s, which belongs to it. It is for work that must
+// not be done in the callback that is running. If the wake-up is lost, the next Tick returns s. If
+// the message is lost, nothing does.
 func (w *Worker) Recall(now int64, s *Stream) error {
 	m := Message{Incarnation: s.as.Owner.Incarnation, Claim: s.as.Claim, Context: s.Context, SentAt: now, Kind: Recalled}
 	if err := w.queues.Enqueue(w.queue, m.Append(nil)); err != nil {
@@ -42,11 +44,12 @@ func (w *Worker) Recall(now int64, s *Stream) error {
 	return nil
 }
 
-// Wake reads the worker's queue and returns the streams to end, of which Why tells why, those that were recalled, and
-// those whose wait is over.
-// A message about a stream looks it up among the worker's own by the name it was registered under, so one that was
-// meant for an earlier life of the slot finds nothing. A queue that is not the worker's any more is left to its next
-// owner. now is in Unix milliseconds.
+// Wake reads the worker's queue. It returns the streams to end, whose [Stream.Why] says why; the
+// streams that were recalled; and the streams whose wait is over. now is in Unix milliseconds.
+//
+// A message names context id, incarnation and claim of a stream. One that was meant for an earlier
+// life of the slot therefore finds nothing. If queue is not the worker's any more, Wake leaves its
+// messages to the next owner.
 func (w *Worker) Wake(now int64, queue uint32) ([]*Stream, error) {
 	if queue != w.queue {
 		return nil, nil
@@ -60,8 +63,9 @@ func (w *Worker) Wake(now int64, queue uint32) ([]*Stream, error) {
 	return end, err
 }
 
-// drain is Wake. Of the messages that name a live stream, those sent before the given time are counted. Each message
-// has its own wake-up, so what is left over when there are very many is not forgotten.
+// drain reads messages until most streams are to be returned. late is how many of the streams that
+// lost their place learned it from a message sent before the given time. Each message has its own
+// wake-up, so what is left in the queue is read later.
 func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err error) {
 	for range readPerCall {
 		if len(end) >= most {
@@ -81,7 +85,7 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 		}
 		s := w.byContext[m.Context]
 		if s == nil || s.as.Claim != m.Claim || s.as.Owner.Incarnation != m.Incarnation {
-			w.gone(m.ReplyTo) // it has ended by itself
+			w.gone(m.ReplyTo) // the stream has ended already
 			continue
 		}
 		switch m.Kind {
@@ -105,7 +109,7 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 		case Dismissed:
 			w.drop(s, ByOperator)
 		case Replaced:
-			w.drop(s, ByItself)
+			w.drop(s, ByOwnInstance)
 		default:
 			w.drop(s, BySuccessor)
 		}
@@ -116,7 +120,8 @@ func (w *Worker) drain(before int64, most int) (end []*Stream, late int, err err
 	return end, late, nil
 }
 
-// including returns streams, a few hundred at most, with s once.
+// including returns streams with s, which it adds if it is not there. streams has a few hundred
+// elements at most.
 func including(streams []*Stream, s *Stream) []*Stream {
 	if slices.Contains(streams, s) {
 		return streams

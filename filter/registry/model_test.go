@@ -11,29 +11,29 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// A check takes a tenth of a millisecond, so there can be more of them than rapid does by itself. The command line
-// still has the last word.
+// A check takes a tenth of a millisecond, so rapid's default of 100 checks is too few. The flag
+// -rapid.checks on the command line still wins.
 func init() {
 	if err := flag.Set("rapid.checks", "3000"); err != nil {
 		panic(err)
 	}
 }
 
-// model is the registry as one would explain it: each client has a list of streams, a new one goes to its end, and
-// what is over the limit falls out at the front.
+// model is the registry as one would explain it: each client has a list of streams, a newcomer goes
+// to the end of it, and streams over the limit fall out at the front.
 type model map[string]*account
 
-// account is what one would note of a client that has streams.
+// account is what one would note about a client that has streams.
 type account struct {
-	list   []*stream
-	lost   []policy.Instance // pages that another took the place of
-	tokens int               // left
-	filled int64             // when the tokens were last filled, or the first was taken
+	list       []*stream
+	superseded []policy.Instance // instances that were superseded by another
+	tokens     int               // left
+	filled     int64             // when tokens were last added, or the first was taken
 }
 
-// open tells what becomes of s, and which streams fall out for it.
+// open returns the refusal that s gets, or the streams that yield to it.
 func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream) {
-	limits, page := s.handle.Limits, s.handle.Instance
+	limits, instance := s.handle.Limits, s.handle.Instance
 	bucket := limits.TakeoverLimit
 	a := m[s.client]
 	if a == nil {
@@ -43,13 +43,13 @@ func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream
 	for ; a.tokens < bucket.MaxTokens && a.filled+int64(bucket.FillInterval) <= now; a.filled += int64(bucket.FillInterval) {
 		a.tokens = min(a.tokens+bucket.TokensPerFill, bucket.MaxTokens)
 	}
-	again := slices.IndexFunc(a.list, func(r *stream) bool { return page != 0 && r.handle.Instance == page })
+	again := slices.IndexFunc(a.list, func(r *stream) bool { return instance != 0 && r.handle.Instance == instance })
 	switch {
 	case again >= 0:
 		out = append(out, a.list[again])
 		a.list = slices.Delete(a.list, again, again+1)
 	case len(a.list) < limits.MaxStreams:
-	case slices.Contains(a.lost, page):
+	case slices.Contains(a.superseded, instance):
 		return policy.Superseded, nil
 	case limits.RejectNew:
 		return policy.Duplicate, nil
@@ -66,13 +66,13 @@ func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream
 		out = append(out, a.list[0])
 		a.list = a.list[1:]
 		if loser := out[0].handle.Instance; loser != 0 {
-			a.lost = append(a.lost, loser)
+			a.superseded = append(a.superseded, loser)
 		}
 	}
 	a.list = append(a.list, s)
-	a.lost = slices.DeleteFunc(a.lost, func(i policy.Instance) bool { return i == page })
-	if len(a.lost) > 4 {
-		a.lost = a.lost[1:]
+	a.superseded = slices.DeleteFunc(a.superseded, func(i policy.Instance) bool { return i == instance })
+	if len(a.superseded) > 4 {
+		a.superseded = a.superseded[1:]
 	}
 	return 0, out
 }
@@ -132,7 +132,8 @@ func (m *machine) joinedThread(t *rapid.T) *thread {
 	return th
 }
 
-// claim is a stream that arrives somewhere, and what a peek before its claim says is what the claim does.
+// claim is a stream that arrives on any worker. It checks that a peek before the claim gives the
+// claim's verdict.
 func (m *machine) claim(t *rapid.T) *stream {
 	th := m.joinedThread(t)
 	client := rapid.SampledFrom([]string{"alice", "alice/A", "alice/B", "alice/C", "bob", "bob/A", "bob/B", "carol"}).Draw(t, "client")
@@ -142,18 +143,18 @@ func (m *machine) claim(t *rapid.T) *stream {
 		t.Fatalf("claim: %v", s.err)
 	}
 	if s.err == nil && !equal(peeked, s.verdict) && !m.swept {
-		t.Fatalf("stream %d: peek says %+v, and the claim %+v", s.handle.Context, peeked, s.verdict)
+		t.Fatalf("stream %d: peek says %+v, but the claim says %+v", s.handle.Context, peeked, s.verdict)
 	}
 	return s
 }
 
-// ops are what happens every day.
+// ops are the events of every day, lost messages included.
 func (m *machine) ops() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"open": func(t *rapid.T) {
 			s := m.claim(t)
 			if s.verdict.Refusal == policy.Overloaded {
-				return // how many there are is a matter of who has heard what
+				return // the count includes superseded streams until their owners have read their messages
 			}
 			refusal, out := m.model.open(s, m.now)
 			var yields []uint32
@@ -165,7 +166,7 @@ func (m *machine) ops() map[string]func(*rapid.T) {
 				yielding = append(yielding, r.Context)
 			}
 			if s.verdict.Refusal != refusal || !slices.Equal(yielding, yields) {
-				t.Fatalf("stream %d: refused for %v, contexts %v yield; the model says %v, and %v", s.handle.Context, s.verdict.Refusal, yielding, refusal, yields)
+				t.Fatalf("stream %d: refusal %v, streams %v yield; the model has refusal %v, and %v yield", s.handle.Context, s.verdict.Refusal, yielding, refusal, yields)
 			}
 		},
 		"close": func(t *rapid.T) {
@@ -213,8 +214,8 @@ func (m *machine) ops() map[string]func(*rapid.T) {
 	}
 }
 
-// TestAgainstModel: whatever happens, short of a worker's death, in the end exactly those streams live that the model
-// holds. All workers tick in turn, so that none takes another for dead.
+// Whatever happens, except the death of a worker: in the end exactly those streams live that the
+// model holds. All workers tick in turn, so none declares another dead.
 func TestAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
@@ -232,15 +233,16 @@ func TestAgainstModel(t *testing.T) {
 		}
 		for _, s := range m.opened {
 			if lives := s.fate == alive; lives != m.model.holds(s) {
-				t.Fatalf("stream %d of %s is %s; the model says that it lives: %v", s.handle.Context, s.client, s.fate, m.model.holds(s))
+				t.Fatalf("stream %d of %s is %s; in the model it lives: %v", s.handle.Context, s.client, s.fate, m.model.holds(s))
 			}
 		}
 	})
 }
 
-// TestAgainstModelWithDeaths adds crashes and workers that are taken for dead. When a dead stream is swept is a matter
-// of timing, and so is which streams of a worker that was swept come back in time, so the model does not say who lives;
-// the promise does, and that the client's newest stream, if the model still has it, was never ended.
+// This adds crashes, and workers that are declared dead while they live. When an orphan is removed
+// depends on timing, and so does which streams a swept worker puts back in time. The model
+// therefore does not know who lives. The test checks the registry's promises, and that a client's
+// newest stream was never ended if the model still holds it.
 func TestAgainstModelWithDeaths(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newMachine(t)
@@ -249,18 +251,18 @@ func TestAgainstModelWithDeaths(t *testing.T) {
 		ops["open"] = func(t *rapid.T) {
 			s := m.claim(t)
 			if s.err != nil {
-				late[s.client] = true // a tick claims it, after others perhaps
+				late[s.client] = true // a tick claims it, perhaps after others
 			}
 			if s.err != nil || s.verdict.Refusal != 0 {
-				return // by those who are dead or out, perhaps
+				return // perhaps because of streams that are dead or out
 			}
 			a := m.model[s.client]
 			if a == nil {
 				a = &account{}
 				m.model[s.client] = a
 			}
-			samePage := func(r *stream) bool { return r.handle.Instance != 0 && r.handle.Instance == s.handle.Instance }
-			a.list = append(slices.DeleteFunc(a.list, samePage), s)
+			sameInstance := func(r *stream) bool { return r.handle.Instance != 0 && r.handle.Instance == s.handle.Instance }
+			a.list = append(slices.DeleteFunc(a.list, sameInstance), s)
 			a.list = a.list[max(0, len(a.list)-s.handle.Limits.MaxStreams):]
 		}
 		ops["dismiss"] = func(t *rapid.T) {
@@ -280,8 +282,8 @@ func TestAgainstModelWithDeaths(t *testing.T) {
 			t.Fatal(err)
 		}
 		for client, a := range m.model {
-			if newest := a.list[len(a.list)-1]; !late[client] && newest.fate != alive && newest.fate != cut {
-				t.Fatalf("stream %d, the newest of %s, was %s", newest.handle.Context, client, newest.fate)
+			if newest := a.list[len(a.list)-1]; !late[client] && newest.fate != alive && newest.fate != cutByCrash {
+				t.Fatalf("stream %d, the newest of %s, must not be ended; it was %s", newest.handle.Context, client, newest.fate)
 			}
 		}
 	})

@@ -7,7 +7,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// check holds a settled world to what the registry promises.
+// check holds a settled world to the promises of the registry.
 func (w *world) check() error {
 	if w.broken != nil {
 		return w.broken
@@ -31,7 +31,7 @@ func (w *world) check() error {
 	return w.checkStreams()
 }
 
-// checkMemory: what is remembered of a client is what it has lost, and not what it holds.
+// checkMemory: an entry holds or remembers each instance once, and never both.
 func (w *world) checkMemory() error {
 	for key, d := range w.envoy.data {
 		b, err := ParseBucket(d.value)
@@ -58,31 +58,32 @@ func (w *world) checkMemory() error {
 	return nil
 }
 
-// checkCounts: each worker knows how many streams it has in the store, and has said so.
+// checkCounts: each worker's own count of its streams is right, and so is the count in its slot.
 func (w *world) checkCounts(entries []registered) error {
 	for n, t := range w.threads {
 		if t.crashed || t.owner.Incarnation == 0 {
 			continue
 		}
-		really := 0
+		stored := 0
 		for _, e := range entries {
 			if e.Owner == t.owner {
-				really++
+				stored++
 			}
 		}
 		record, err := ParseRecord(w.envoy.data[slotKey(t.owner.Slot)].value)
 		if err != nil || record.Incarnation != t.owner.Incarnation {
-			return fmt.Errorf("worker %d is %+v; its slot holds %+v, %v", n, t.owner, record, err)
+			return fmt.Errorf("worker %d has the owner %+v, but its slot holds %+v, %v", n, t.owner, record, err)
 		}
-		if t.registered != really || int(record.Live) != really {
-			return fmt.Errorf("worker %d has %d streams in the store, believes in %d, and says %d", n, really, t.registered, record.Live)
+		if t.registered != stored || int(record.Live) != stored {
+			return fmt.Errorf("worker %d has %d streams in the store; it counts %d, and its slot says %d", n, stored, t.registered, record.Live)
 		}
 	}
 	return nil
 }
 
-// checkTotal: at no time are there more streams in the store than all may have together, of workers that hold their
-// slots. A worker that is taken for dead and comes back brings its streams with it, whatever the limit.
+// checkTotal: the store never holds more streams of workers that hold their slots than
+// max_total_streams. A worker that was declared dead by mistake is not bound by it: it puts its
+// streams back whatever the limit.
 func (w *world) checkTotal() {
 	if w.total == 0 || w.swept {
 		return
@@ -102,22 +103,22 @@ func (w *world) checkTotal() {
 		}
 	}
 	if n > w.total {
-		w.breaks("there were %d streams in the store, of %d that may be", n, w.total)
+		w.breaks("%d streams were in the store, want at most max_total_streams %d", n, w.total)
 	}
 }
 
-// checkGauge: what the meter was told adds up to what the store holds.
+// checkGauge: the changes that the meter was told add up to what the store holds.
 func (w *world) checkGauge(entries []registered) error {
-	really := map[RuleID]int{}
+	stored := map[RuleID]int{}
 	for _, e := range entries {
-		really[e.rule]++
+		stored[e.rule]++
 	}
 	for rule, n := range w.meter.active {
-		if n != really[rule] {
-			return fmt.Errorf("gauge of rule %08x says %d, the store holds %d", uint32(rule), n, really[rule])
+		if n != stored[rule] {
+			return fmt.Errorf("gauge of rule %08x says %d, the store holds %d", uint32(rule), n, stored[rule])
 		}
 	}
-	for rule, n := range really {
+	for rule, n := range stored {
 		if n != w.meter.active[rule] {
 			return fmt.Errorf("gauge of rule %08x says %d, the store holds %d", uint32(rule), w.meter.active[rule], n)
 		}
@@ -125,31 +126,31 @@ func (w *world) checkGauge(entries []registered) error {
 	return nil
 }
 
-// checkEntries: every live stream is in the store once, under the name that its worker knows it by, and every stream
-// in the store lives. A store without any worker left keeps what it had.
+// checkEntries: every live stream is in the store once, under the name that its worker knows, and
+// every stream in the store lives. If no worker is left, streams may stay in the store.
 func (w *world) checkEntries(entries []registered) error {
-	tended := false
+	anyLeft := false
 	for _, t := range w.threads {
-		tended = tended || !t.crashed && t.owner.Incarnation != 0
+		anyLeft = anyLeft || !t.crashed && t.owner.Incarnation != 0
 	}
 	times := map[uint32]int{}
 	for _, e := range entries {
 		s := w.opened[e.Context-1]
 		times[e.Context]++
-		if tended && (s.fate != alive || s.handle.as != e.Stream || s.handle.Client != e.client) {
-			return fmt.Errorf("the store holds %+v; stream %d of %s is %s, registered as %+v", e, e.Context, s.client, s.fate, s.handle.as)
+		if anyLeft && (s.fate != alive || s.handle.as != e.Stream || s.handle.Client != e.client) {
+			return fmt.Errorf("the store holds %+v, but stream %d of %s is %s, and its worker knows it as %+v", e, e.Context, s.client, s.fate, s.handle.as)
 		}
 	}
 	for _, s := range w.opened {
 		if s.fate == alive && s.handle.Enforce && times[s.handle.Context] != 1 {
-			return fmt.Errorf("stream %d of %s lives and is %d times in the store", s.handle.Context, s.client, times[s.handle.Context])
+			return fmt.Errorf("live stream %d of %s is in the store %d times, want once", s.handle.Context, s.client, times[s.handle.Context])
 		}
 	}
 	return nil
 }
 
-// checkStreams: no client has more live streams than its limit, and none was ended by the registry that did not have
-// that many newer claims against it.
+// checkStreams: no client has more live streams than its limit, and the registry has ended a stream
+// only if enough newer claims, or one of its own instance, came after it.
 func (w *world) checkStreams() error {
 	live := map[ClientID]int{}
 	for _, s := range w.opened {
@@ -165,10 +166,10 @@ func (w *world) checkStreams() error {
 		if err := w.checkRefusal(s); err != nil {
 			return err
 		}
-		if s.fate == dismissed && !w.rid[s.handle.Client] {
-			return fmt.Errorf("stream %d of %s was %s, and none has", s.handle.Context, s.client, s.fate)
+		if s.fate == dismissed && !w.dismissedClients[s.handle.Client] {
+			return fmt.Errorf("stream %d of %s was %s, but no operator dismissed that client", s.handle.Context, s.client, s.fate)
 		}
-		if s.fate != told && s.fate != foundBy || s.fate == foundBy && w.rid[s.handle.Client] {
+		if s.fate != endedByMessage && s.fate != endedByCheck || s.fate == endedByCheck && w.dismissedClients[s.handle.Client] {
 			continue
 		}
 		newer, limit, again := 0, s.handle.Limits.MaxStreams, false
@@ -180,22 +181,23 @@ func (w *world) checkStreams() error {
 			}
 		}
 		if newer < limit && !again {
-			return fmt.Errorf("stream %d of %s was %s, and only %d claims are newer; the limit is %d", s.handle.Context, s.client, s.fate, newer, limit)
+			return fmt.Errorf("stream %d of %s was %s, but only %d claims are newer, want at least max_streams %d", s.handle.Context, s.client, s.fate, newer, limit)
 		}
 	}
 	return nil
 }
 
-// checkRefusal: a stream is refused for what its rule says, and leaves nothing behind.
+// checkRefusal: a stream is refused only for a reason that its limits have, and leaves nothing
+// behind.
 func (w *world) checkRefusal(s *stream) error {
-	if s.fate != turnedAway && s.fate != refused {
+	if s.fate != refusedAtClaim && s.fate != refusedByTick {
 		return nil
 	}
 	if w.rank[s.handle.Context] != 0 {
-		return fmt.Errorf("stream %d of %s was %s, and in the store", s.handle.Context, s.client, s.fate)
+		return fmt.Errorf("stream %d of %s was %s, but it has been in the store", s.handle.Context, s.client, s.fate)
 	}
 	if slices.Contains(s.on.streams, &s.handle) {
-		return fmt.Errorf("stream %d of %s was %s, and its worker has it", s.handle.Context, s.client, s.fate)
+		return fmt.Errorf("stream %d of %s was %s, but its worker still has it", s.handle.Context, s.client, s.fate)
 	}
 	limits := s.handle.Limits
 	may := limits.RejectNew || limits.TakeoverLimit.MaxTokens > 0 || s.handle.Instance != 0 || w.total > 0
@@ -210,7 +212,7 @@ func (w *world) checkRefusal(s *stream) error {
 		may = w.total > 0
 	}
 	if !may {
-		return fmt.Errorf("stream %d of %s was %s for %v; its limits are %+v", s.handle.Context, s.client, s.fate, s.verdict.Refusal, limits)
+		return fmt.Errorf("stream %d of %s was %s for %v, which its limits do not allow: %+v", s.handle.Context, s.client, s.fate, s.verdict.Refusal, limits)
 	}
 	return nil
 }

@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
-var seed = flag.Int64("seed", -1, "replay: the seed of a random schedule, as a failing test prints it (with -run)")
+var seed = flag.Int64("seed", -1, "replay one random schedule: its seed, as a failing test prints it (with -run)")
 
-// TestRandomSchedules goes where the exhaustive search cannot: three workers, four streams of one client and some of
-// another, workers that sweep each other, pages, limits and operators, crashes and losses, and a switch before every call.
+// Random schedules reach what the exhaustive search cannot: three workers, four streams of one
+// client and some of another, and in the same run sweeps, instances, limits, operators, crashes,
+// lost messages, and an interruption before any call.
 func TestRandomSchedules(t *testing.T) {
 	if *seed >= 0 {
 		sc, trace, err := randomRun(*seed)
@@ -32,7 +33,7 @@ func TestRandomSchedules(t *testing.T) {
 func randomRun(seed int64) (scenario, []string, error) {
 	rnd := rand.New(rand.NewPCG(uint64(seed), 0))
 	sc := randomScenario(rnd)
-	stay := rnd.Float64() // how likely a worker is to keep the turn: long runs reach other states than short ones
+	stay := rnd.Float64() // the probability that the same worker goes on; long runs reach other states than short ones
 	trace, err := sc.execute(func(choices []choice) int {
 		if rnd.Float64() < stay {
 			return 0
@@ -51,13 +52,13 @@ func randomScenario(rnd *rand.Rand) scenario {
 	if rnd.IntN(3) == 0 {
 		sc.total = 1 + rnd.IntN(4)
 	}
-	pages := []string{"", "", "/A", "/A", "/B", "/C"}[:1+rnd.IntN(6)]
+	instances := []string{"", "", "/A", "/A", "/B", "/C"}[:1+rnd.IntN(6)]
 	sweeps := rnd.IntN(3) > 0
 	sc.scripts = make([]script, workers)
 	opened := make([]int, workers)
 	for range streams {
 		w := rnd.IntN(workers)
-		sc.scripts[w] = append(sc.scripts[w], "open c"+pages[rnd.IntN(len(pages))])
+		sc.scripts[w] = append(sc.scripts[w], "open c"+instances[rnd.IntN(len(instances))])
 		opened[w]++
 	}
 	for w := range sc.scripts {

@@ -9,7 +9,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// state is all that a refusal must leave alone.
+// state is what a refusal must leave unchanged.
 func (w *world) state() (buckets map[string]string, active map[RuleID]int, counts map[Event]int) {
 	buckets = map[string]string{}
 	for key, d := range w.envoy.data {
@@ -20,8 +20,8 @@ func (w *world) state() (buckets map[string]string, active map[RuleID]int, count
 	return buckets, maps.Clone(w.meter.active), maps.Clone(w.meter.counts)
 }
 
-// TestRefusalChangesNothing: whatever it is refused for, no bucket is written, nobody gets a message, no gauge moves,
-// and the stream is not the worker's.
+// For every reason: no bucket is written, no message is sent, no gauge moves, and the stream does
+// not belong to the worker.
 func TestRefusalChangesNothing(t *testing.T) {
 	for _, test := range []struct {
 		why     policy.Refusal
@@ -51,17 +51,17 @@ func TestRefusalChangesNothing(t *testing.T) {
 			buckets, active, counts := w.state()
 			b.port.before = func(c call) error {
 				if c.name != "get" && (c.name != "set" || c.on != slotKey(b.owner.Slot)) {
-					t.Errorf("a refusal makes the call %v", c)
+					t.Errorf("a refusal makes the call %v, want reads and the own slot only", c)
 				}
 				return nil
 			}
 			s := b.open(test.refused)
-			expect(t, turnedAway, s)
+			expect(t, refusedAtClaim, s)
 			if s.verdict.Refusal != test.why || s.verdict.Wait != test.wait || len(s.verdict.Superseded) != 0 {
 				t.Errorf("verdict %+v, want %v after %v", s.verdict, test.why, test.wait)
 			}
 			if s.handle.Why() != 0 || len(b.streams) != 0 || len(b.byContext) != 0 || len(b.unfinished) != 0 || b.registered != 0 {
-				t.Errorf("the worker has the stream: %d streams, %d contexts, %d unfinished, %d registered", len(b.streams), len(b.byContext), len(b.unfinished), b.registered)
+				t.Errorf("the worker keeps the stream: %d streams, %d contexts, %d unfinished, %d registered", len(b.streams), len(b.byContext), len(b.unfinished), b.registered)
 			}
 			if held, err := b.Release(&s.handle); held || err != nil {
 				t.Errorf("release: held %v, %v", held, err)
@@ -70,7 +70,7 @@ func TestRefusalChangesNothing(t *testing.T) {
 			if !maps.Equal(buckets, nowBuckets) || !maps.Equal(active, nowActive) || !maps.Equal(counts, nowCounts) {
 				t.Errorf("a refusal changed something:\n%q, was\n%q\n%v %v, was %v %v", nowBuckets, buckets, nowActive, nowCounts, active, counts)
 			}
-			// What it says is not changed by what the worker reads next.
+			// The verdict does not share memory with what the worker reads next.
 			b.port.before = nil
 			next := slices.Clone(s.verdict.Next.Streams)
 			b.open("zoe")
@@ -83,14 +83,14 @@ func TestRefusalChangesNothing(t *testing.T) {
 	}
 }
 
-// TestRefusedStreamMayTryAgain: the same handle, after its refusal, is as good as new.
+// The same handle may be claimed again after a refusal.
 func TestRefusedStreamMayTryAgain(t *testing.T) {
 	w := newWorld()
 	w.limits.RejectNew = true
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
 	second := b.open("alice")
-	expect(t, turnedAway, second)
+	expect(t, refusedAtClaim, second)
 	a.close(first)
 	second.fate = alive
 	if second.err = b.claim(second); second.err != nil || second.verdict.Refusal != 0 {
@@ -106,14 +106,14 @@ func TestRejectNew(t *testing.T) {
 	a, b := w.thread(), w.thread()
 	s1, s2 := a.open("alice/A"), b.open("alice")
 	third := b.open("alice/C")
-	expect(t, turnedAway, third, a.open("alice"))
+	expect(t, refusedAtClaim, third, a.open("alice"))
 	other := b.open("bob")
 	w.deliver(t)
 	expect(t, alive, s1, s2, other)
 
-	again := b.open("alice/A") // the same page: its old connection is dead
+	again := b.open("alice/A") // the same instance, whose old connection is dead
 	w.deliver(t)
-	expect(t, told, s1)
+	expect(t, endedByMessage, s1)
 	expect(t, alive, s2, again)
 
 	b.close(s2)
@@ -123,8 +123,8 @@ func TestRejectNew(t *testing.T) {
 	expect(t, alive, again, fourth, other)
 }
 
-// TestTakeoverLimitHoldsAcrossWorkers: two client libraries, each of which reconnects at once when it is cut off, are
-// on two workers. The war is over when the tokens are, and the time to the next one is the time that is said.
+// Two client programs are on two workers, and each reconnects at once when it is cut off. They take
+// over from each other until the tokens are spent. The verdict then says when the next token comes.
 func TestTakeoverLimitHoldsAcrossWorkers(t *testing.T) {
 	w := newWorld()
 	w.limits.TakeoverLimit = policy.TokenBucket{MaxTokens: 3, TokensPerFill: 1, FillInterval: 30 * policy.Second}
@@ -145,16 +145,16 @@ func TestTakeoverLimitHoldsAcrossWorkers(t *testing.T) {
 	if want := 30*policy.Second - 900; refused.verdict.Refusal != policy.TakeoverLimit || refused.verdict.Wait != want {
 		t.Fatalf("%+v, want to wait for %v", refused.verdict, want)
 	}
-	expect(t, alive, b.open("bob")) // another client has its own
+	expect(t, alive, b.open("bob")) // another client has tokens of its own
 	w.now += int64(refused.verdict.Wait) - 1
-	expect(t, turnedAway, a.open("alice"))
+	expect(t, refusedAtClaim, a.open("alice"))
 	w.now++
 	expect(t, alive, a.open("alice"))
-	expect(t, turnedAway, b.open("alice"))
+	expect(t, refusedAtClaim, b.open("alice"))
 	w.settle(t)
 }
 
-// TestMemoryGoesWithTheLastStream: who has lost, and what was spent, is remembered as long as any stream is left.
+// Superseded instances and spent tokens are remembered as long as the client has a stream.
 func TestMemoryGoesWithTheLastStream(t *testing.T) {
 	w := newWorld().small(0)
 	w.limits = policy.Limits{MaxStreams: 2, TakeoverLimit: policy.TokenBucket{MaxTokens: 5, TokensPerFill: 1, FillInterval: policy.Hour}}
@@ -190,7 +190,7 @@ func TestMemoryGoesWithTheLastStream(t *testing.T) {
 	w.settle(t)
 }
 
-// TestMemorySurvivesASweep: a worker's death takes its streams and nothing else.
+// A sweep removes the dead worker's streams from an entry, and keeps the rest of it.
 func TestMemorySurvivesASweep(t *testing.T) {
 	for name, sweep := range map[string]func(*testing.T, *world, *thread){
 		"by a tick": func(t *testing.T, w *world, _ *thread) { w.ticks(t, 2) },
@@ -219,7 +219,7 @@ func TestMemorySurvivesASweep(t *testing.T) {
 	}
 }
 
-// TestPeek: it says what a claim would do, and does nothing, not even to what is dead.
+// Peek says what a claim would do, and changes nothing. It does not even remove orphans.
 func TestPeek(t *testing.T) {
 	w := newWorld().small(4)
 	w.limits.MaxStreams, w.limits.RejectNew, w.total = 2, true, 3
@@ -235,7 +235,7 @@ func TestPeek(t *testing.T) {
 		{"alice", policy.Duplicate, nil},
 		{"bob", policy.Overloaded, nil},
 		{"carol", policy.Overloaded, nil},
-		{"alice", 0, func() { // a place is free, and nobody has cleaned up yet
+		{"alice", 0, func() { // a place is free, but the orphan is still there
 			a.crash()
 			a.fence()
 			if _, _, err := b.readSlot(a.owner.Slot); err != nil {
@@ -261,14 +261,14 @@ func TestPeek(t *testing.T) {
 
 type meanwhile func()
 
-// peek peeks, and holds that it changes nothing.
+// peek calls Peek and checks that it changes nothing.
 func (t *thread) peek(tb fataler, s *stream) policy.Verdict {
 	tb.Helper()
 	inner := t.port.before
 	defer func() { t.port.before = inner }()
 	t.port.before = func(c call) error {
 		if c.name != "get" {
-			tb.Fatalf("peek makes the call %v", c)
+			tb.Fatalf("peek makes the call %v, want reads only", c)
 		}
 		return nil
 	}
@@ -279,7 +279,7 @@ func (t *thread) peek(tb fataler, s *stream) policy.Verdict {
 	}
 	_, nowActive, nowCounts := t.world.state()
 	if !maps.Equal(active, nowActive) || !maps.Equal(counts, nowCounts) {
-		tb.Fatalf("peek was counted: %v %v, was %v %v", nowActive, nowCounts, active, counts)
+		tb.Fatalf("peek changed the meter to %v %v, was %v %v", nowActive, nowCounts, active, counts)
 	}
 	if s.handle.state != Unclaimed || s.handle.as != (policy.Stream{}) {
 		tb.Fatalf("peek changed the stream to %+v", s.handle)
@@ -287,7 +287,7 @@ func (t *thread) peek(tb fataler, s *stream) policy.Verdict {
 	return verdict
 }
 
-// fataler is a test, of Go's or of rapid's.
+// fataler is a test of package testing or of rapid.
 type fataler interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -298,7 +298,7 @@ func equal(v, w policy.Verdict) bool {
 		slices.Equal(v.Next.Streams, w.Next.Streams) && slices.Equal(v.Next.Superseded, w.Next.Superseded) && v.Next.Spent == w.Next.Spent
 }
 
-// TestPeekOnABrokenStore: it says so.
+// If the store fails, Peek returns the error and no verdict.
 func TestPeekOnABrokenStore(t *testing.T) {
 	w := newWorld()
 	w.total = 5
@@ -318,8 +318,8 @@ func TestPeekOnABrokenStore(t *testing.T) {
 	}
 }
 
-// TestPeekLeavesTheBucketAlone: what it read is not taken for what is there by the next call.
-func TestPeekLeavesTheBucketAlone(t *testing.T) {
+// Peek does not write the bucket, though it decides without the orphans in it.
+func TestPeekWritesNothing(t *testing.T) {
 	w := newWorld().small(0)
 	w.limits.MaxStreams = 2
 	a, b := w.thread(), w.thread()

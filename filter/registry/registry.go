@@ -1,32 +1,40 @@
-// Package registry keeps, in a store that all of Envoy's workers share, which event streams each client has open.
+// Package registry keeps, in a store that all workers of Envoy share, which event streams each
+// client has open. filter/DESIGN.md explains the words and the protocol.
 //
 // # What is stored
 //
-// The store offers get and set with compare-and-swap, and no way to delete or list keys, so nothing is keyed by
-// client. A fixed number of buckets hold the clients whose hash falls into them ([Bucket]), a slot for each worker
-// says who is alive ([Record]), and one key holds what all must agree on, the size of the table and the seed of the
-// hash ([Table]). Keys carry the version of the format: a new format is a new key space.
+// A [Store] can get a value, and set one with compare-and-swap. It cannot delete a key or list
+// keys. A key for each client would therefore stay for ever, so clients share a fixed number of
+// buckets: the client's hash picks its [Bucket]. Each worker has a slot, whose [Record] says that
+// the worker lives. One key holds the [Table]: the number of buckets and the seed of the hash,
+// on which all workers must agree. Another holds the names of the rules. Keys begin with the
+// version of the format, so two versions never read each other's values.
 //
 // # Who does what
 //
-// A [Worker] is one plugin context on one Envoy worker thread. It claims a place for each stream it opens
-// ([Worker.Claim]), takes it back when the stream ends ([Worker.Release]), hears from others that a stream of its own
-// was superseded ([Worker.Wake]), and puts right on its tick whatever went wrong ([Worker.Tick]). Nobody ever waits
-// for another worker.
+// A [Worker] is one plugin context on one worker thread of Envoy. It claims a place for each stream
+// that it opens ([Worker.Claim]) and releases the place when the stream ends ([Worker.Release]).
+// Other workers send it a message when they supersede one of its streams ([Worker.Wake]). On its
+// tick it repairs what went wrong before: lost wake-ups, lost races, dead workers, a lost slot
+// ([Worker.Tick]). No call waits for another worker.
 //
-// # The rules that make it safe
+// # The rules
 //
-// They come from a search of the protocol's state machine; each one left out leads to a violation.
+// Workers share the store without a lock, and each can stop or crash between any two calls. Package
+// registry/model searches every order of events; DESIGN.md tells what goes wrong without each rule.
+// This is where the code keeps them:
 //
-//  1. A bucket numbers its claims. A stream keeps its number, and the streams of a client stand in that order.
-//  2. Whoever declares a worker dead takes its slot away first and its streams after that. The other way round, a
-//     live worker would find its streams gone from under a slot that still looks its own, and end them.
-//  3. A worker that finds its slot gone takes a new one and puts its streams back under their old claim numbers, so
-//     that a stream which was superseded meanwhile does not beat its successor.
-//  4. A worker ends a stream for not being in the registry only if its slot is still its own when looked at after
-//     the bucket was read.
-//  5. Streams whose worker does not hold its slot any more are removed by whoever meets them: a claim that was under
-//     way when its worker was swept may have written them since.
+//   - compare and swap: update is the only function that writes a bucket.
+//   - release by name: unregister removes a stream by its own name, see [policy.Stream.Is].
+//   - self-check: selfCheck looks the worker's streams up, and ends those that are missing twice.
+//   - sweep the dead: watch takes the slot of a worker whose heartbeat stands still, and sweep
+//     removes its streams.
+//   - fence first: watch frees the slot before anything removes a stream of its worker.
+//   - slot last: selfCheck reads the worker's own slot after the buckets; if the slot is lost, it
+//     ends nothing.
+//   - put back: keepSlot takes another slot after a loss, and finish puts the streams back.
+//   - keep the number: putBack uses the stream's old claim number, and entries stand in that order.
+//   - remove orphans: withoutOrphans runs in every claim and in every scan of a bucket.
 package registry
 
 import (
@@ -37,39 +45,42 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Bounds of one call. Each is far above what a healthy Envoy needs, and what is left over is done on a later tick.
+// Bounds of one call. A healthy Envoy stays far below them. A later tick does what is left over.
 const (
-	// EndsPerCall is how many streams one call may name to be reset. Envoy carries a callback's resets out nested, one
-	// inside the other: at some 1,700 the VM's stack is full, and all its streams are cut.
+	// EndsPerCall is how many streams one call may name to be reset. Envoy carries out the
+	// resets of one callback nested, one inside the other: at about 1,700 the VM's stack is
+	// full, and all of its streams are cut.
 	EndsPerCall = 256
 
-	casAttempts    = 32   // tries of one compare-and-swap: each failure is another worker's success
-	readPerCall    = 4096 // messages taken from the queue
-	finishPerTick  = 256  // claims and releases taken up again
+	casAttempts    = 32   // tries of one compare-and-swap; each failure is another worker's success
+	readPerCall    = 4096 // messages read from the queue
+	finishPerTick  = 256  // claims and releases tried again
 	checkPerTick   = 512  // own streams looked up in the registry
-	watchPerTick   = 64   // slots looked at for workers that have died
-	scanPerTick    = 64   // buckets looked through for orphans
-	sweepPerTick   = 2048 // the same, while a dead worker's streams are being removed
-	missedTicks    = 3    // of the observer's own, without a heartbeat: the worker is dead
-	wakeupIsLateMs = 500  // a message this old that only a tick found: its wake-up was lost
+	watchPerTick   = 64   // slots looked at, to find dead workers
+	scanPerTick    = 64   // buckets searched for orphans
+	sweepPerTick   = 2048 // the same, after a worker's death until all buckets have been searched
+	missedTicks    = 3    // own ticks without a heartbeat of another worker, after which it is dead
+	wakeupIsLateMs = 500  // if a tick finds an older message, the wake-up for it was lost
 )
 
-// Meter receives what the registry counts. Calls come after the write that they speak of has succeeded.
+// Meter receives what the registry counts. It is called after the write that made the change has
+// succeeded.
 type Meter interface {
-	// Active reports that the number of the rule's streams in the registry has changed by delta.
+	// Active reports that the number of the rule's streams in the registry has changed by
+	// delta.
 	Active(rule RuleID, delta int)
 	// Count reports that event happened n times.
 	Count(event Event, n int)
 }
 
-// Event is something worth counting that is nobody's stream opening or ending.
+// Event is something that is counted besides the streams.
 type Event uint8
 
 const (
-	Contended  Event = iota + 1 // a claim or release used up its tries; a tick finishes it, unless it is given up
+	Contended  Event = iota + 1 // a claim or release lost every race; a tick tries again
 	Malformed                   // a stored value could not be read and was started afresh
-	Swept                       // a stream was removed whose worker had died
-	LostWakeup                  // a tick found that a stream has no place, and not its message
+	Swept                       // an orphan was removed: a stream whose worker had lost its slot
+	LostWakeup                  // a tick learned that a stream has lost its place; no wake-up came in time
 )
 
 func (e Event) String() string {
@@ -86,8 +97,8 @@ func (e Event) String() string {
 	return "event(" + strconv.Itoa(int(e)) + ")"
 }
 
-// Worker is one plugin context on one Envoy worker thread: the owner of the streams that it claims. It is not safe
-// for use from several goroutines, as a plugin context is not.
+// Worker is one plugin context on one worker thread of Envoy: the owner of the streams that it
+// claims. Like a plugin context, it must not be used from several goroutines.
 type Worker struct {
 	store  Store
 	queues Queues
@@ -97,50 +108,52 @@ type Worker struct {
 	maxTotal int // see LimitTotal
 
 	table  Table
-	owner  policy.Owner // no incarnation: holds no slot
+	owner  policy.Owner // incarnation 0: holds no slot
 	queue  uint32
-	peers  []peer // by slot, as of the last look
-	now    int64  // of the call that is running
+	peers  []peer // by slot, as of the last read
+	now    int64  // Unix milliseconds, as given to the call that is running
 	bucket Bucket // scratch of update and look
 	value  []byte // scratch of update
 
-	streams    []*Stream // all between Claim and Release
+	streams    []*Stream // all from Claim to Release
 	byContext  map[uint32]*Stream
-	registered int       // streams in states that count, see State.counted
-	unfinished []*Stream // for a tick to go on with, oldest first; some are finished by now
-	missing    []*Stream // not found by the last look; some are in another state by now
+	registered int       // those in the states of State.counted
+	unfinished []*Stream // work for a tick, oldest first; may hold streams that need none any more
+	missing    []*Stream // not found by the last self-check; may hold streams of other states
 
-	watched uint16 // cursor of the look at the slots
-	checked int    // cursor of the self-check in streams
-	scanned uint32 // cursor of the scan in the table
-	toSweep uint32 // buckets still to be scanned after a death
+	watched uint16 // the slot that watch reads next
+	checked int    // the index in streams that the self-check looked up last
+	scanned uint32 // the bucket that sweep searched last
+	toSweep uint32 // buckets that are still to be searched after a death
 }
 
 // peer is what a worker remembers of a slot.
 type peer struct {
 	record Record
-	looks  int // own ticks that saw the record as it is now
+	looks  int // own ticks since its heartbeat last moved
 }
 
-// NewWorker returns a worker that does not touch the store until [Worker.Join]. random supplies incarnations and the
-// table's seed: it must be unpredictable to clients.
+// NewWorker returns a worker. It does not touch the store before [Worker.Join] or [Worker.Open].
+// random supplies incarnations and the seed of the table: clients must not be able to predict it.
 func NewWorker(store Store, queues Queues, meter Meter, random func() uint64) *Worker {
 	return &Worker{store: store, queues: queues, meter: meter, random: random, byContext: map[uint32]*Stream{}}
 }
 
-// LimitTotal sets how many streams all workers together may have in the registry, of which this worker refuses to make
-// more; 0: no limit.
+// LimitTotal sets how many streams all workers together may have in the registry; 0 means no limit.
+// A worker refuses streams by its own setting only.
 func (w *Worker) LimitTotal(n int) { w.maxTotal = n }
 
-// Owner returns the identity the worker holds now; its incarnation is 0 before the first Join.
+// Owner returns the name under which the worker claims now. Its incarnation is 0 while the worker
+// holds no slot.
 func (w *Worker) Owner() policy.Owner { return w.owner }
 
-// Table returns what all workers agree on; it is zero before the first Join.
+// Table returns what all workers agree on. It is zero before the first Join or Open.
 func (w *Worker) Table() Table { return w.table }
 
-// update reads bucket n, lets step change it, and writes it back with compare-and-swap: again from the start while
-// others get in between, [ErrContended] when the tries are used up. A step that reports no change ends it without a
-// write. The bucket that step sees must not be kept.
+// update reads bucket n, lets step change it, and writes it with compare-and-swap. If another
+// worker has written the bucket meanwhile, update begins again; after casAttempts tries it returns
+// [ErrContended]. If step returns false, nothing is written. step may run several times, and must
+// not keep the bucket.
 func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 	key := bucketKey(n)
 	for range casAttempts {
@@ -166,9 +179,9 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 	return fmt.Errorf("write %s: %w", key, ErrContended)
 }
 
-// look reads a bucket into w.bucket. One that is absent or malformed reads as empty. A malformed one goes on counting
-// claims from the time in milliseconds, far above what counting from 1 can have come to: a stream that returns under
-// its old number is older than those that came since.
+// look reads a bucket into w.bucket. An absent or malformed bucket reads as empty. A malformed one
+// goes on counting claims from the time in milliseconds, which is far above any count that began at
+// 1: if one of its old streams is put back, it is still older than the new ones.
 func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 	value, cas, err := w.store.Get(key)
 	switch {

@@ -8,14 +8,16 @@ import (
 	"slices"
 )
 
-// rulesKey holds the names of all rules that ever had a worker: who sweeps, counts or resets a rule's streams need not
-// have the rule in its own configuration.
+// rulesKey holds the names of all rules that ever had a worker. A worker may sweep or dismiss
+// streams of a rule that its own configuration does not have, and needs the name to count them.
 const rulesKey = keyPrefix + "rules"
 
-// maxRules bounds the names that are kept. They come from configurations, so it takes very many of those.
+// maxRules bounds the stored names. They come from configurations, so no ordinary Envoy gets near
+// it.
 const maxRules = 4096
 
-// NameRule returns the hash of a rule's name, and leaves the name where every worker finds it.
+// NameRule stores the name of a rule where every worker finds it, and returns the hash of the name.
+// On error the hash is valid all the same. The worker must have read the table, see [Worker.Open].
 func (w *Worker) NameRule(name string) (RuleID, error) {
 	id := w.table.Rule(name)
 	for range casAttempts {
@@ -38,13 +40,13 @@ func (w *Worker) NameRule(name string) (RuleID, error) {
 	return id, fmt.Errorf("write %s: %w", rulesKey, ErrContended)
 }
 
-// Rules returns the names of all rules that workers have left.
+// Rules returns the names that were stored by NameRule.
 func (w *Worker) Rules() (map[RuleID]string, error) {
 	names, _, err := w.readRules()
 	return names, err
 }
 
-// readRules returns an empty map for names that are absent or malformed.
+// readRules returns an empty map if the names are absent or malformed.
 func (w *Worker) readRules() (names map[RuleID]string, cas uint32, err error) {
 	value, cas, err := w.store.Get(rulesKey)
 	if errors.Is(err, ErrNotFound) {
@@ -60,7 +62,8 @@ func (w *Worker) readRules() (names map[RuleID]string, cas uint32, err error) {
 	return names, cas, nil
 }
 
-// appendRules appends the stored form of names: in ascending order of their hash, each with its length before it.
+// appendRules appends the stored form of names: in ascending order of their hashes, each name after
+// its length.
 func appendRules(dst []byte, names map[RuleID]string) []byte {
 	dst = append(dst, formatVersion)
 	for _, id := range slices.Sorted(maps.Keys(names)) {
@@ -74,7 +77,7 @@ func appendRules(dst []byte, names map[RuleID]string) []byte {
 // parseRules reads the stored form of names.
 func parseRules(value []byte) (map[RuleID]string, error) {
 	if len(value) == 0 || value[0] != formatVersion {
-		return nil, malformed("rules: header %x", value[:min(len(value), 1)])
+		return nil, malformed("rules: header %x, want version %d", value[:min(len(value), 1)], formatVersion)
 	}
 	names := map[RuleID]string{}
 	last := int64(-1)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ruleNames returns what all workers know of rules.
+// ruleNames returns the stored names.
 func ruleNames(t *testing.T, th *thread) map[RuleID]string {
 	t.Helper()
 	names, err := th.Rules()
@@ -17,7 +17,8 @@ func ruleNames(t *testing.T, th *thread) map[RuleID]string {
 	return names
 }
 
-func opened(t *testing.T, w *world) *thread {
+// withTable starts a thread that has read the table and holds no slot.
+func withTable(t *testing.T, w *world) *thread {
 	t.Helper()
 	th := w.thread()
 	if err := th.Open(); err != nil {
@@ -28,7 +29,7 @@ func opened(t *testing.T, w *world) *thread {
 
 func TestRules(t *testing.T) {
 	w := newWorld()
-	a, b := opened(t, w), opened(t, w)
+	a, b := withTable(t, w), withTable(t, w)
 	if got := ruleNames(t, b); len(got) != 0 {
 		t.Fatalf("names before there are any: %v", got)
 	}
@@ -45,18 +46,18 @@ func TestRules(t *testing.T) {
 	}
 	writes := w.envoy.cas
 	if _, err := b.NameRule("orders"); err != nil || w.envoy.cas != writes {
-		t.Errorf("a name that is known was written again: %v", err)
+		t.Errorf("a name that was stored already was written again, or failed: %v", err)
 	}
 	if a.owner.Incarnation != 0 {
-		t.Error("a worker took a slot to leave a name")
+		t.Error("a worker took a slot only to store a name")
 	}
 }
 
-// TestRulesAtOnce: two workers leave names at the same time, and both are there.
-func TestRulesAtOnce(t *testing.T) {
+// Two workers store names at the same time. Both names are there afterwards.
+func TestTwoWorkersStoreNames(t *testing.T) {
 	for _, before := range []string{"", "first"} {
 		w := newWorld()
-		a, b := opened(t, w), opened(t, w)
+		a, b := withTable(t, w), withTable(t, w)
 		if before != "" {
 			if _, err := b.NameRule(before); err != nil {
 				t.Fatal(err)
@@ -77,7 +78,7 @@ func TestRulesAtOnce(t *testing.T) {
 	}
 }
 
-func TestRulesThatFail(t *testing.T) {
+func TestRulesOnABrokenStore(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		call  call
@@ -85,13 +86,13 @@ func TestRulesThatFail(t *testing.T) {
 		want  error
 		tries int
 	}{
-		{"others always come first", call{"set", rulesKey}, ErrCasMismatch, ErrContended, casAttempts},
+		{"every race is lost", call{"set", rulesKey}, ErrCasMismatch, ErrContended, casAttempts},
 		{"writes fail", call{"set", rulesKey}, errBroken, errBroken, 1},
 		{"reads fail", call{"get", rulesKey}, errBroken, errBroken, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld()
-			a := opened(t, w)
+			a := withTable(t, w)
 			tries := 0
 			a.port.before = func(c call) error {
 				if c == test.call {
@@ -105,22 +106,22 @@ func TestRulesThatFail(t *testing.T) {
 				t.Errorf("%x, %v after %d tries; want %v after %d", id, err, tries, test.want, test.tries)
 			}
 			if _, err := a.Rules(); test.call.name == "get" && !errors.Is(err, test.want) {
-				t.Errorf("reading: %v", err)
+				t.Errorf("Rules: %v, want %v", err, test.want)
 			}
 		})
 	}
 }
 
-// TestMalformedRules: reading them does not fail, and the next name starts afresh.
+// Reading malformed names does not fail, and the next name starts them afresh.
 func TestMalformedRules(t *testing.T) {
 	w := newWorld()
-	a := opened(t, w)
+	a := withTable(t, w)
 	w.envoy.write(rulesKey, []byte("junk"))
 	if got := ruleNames(t, a); len(got) != 0 {
 		t.Errorf("names %v", got)
 	}
 	if string(w.envoy.data[rulesKey].value) != "junk" {
-		t.Error("reading wrote")
+		t.Error("Rules wrote the malformed value")
 	}
 	if n := w.meter.counts[Malformed]; n != 1 {
 		t.Errorf("%d malformed values counted, want 1", n)
@@ -133,10 +134,10 @@ func TestMalformedRules(t *testing.T) {
 	}
 }
 
-// TestRulesAreBounded: so many configurations that the names would fill the memory leave no more than so many.
+// However many configurations there are, at most maxRules names are stored.
 func TestRulesAreBounded(t *testing.T) {
 	w := newWorld()
-	a := opened(t, w)
+	a := withTable(t, w)
 	names := map[RuleID]string{}
 	for i := 0; len(names) < maxRules-1; i++ {
 		name := fmt.Sprintf("rule_%d", i)
@@ -150,7 +151,7 @@ func TestRulesAreBounded(t *testing.T) {
 		}
 		got := ruleNames(t, a)
 		if _, there := got[id]; there != (i == 0) || len(got) != maxRules {
-			t.Errorf("%d names; %q is there: %v", len(got), name, there)
+			t.Errorf("%d names, want %d; %q is there: %v, want %v", len(got), maxRules, name, there, i == 0)
 		}
 	}
 }

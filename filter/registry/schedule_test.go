@@ -20,31 +20,34 @@ import (
 //	dismiss C an operator ends all streams of client C through this worker
 type script []string
 
-// scenario is a world and what its workers do at the same time, pre-empted before every store and queue call.
+// scenario is a world and what its workers do at the same time. A worker can be interrupted before
+// every call to the store or to a queue.
 type scenario struct {
 	name        string
 	limit       int      // max_streams; 0: 1
-	reject      bool     // on_duplicate: reject_new
-	takeovers   int      // takeover_limit, a token each 10s; 0: off
+	reject      bool     // on_duplicate is reject_new
+	takeovers   int      // takeover_limit's max_tokens, one more every 10 s; 0: off
 	total       int      // max_total_streams; 0: off
-	before      []script // done by each worker, in turn, before it begins
+	before      []script // what each worker has done before, one worker after the other
 	scripts     []script
-	crashes     int // so many workers may crash, at any call
-	preemptions int // explored up to so many; 0: 3
-	losses      int // so many times a worker's wake-ups, or its messages as well, are lost
+	crashes     int // how many workers may crash, at any call
+	preemptions int // how many pre-emptions are explored; 0: 3
+	losses      int // how often a worker's wake-ups may be lost, or its messages with them
 }
 
 // choice is something that may happen next.
 type choice struct {
 	what     string
 	do       func()
-	preempts bool // it takes the turn from a worker that has not finished its script
+	preempts bool // it interrupts a worker that has not finished its script
 }
 
-// chooser says which of the choices happens. The first is to go on as if nobody else were there.
+// chooser returns the index of the choice that happens. The first choice lets the worker go on that
+// ran last.
 type chooser func([]choice) int
 
-// execute runs the scenario as choose says and returns what happened, and what is wrong in the end.
+// execute runs the scenario with the choices of choose. It returns what happened, and what is wrong
+// in the end.
 func (sc scenario) execute(choose chooser) (trace []string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -94,8 +97,8 @@ func (sc scenario) execute(choose chooser) (trace []string, err error) {
 	return trace, w.checkRoom()
 }
 
-// checkRoom opens one stream more in a settled world, on each worker, and holds what becomes of it to the limit on all
-// streams together.
+// checkRoom opens one more stream on each worker of a settled world: it must be let in exactly if
+// there is room under max_total_streams.
 func (w *world) checkRoom() error {
 	if w.total == 0 {
 		return nil
@@ -110,7 +113,7 @@ func (w *world) checkRoom() error {
 		}
 		s := t.open(fmt.Sprintf("guest-%d", n))
 		if room := len(before) < w.total; s.err != nil || room != (s.fate == alive) {
-			return fmt.Errorf("with %d of %d streams, one more on worker %d is %s, %v", len(before), w.total, n, s.fate, s.err)
+			return fmt.Errorf("with %d streams of max_total_streams %d, one more on worker %d is %s, %v", len(before), w.total, n, s.fate, s.err)
 		}
 		if s.fate == alive {
 			t.close(s)
@@ -119,7 +122,7 @@ func (w *world) checkRoom() error {
 	return w.broken
 }
 
-// drain is settle without a test.
+// drain is settle for code that has no test at hand.
 func (w *world) drain() error {
 	for range 2*missedTicks + 4 {
 		w.now += 1000
@@ -138,21 +141,21 @@ func (w *world) drain() error {
 	return w.check()
 }
 
-// run is an execution under way.
+// run is one execution of a scenario.
 type run struct {
 	world   *world
 	actors  []*actor
-	turn    int  // the worker that ran last
-	idle    bool // none has run
+	turn    int  // index of the worker that ran last
+	idle    bool // no worker has run yet
 	crashes int
 	losses  int
 }
 
-// choices returns what may happen next; none when all scripts are done.
+// choices returns what may happen next. It returns none when all scripts are done.
 func (r *run) choices() (choices []choice) {
 	running := r.actors[r.turn].running() && !r.idle
 	for i := range r.actors {
-		n := (r.turn + i) % len(r.actors) // the one that has the turn comes first
+		n := (r.turn + i) % len(r.actors) // the worker that ran last comes first
 		if a := r.actors[n]; a.running() {
 			choices = append(choices, choice{
 				what:     fmt.Sprintf("w%d %s", n, a.at),
@@ -177,17 +180,18 @@ func (r *run) choices() (choices []choice) {
 	return choices
 }
 
-// actor is a worker whose script is a coroutine that stops before every operation and every call.
+// actor is a worker whose script is a coroutine. It stops before every operation and every call.
 type actor struct {
 	*thread
-	streams []*stream // its own, in the order of opening
-	at      string    // what it does next; "": nothing
+	streams []*stream // its own, in the order in which it opened them
+	at      string    // what it does next; "" if it is done
 	next    func() (string, bool)
 	stop    func()
 	err     error
 }
 
-// unwound is the panic that ends a coroutine in the middle of a call, when its worker has crashed.
+// unwound is the panic that ends a coroutine in the middle of a call, because its worker has
+// crashed.
 type unwound struct{}
 
 func (a *actor) start(s script) {
@@ -219,8 +223,8 @@ func (a *actor) running() bool { return !a.crashed && a.at != "" }
 
 func (a *actor) step() { a.at, _ = a.next() }
 
-// perform carries out one operation of a script. A worker that is swept in the middle of a Join says so; the stream
-// passes untracked, and its next Join or tick tries again.
+// perform carries out one operation of a script. A worker may be swept while it joins. Then the
+// operation does nothing, and the worker's next Join or tick tries again.
 func (a *actor) perform(op string) error {
 	err := a.try(op)
 	if errors.Is(err, errSwept) {

@@ -8,15 +8,17 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Join gives the worker a slot under a new incarnation, unless it holds one, and a queue on which others reach it. It
-// is called before the first claim: only a plugin context that sees a stream is a worker. now is in Unix milliseconds.
+// Join gives the worker a slot under a new incarnation, and a queue on which other workers reach
+// it. If the worker holds a slot already, it does nothing. It must be called before the first Peek
+// or Claim, but not before the plugin context sees its first stream: Envoy also starts plugin
+// contexts that never see one. now is in Unix milliseconds.
 func (w *Worker) Join(now int64) error {
 	w.now = now
 	return w.join()
 }
 
-// Open reads what all workers agree on, or is the first to write it. It is a part of Join, and enough for Dismiss,
-// Workers and Rules.
+// Open reads the table, or writes it if there is none. Join includes it. Open alone is enough for
+// Dismiss, Workers, NameRule and Rules.
 func (w *Worker) Open() error {
 	if w.table != (Table{}) {
 		return nil
@@ -36,19 +38,21 @@ func (w *Worker) join() error {
 	if err := w.Open(); err != nil {
 		return err
 	}
-	owner := policy.Owner{Incarnation: w.random() | 1} // never 0
+	owner := policy.Owner{Incarnation: w.random() | 1} // never 0, which means a free slot
 	if err := w.takeSlot(&owner); err != nil {
 		return err
 	}
-	// Only the slot's owner may register its queue: registering moves the wake-ups. What an earlier owner left in it
-	// is discarded as it is read, for it names an earlier incarnation.
+	// Only the slot's owner may register the slot's queue, because that moves the wake-ups. The
+	// queue may still hold messages for an earlier owner. They name its incarnation, so drain
+	// ignores them.
 	queue, err := w.queues.Register(queueName(owner.Slot))
 	if err != nil {
 		err = fmt.Errorf("register queue %s: %w", queueName(owner.Slot), err)
 		return errors.Join(err, w.leaveSlot(owner))
 	}
 	w.owner, w.queue = owner, queue
-	// Streams from an earlier incarnation are put back by the tick, under their old claim numbers.
+	// Streams of the worker's earlier incarnation are put back by a tick (put back, keep the
+	// number).
 	for _, s := range w.streams {
 		if s.state == Registered || s.state == Missing {
 			s.state = Returning
@@ -56,14 +60,14 @@ func (w *Worker) join() error {
 		}
 	}
 	err = w.beat(w.registered)
-	if errors.Is(err, errSwept) { // it took this worker very long to get here
+	if errors.Is(err, errSwept) { // this took so long that the worker was declared dead
 		w.owner, w.queue = policy.Owner{}, 0
 	}
 	return err
 }
 
-// takeSlot puts the incarnation of owner into the first free slot, by compare-and-swap. Slots are taken from the
-// lowest, so the first key that is absent is behind all that were ever used.
+// takeSlot writes the incarnation of owner into the lowest free slot, and sets owner.Slot. Because
+// slots are taken from the lowest, the first absent key comes after all slots that were ever used.
 func (w *Worker) takeSlot(owner *policy.Owner) error {
 	record := Record{Incarnation: owner.Incarnation}
 	for slot := range uint16(MaxWorkers) {
@@ -88,8 +92,8 @@ func (w *Worker) takeSlot(owner *policy.Owner) error {
 	return ErrFull
 }
 
-// leaveSlot frees a slot that was taken in vain: without a heartbeat it would wait to be swept, and so would the one
-// of the next try.
+// leaveSlot frees a slot whose worker could not register its queue. Otherwise every failed try
+// would leave a slot that nobody uses until it is swept.
 func (w *Worker) leaveSlot(owner policy.Owner) error {
 	held, cas, err := w.readSlot(owner.Slot)
 	if err != nil || held.Incarnation != owner.Incarnation {
@@ -101,7 +105,8 @@ func (w *Worker) leaveSlot(owner policy.Owner) error {
 	return nil
 }
 
-// readSlot returns the record of a slot and remembers it. One that is absent or malformed reads as free.
+// readSlot returns the record of a slot and remembers it in peers. An absent or malformed record
+// reads as free.
 func (w *Worker) readSlot(slot uint16) (Record, uint32, error) {
 	value, cas, err := w.store.Get(slotKey(slot))
 	if errors.Is(err, ErrNotFound) {
@@ -126,10 +131,11 @@ func (w *Worker) readSlot(slot uint16) (Record, uint32, error) {
 	return record, cas, nil
 }
 
-// errSwept says that the worker's slot is not its own any more.
-var errSwept = errors.New("slot is held by another")
+// errSwept says that the worker has lost its slot: other workers have declared it dead.
+var errSwept = errors.New("worker has lost its slot")
 
-// beat moves the heartbeat in the worker's slot on, and says there that it has so many streams.
+// beat moves the heartbeat in the worker's slot on, and writes there how many streams the worker
+// has.
 func (w *Worker) beat(streams int) error {
 	for range casAttempts {
 		record, cas, err := w.readSlot(w.owner.Slot)
@@ -153,8 +159,9 @@ func (w *Worker) beat(streams int) error {
 	return fmt.Errorf("write %s: %w", slotKey(w.owner.Slot), ErrContended)
 }
 
-// holds reports whether owner holds its slot. A yes may be as old as the last tick, which costs a claim at most a
-// message that nobody reads; a no is fresh, and final, for incarnations do not come back.
+// holds reports whether owner holds its slot, and returns the slot's record. A yes may be as old as
+// the last tick; if it is wrong, a claim sends a message that nobody reads. A no is read from the
+// store now. It stays true for ever, because incarnations never come back.
 func (w *Worker) holds(owner policy.Owner) (Record, bool) {
 	if int(owner.Slot) < len(w.peers) {
 		if r := w.peers[owner.Slot].record; r.Incarnation == owner.Incarnation && r.Queue != 0 {
@@ -162,14 +169,14 @@ func (w *Worker) holds(owner policy.Owner) (Record, bool) {
 		}
 	}
 	record, _, err := w.readSlot(owner.Slot)
-	if err != nil { // unknown: leave it be
+	if err != nil { // unknown, so the stream keeps its place
 		return Record{}, true
 	}
 	return record, record.Incarnation == owner.Incarnation
 }
 
-// withoutOrphans returns streams without those whose owner does not hold its slot, and how many those were. It is
-// called between the read of the bucket and its write.
+// withoutOrphans returns streams without the orphans, and the number of orphans. Call it between
+// reading and writing the bucket, so that the write fails if the bucket has changed.
 func (w *Worker) withoutOrphans(streams []policy.Stream) ([]policy.Stream, int) {
 	n := len(streams)
 	streams = slices.DeleteFunc(streams, func(s policy.Stream) bool {
@@ -179,8 +186,10 @@ func (w *Worker) withoutOrphans(streams []policy.Stream) ([]policy.Stream, int) 
 	return streams, n - len(streams)
 }
 
-// watch looks at the slots, at so many a tick and round and round, and takes one from a worker whose heartbeat has stood still over missedTicks of this
-// worker's own ticks: no clocks are compared, so a suspended machine does not make workers sweep each other.
+// watch reads some slots each tick, in a circle, and takes the slot of a worker whose heartbeat has
+// stood still over missedTicks of this worker's own ticks. It takes the slot only; sweep removes
+// the streams (fence first). It compares no clocks: after the machine was suspended, workers must
+// not declare each other dead.
 func (w *Worker) watch(t *Ticked) error {
 	for range watchPerTick {
 		slot := w.watched
@@ -188,7 +197,7 @@ func (w *Worker) watch(t *Ticked) error {
 		if err != nil {
 			return err
 		}
-		if cas == Absent { // behind the last
+		if cas == Absent { // no slot was ever used from here on
 			w.watched = 0
 			return nil
 		}
@@ -204,14 +213,14 @@ func (w *Worker) watch(t *Ticked) error {
 		case err == nil:
 			p.record, p.looks = Record{}, 0
 			t.Deaths++
-		case !errors.Is(err, ErrCasMismatch): // a mismatch: it lives, or another was faster
+		case !errors.Is(err, ErrCasMismatch): // a mismatch: the worker lives, or another worker took its slot first
 			return fmt.Errorf("write %s: %w", slotKey(slot), err)
 		}
 	}
 	return nil
 }
 
-// Slot is a worker as others see it.
+// Slot is a worker as other workers see it.
 type Slot struct {
 	Number uint16
 	Record

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// once runs do before the first call that matches.
+// once runs do before the first call that matches, and before no other.
 func once(match func(call) bool, do func()) func(call) error {
 	done := false
 	return func(c call) error {
@@ -21,7 +21,7 @@ func TestJoin(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
 	if _, err := a.tick(); err != nil || w.envoy.calls != 0 {
-		t.Fatalf("a plugin context that saw no stream touched the store: %d calls, %v", w.envoy.calls, err)
+		t.Fatalf("a plugin context that has seen no stream made %d calls, %v; want none", w.envoy.calls, err)
 	}
 	if err := a.Join(0); err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestHeartbeat: every tick moves the counter on and says how many streams there are.
+// Every tick moves the heartbeat on, and writes how many streams the worker has.
 func TestHeartbeat(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
@@ -52,11 +52,11 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// TestRaceForASlot: another worker takes the slot between the look and the write.
+// Another worker takes the slot between the read and the write.
 func TestRaceForASlot(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		used bool // by a worker that is gone: the key is there
+		used bool // a worker has held the slot before, so the key exists
 	}{{"never used", false}, {"used before", true}} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld()
@@ -78,13 +78,13 @@ func TestRaceForASlot(t *testing.T) {
 			first := a.open("alice")
 			b.open("alice")
 			w.deliver(t)
-			expect(t, told, first)
+			expect(t, endedByMessage, first)
 			w.settle(t)
 		})
 	}
 }
 
-// TestRaceForTheTable: two workers come first; both use the table of the one that wrote.
+// Two workers find no table. Both use the one that was written first.
 func TestRaceForTheTable(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -102,11 +102,12 @@ func TestRaceForTheTable(t *testing.T) {
 	first := a.open("alice")
 	b.open("alice")
 	w.deliver(t)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	w.settle(t)
 }
 
-// TestMalformedTable: nobody tracks anything then; a second seed would hide the streams of those that know the first.
+// A worker does not replace a malformed table: a second seed would hide the streams of the workers
+// that have read the first. It does not join, and tracks nothing.
 func TestMalformedTable(t *testing.T) {
 	w := newWorld()
 	w.envoy.write(tableKey, []byte("junk"))
@@ -157,7 +158,8 @@ func TestAllSlotsTaken(t *testing.T) {
 	if a.owner.Slot != MaxWorkers-1 || a.owner.Incarnation == 0 {
 		t.Fatalf("joined as %+v, want the last slot", a.owner)
 	}
-	// The last slot's worker sees the others die, a part of them each tick, and then there is room.
+	// The worker in the last slot finds the other workers dead, some at each tick. Then there
+	// is room.
 	for range (missedTicks + 1) * MaxWorkers / watchPerTick {
 		if _, err := a.tick(); err != nil {
 			t.Fatal(err)
@@ -169,8 +171,8 @@ func TestAllSlotsTaken(t *testing.T) {
 	}
 }
 
-// TestJoinThatFailsHalfWay: whatever call of it fails, the next Join gets there, and no slot is left behind that
-// nobody uses.
+// Whichever call of a Join fails, the next Join succeeds, and no slot is left taken that nobody
+// uses.
 func TestJoinThatFailsHalfWay(t *testing.T) {
 	for _, firstOfAll := range []bool{true, false} {
 		places := 0
@@ -178,12 +180,12 @@ func TestJoinThatFailsHalfWay(t *testing.T) {
 			places++
 		}
 		if places < 5 {
-			t.Errorf("a join has only %d calls that can fail: the test does not see them", places)
+			t.Errorf("a join has %d calls that can fail, want at least 5: does the test see them?", places)
 		}
 	}
 }
 
-// failJoinAt fails one call of a Join, and reports false if there are not so many.
+// failJoinAt makes one call of a Join fail. It returns false if the Join makes fewer calls.
 func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -214,7 +216,7 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	}
 	first := a.open("alice")
 	b.open("alice")
-	w.ticks(t, 2) // two looks, if the slot does not name its queue yet and no message could be sent
+	w.ticks(t, 2) // two, because no message can be sent to a slot that does not name its queue yet
 	if first.fate == alive {
 		t.Errorf("call %d: the first stream lives", place)
 	}

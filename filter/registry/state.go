@@ -48,8 +48,8 @@ const (
 	Registered
 	// Missing: as Registered, but the last look did not find it.
 	Missing
-	// Returning: other workers thought that this one was dead and removed its streams; a tick puts
-	// the stream back under its old claim number.
+	// Returning: other workers thought that this one was dead and removed its streams; a tick
+	// puts the stream back under its old claim number.
 	Returning
 	// Out: the stream has no place in the registry any more; Why says why.
 	Out
@@ -97,11 +97,11 @@ func (s State) unfinished() bool { return s == Pending || s == Returning || s ==
 type Why uint8
 
 const (
-	BySuccessor Why = iota + 1 // a newer stream superseded it
-	ByItself                   // a newer stream of its own instance superseded it
-	ByOperator                 // an operator dismissed it, see [Worker.Dismiss]
-	ByRefusal                  // a tick made its claim, and the claim was refused
-	ByLoss                     // it is not in the registry, and no message said why
+	BySuccessor   Why = iota + 1 // a newer stream superseded it
+	ByOwnInstance                // a newer stream of its own instance superseded it
+	ByOperator                   // an operator dismissed it, see [Worker.Dismiss]
+	ByRefusal                    // a tick made its claim, and the claim was refused
+	ByLoss                       // it is not in the registry, and no message said why
 )
 
 // State returns where the stream stands.

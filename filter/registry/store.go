@@ -7,26 +7,31 @@ import (
 
 // Store is a map that all workers share: Envoy's shared data.
 type Store interface {
-	// Get returns the value of key and the number of its last write, or [ErrNotFound]. The value is the caller's.
+	// Get returns the value of key and the number of its last write, or [ErrNotFound]. The
+	// caller owns the value.
 	Get(key string) (value []byte, cas uint32, err error)
-	// Set writes value if cas is the number of the key's last write, or if the key is absent; else it returns
-	// [ErrCasMismatch]. A cas of 0 would overwrite whatever is there and is never used here. value is not kept.
+	// Set writes value if cas is the number of the key's last write, or if the key is absent.
+	// Otherwise it returns [ErrCasMismatch]. In Envoy a cas of 0 overwrites any value; this
+	// package never passes 0. Set does not keep value.
 	Set(key string, value []byte, cas uint32) error
 }
 
-// Absent is the cas that creates a key only if it is absent: Envoy creates an absent key whatever the cas, and refuses
-// a present one that has another. Envoy numbers its writes from 1 and comes past the largest number once in four
-// billion of them; the key that is written then, and it alone, could be overwritten by a create, until it is written
-// again. Only slots, the table and new buckets are created, each once.
+// Absent is the cas that creates a key only if it is absent. Envoy creates an absent key whatever
+// the cas is, and refuses to write a present key whose number is another one. It numbers writes
+// from 1, so a key has this number only once in four billion writes. Until that key is written
+// again, a create could overwrite it. Only slots, the table, the names of rules and new buckets are
+// created, each of them once.
 const Absent uint32 = 1<<32 - 1
 
-// Queues are the message queues through which one worker reaches another: Envoy's shared queues.
+// Queues are the message queues of the workers: Envoy's shared queues.
 type Queues interface {
-	// Register returns the token of the named queue and moves its wake-ups to the caller. What is in it stays.
+	// Register returns the token of the queue with this name. From then on the caller gets the
+	// queue's wake-ups. Messages that are in the queue stay.
 	Register(name string) (token uint32, err error)
-	// Enqueue adds a message. It succeeds whether or not anybody is left to read it. message is not kept.
+	// Enqueue adds a message. It succeeds even if no worker is left to read it. It does not
+	// keep message.
 	Enqueue(token uint32, message []byte) error
-	// Dequeue takes the oldest message out, or returns [ErrEmpty].
+	// Dequeue removes and returns the oldest message, or returns [ErrEmpty].
 	Dequeue(token uint32) ([]byte, error)
 }
 
@@ -35,17 +40,18 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrCasMismatch is returned by a Store when another write came first.
 	ErrCasMismatch = errors.New("cas mismatch")
-	// ErrEmpty is returned by Queues when nothing is queued.
+	// ErrEmpty is returned by Queues when the queue has no message.
 	ErrEmpty = errors.New("queue is empty")
-	// ErrContended is returned when other writes came first each time; the worker's tick finishes what was begun.
+	// ErrContended is returned by a call of a Worker when every try of its write lost against
+	// another worker's. The worker's tick tries again.
 	ErrContended = errors.New("contended")
 	// ErrMalformed is returned for a stored value that is not exactly what this version writes.
 	ErrMalformed = errors.New("malformed")
-	// ErrFull is returned by Join when every slot is held by a live worker.
+	// ErrFull is returned by Join when every slot is held.
 	ErrFull = errors.New("all worker slots are taken")
 )
 
-// malformed returns an error that wraps [ErrMalformed] and says what is wrong with a value.
+// malformed returns an error that wraps [ErrMalformed] and says what is wrong with the value.
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }

@@ -14,13 +14,15 @@ const (
 	tableKey  = keyPrefix + "table"
 	tableSize = 1 + 1 + 16
 
-	// bucketBits of a new table: 32,768 buckets. With 100,000 live clients a bucket holds three of them, some 160 bytes
-	// to read and write a claim; untouched buckets cost nothing.
+	// bucketBits makes 32,768 buckets in a new table. With 100,000 live clients a bucket holds
+	// three of them, about 160 bytes each time it is read or written. Buckets that were never
+	// touched cost nothing.
 	bucketBits    = 15
 	maxBucketBits = 20
 )
 
-// Table is what all workers that share a store must agree on. It is written once, by whoever comes first.
+// Table is what all workers that share a store must agree on. The first worker writes it, and
+// nobody changes it.
 type Table struct {
 	Bits uint8 // there are 1<<Bits buckets
 	Seed [16]byte
@@ -29,9 +31,11 @@ type Table struct {
 // Buckets returns the number of buckets.
 func (t Table) Buckets() uint32 { return 1 << t.Bits }
 
-// Client hashes a rule's name and a client's key under that rule.
+// Client returns the id of a client: the hash of a rule's name and of the client's key under that
+// rule.
 func (t Table) Client(rule string, key []byte) ClientID {
-	// The name's length goes in front: no rule and key can be read as another rule and key.
+	// The length of the name comes first, so two different pairs of rule and key are never the
+	// same input.
 	input := make([]byte, 0, 128)
 	input = binary.AppendUvarint(input, uint64(len(rule)))
 	input = append(input, rule...)
@@ -50,13 +54,13 @@ func (t Table) Rule(name string) RuleID {
 	return RuleID(siphash.Hash(k0, k1, []byte(name)))
 }
 
-// Instance hashes what names one page or process of the client id.
+// Instance hashes what names one page or process of a client.
 func (t Table) Instance(id ClientID, key []byte) policy.Instance {
 	k0, k1 := binary.LittleEndian.Uint64(t.Seed[:]), binary.LittleEndian.Uint64(t.Seed[8:])
 	input := make([]byte, 0, 128)
 	input = append(input, id[:]...)
 	input = append(input, key...)
-	return policy.Instance(max(1, siphash.Hash(k0, k1, input))) // 0 is no instance
+	return policy.Instance(max(1, siphash.Hash(k0, k1, input))) // 0 means no instance
 }
 
 // bucket returns the number of the client's bucket.
@@ -73,7 +77,7 @@ func (t Table) Append(dst []byte) []byte {
 // ParseTable reads the stored form of a table.
 func ParseTable(value []byte) (Table, error) {
 	if len(value) != tableSize || value[0] != formatVersion || value[1] > maxBucketBits {
-		return Table{}, malformed("table: %d bytes, want %d with version %d and at most %d bits",
+		return Table{}, malformed("table: found %d bytes, want %d bytes with version %d and at most %d bits",
 			len(value), tableSize, formatVersion, maxBucketBits)
 	}
 	t := Table{Bits: value[1]}
@@ -81,8 +85,9 @@ func ParseTable(value []byte) (Table, error) {
 	return t, nil
 }
 
-// loadTable returns the table in the store, and puts one there if there is none. A malformed one is an error: others
-// may be using it, and a second seed would hide their streams.
+// loadTable returns the table in the store; if there is none, it writes a new one. A malformed
+// table is an error and is not replaced: other workers may use it, and a second seed would hide
+// their streams.
 func loadTable(store Store, random func() uint64) (Table, error) {
 	fresh := Table{Bits: bucketBits}
 	binary.LittleEndian.PutUint64(fresh.Seed[:], random())

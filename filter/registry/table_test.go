@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestClientHash pins the hash to the published vectors of SipHash-2-4 with 128 bits, key 000102…0f: of one byte 00,
-// which is how an empty rule and an empty key are framed, and of the two bytes 00 01.
+// The hash is held to the published test vectors of SipHash-2-4 with 128 bits, key 000102…0f. Their
+// inputs are the byte 00, which is what an empty rule and an empty key become, and the bytes 00 01.
 func TestClientHash(t *testing.T) {
 	table := Table{Bits: bucketBits}
 	for i := range table.Seed {
@@ -27,8 +27,9 @@ func TestClientHash(t *testing.T) {
 	}
 }
 
-// TestFraming: no two pairs of rule and key are the same client, however the bytes are divided between them.
-func TestFraming(t *testing.T) {
+// Two different pairs of rule and key are never the same client, wherever the one ends and the
+// other begins.
+func TestRuleAndKeyAreKeptApart(t *testing.T) {
 	table := Table{Bits: bucketBits, Seed: [16]byte{1}}
 	var words []string
 	for _, alphabet := range []string{"\x00\x01\x02a"} {
@@ -50,12 +51,12 @@ func TestFraming(t *testing.T) {
 		}
 	}
 	if len(seen) < 7000 {
-		t.Fatalf("only %d pairs", len(seen))
+		t.Fatalf("tested %d pairs, want at least 7000", len(seen))
 	}
 }
 
-// TestSeedMatters: another seed gives other clients, rules and buckets. Each half of it counts.
-func TestSeedMatters(t *testing.T) {
+// Another seed gives other clients, rules and buckets. Every byte of it counts.
+func TestEverySeedByteCounts(t *testing.T) {
 	base := Table{Bits: bucketBits, Seed: [16]byte{1}}
 	for i := range base.Seed {
 		other := base
@@ -79,7 +80,7 @@ func TestSeedMatters(t *testing.T) {
 	}
 }
 
-// TestDistribution: clients with names that count up spread over the buckets as chance would have it.
+// Clients whose names count up are spread over the buckets as chance would spread them.
 func TestDistribution(t *testing.T) {
 	for _, bits := range []uint8{0, 1, 6, bucketBits} {
 		table := Table{Bits: bits, Seed: [16]byte{1}}

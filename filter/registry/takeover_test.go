@@ -7,7 +7,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// expect fails the test unless the streams have come to this.
+// expect fails the test unless this is the fate of all the streams.
 func expect(t testing.TB, want fate, streams ...*stream) {
 	t.Helper()
 	for _, s := range streams {
@@ -36,7 +36,7 @@ func TestSecondStreamEndsTheFirst(t *testing.T) {
 			expect(t, alive, first, second) // nobody has been woken yet
 
 			w.deliver(t)
-			expect(t, told, first)
+			expect(t, endedByMessage, first)
 			expect(t, alive, second, bystander)
 			if first.held {
 				t.Error("Release says that the first stream held its place to the end")
@@ -80,7 +80,7 @@ func TestOldestYields(t *testing.T) {
 
 	s4 := b.open("alice")
 	w.deliver(t)
-	expect(t, told, s1)
+	expect(t, endedByMessage, s1)
 	expect(t, alive, s2, s3, s4)
 
 	a.close(s3) // room for one more
@@ -98,12 +98,12 @@ func TestLowerLimitEndsSeveral(t *testing.T) {
 	w.limits.MaxStreams = 1 // the configuration was updated
 	s4 := b.open("alice")
 	w.deliver(t)
-	expect(t, told, s1, s2, s3)
+	expect(t, endedByMessage, s1, s2, s3)
 	expect(t, alive, s4)
 	w.settle(t)
 }
 
-// TestClaimTwice: the second does nothing.
+// A second claim of the same stream does nothing.
 func TestClaimTwice(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
@@ -146,7 +146,7 @@ func TestReleaseOfTheHolder(t *testing.T) {
 	w.settle(t)
 }
 
-// TestReleaseLeavesTheSuccessor: the client of the first stream hangs up before its worker hears of the second.
+// The client of the first stream hangs up before its worker hears of the second (release by name).
 func TestReleaseLeavesTheSuccessor(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -172,7 +172,7 @@ func TestReleaseTakesOnlyItsOwnPlace(t *testing.T) {
 	expect(t, alive, s2, s3, carol)
 }
 
-// TestObservedStreams: a rule that only observes counts takeovers and ends nothing.
+// A rule that only observes counts takeovers and ends nothing.
 func TestObservedStreams(t *testing.T) {
 	w := newWorld()
 	w.enforce = false
@@ -197,8 +197,8 @@ func TestObservedStreams(t *testing.T) {
 	w.settle(t)
 }
 
-// TestObservedStreamLost: without its message, too, an observed stream is left alone.
-func TestObservedStreamLost(t *testing.T) {
+// An observed stream lives on, too, if the message about its takeover is lost.
+func TestObservedStreamWithoutAMessage(t *testing.T) {
 	w := newWorld()
 	w.enforce = false
 	a, b := w.thread(), w.thread()
@@ -213,8 +213,8 @@ func TestObservedStreamLost(t *testing.T) {
 	w.settle(t)
 }
 
-// TestMessageForAnotherLife: a message about an earlier incarnation, or an earlier claim, of what is now another
-// stream with the same context id ends nothing.
+// A context id may come back after a crash. A message with another incarnation, claim number or
+// context id ends nothing.
 func TestMessageForAnotherLife(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -239,5 +239,5 @@ func TestMessageForAnotherLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.deliver(t)
-	expect(t, told, s) // so the others were wrong in nothing else
+	expect(t, endedByMessage, s) // the correct message ends the stream, so the others failed for the one field that was changed
 }

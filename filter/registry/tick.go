@@ -9,28 +9,29 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Ticked is what a tick found.
+// Ticked is what a tick has found and done.
 type Ticked struct {
 	End      []*Stream // as from [Worker.Wake]
-	Claimed  []Late    // claims left to this tick that were refused, or that others yield to
-	Released []*Stream // ended before, and now known to have held their place until then
-	Checked  []*Stream // streams that this tick looked up; after many ticks, all of the worker's
-	Deaths   int       // workers found dead
-	Swept    int       // streams removed whose worker is dead
+	Claimed  []Late    // claims that this tick finished, if they were refused or superseded streams
+	Released []*Stream // ended before this tick; it found that they had held their place to the end
+	Checked  []*Stream // looked up by this tick; over several ticks, all of the worker's streams
+	Deaths   int       // workers whose slots this tick has taken
+	Swept    int       // orphans removed by the scan
 }
 
-// room is how many more streams this tick may end.
+// room is how many more streams this tick may name to be ended.
 func (t *Ticked) room() int { return max(0, EndsPerCall-len(t.End)) }
 
-// Late is what became of a claim that was left to a tick: as from [Worker.Claim]. Those that yield may include the
-// stream itself, if it came back to a registry with newer ones.
+// Late is the outcome of a claim that a tick finished. The verdict is as from [Worker.Claim],
+// except that a stream that was put back may itself be among those that yield.
 type Late struct {
 	*Stream
 	policy.Verdict
 }
 
-// Tick does the worker's housekeeping. It is called once a second or so, and does a bounded amount of work however
-// many streams the worker holds. An error says what could not be done this time; the next tick does it.
+// Tick does the worker's housekeeping. Call it about once a second. It does a bounded amount of
+// work, however many streams the worker has. An error says what could not be done this time; the
+// next tick tries it again. now is in Unix milliseconds.
 func (w *Worker) Tick(now int64) (Ticked, error) {
 	var t Ticked
 	w.now = now
@@ -49,7 +50,7 @@ func (w *Worker) Tick(now int64) (Ticked, error) {
 	return t, errors.Join(errs...)
 }
 
-// keepSlot moves the heartbeat on. A worker that was declared dead joins anew.
+// keepSlot moves the heartbeat on. A worker that has lost its slot joins again.
 func (w *Worker) keepSlot() error {
 	if w.owner.Incarnation != 0 {
 		err := w.beat(w.registered)
@@ -64,20 +65,23 @@ func (w *Worker) keepSlot() error {
 	return nil
 }
 
-// collect reads the queue, in case a wake-up was lost. A message that has only just been sent does not count as lost.
+// collect reads the queue, in case a wake-up was lost. A message counts as late only if it is older
+// than wakeupIsLateMs: the wake-up for a newer one may still come.
 func (w *Worker) collect(t *Ticked) error {
 	end, late, err := w.drain(w.now-wakeupIsLateMs, t.room())
 	w.count(LostWakeup, late)
 	t.End = append(t.End, end...)
 	if late > 0 && err == nil {
-		// A worker that lost this slot in the middle of its Join, a very long one, has the wake-ups: have them back.
+		// An earlier owner that lost this slot during its Join may have registered the
+		// queue after this worker did. Then the wake-ups go there. Registering again brings
+		// them back.
 		_, err = w.queues.Register(queueName(w.owner.Slot))
 	}
 	return err
 }
 
-// finish goes on with what was left to a tick. A stream that fails again goes to the end of the
-// line, so that a bucket which stays contended does not hold up the others.
+// finish tries again what was left to a tick. A stream that fails once more goes to the end of the
+// list, so a bucket that stays contended does not hold up the others.
 func (w *Worker) finish(t *Ticked) (first error) {
 	n := min(len(w.unfinished), finishPerTick, t.room())
 	batch := slices.Clone(w.unfinished[:n])
@@ -91,8 +95,8 @@ func (w *Worker) finish(t *Ticked) (first error) {
 	return first
 }
 
-// finishOne brings s out of a state that is unfinished. A stream that is in another state was
-// superseded or has ended since it was put into the list.
+// finishOne does the work that s needs in its state. A stream in another state needs none: it has
+// ended or was superseded since it came into the list.
 func (w *Worker) finishOne(s *Stream, t *Ticked) error {
 	switch s.state {
 	case Releasing:
@@ -123,7 +127,7 @@ func (w *Worker) finishOne(s *Stream, t *Ticked) error {
 	return nil
 }
 
-// settled notes the outcome of a claim that was left to this tick.
+// settled notes the outcome of a claim that this tick finished.
 func (t *Ticked) settled(s *Stream, verdict policy.Verdict) {
 	if s.state == Out && s.Enforce {
 		t.End = including(t.End, s)
@@ -133,16 +137,18 @@ func (t *Ticked) settled(s *Stream, verdict policy.Verdict) {
 	}
 }
 
-// selfCheck looks some of the worker's streams up and ends those that are not in the registry, at the second look: a
-// claim that is between its write and its message has its reason still on the way. The slot is looked at after the
-// buckets: if it was taken meanwhile, the streams may be gone for that reason only, and are put back by the next tick.
+// selfCheck looks up some of the worker's streams and ends those that are not in the registry. It
+// ends a stream at the second look only: another worker may be between its write and its message,
+// which knows the reason. It reads its own slot after the buckets (slot last): if the slot was
+// taken meanwhile, the streams may be missing for that reason alone, and the next ticks put them
+// back.
 func (w *Worker) selfCheck(t *Ticked) error {
 	again := w.missing[:min(len(w.missing), t.room())]
 	w.missing = slices.Clone(w.missing[len(again):])
 	lost, failed := w.absent(again)
 	for _, s := range again {
 		if s.state == Missing {
-			s.state = Registered // lost or not: what is lost is out below, unless the slot is
+			s.state = Registered // drop changes those that are lost, below
 		}
 	}
 	var looked []*Stream
@@ -175,8 +181,8 @@ func (w *Worker) selfCheck(t *Ticked) error {
 	return failed
 }
 
-// absent returns those of the streams that should be in the registry, and are not. A bucket that cannot be read does
-// not hide what is missing from others; the error is the first of these.
+// absent returns those of the streams that should be in the registry and are not. If a bucket
+// cannot be read, it goes on with the others; failed is the first such error.
 func (w *Worker) absent(streams []*Stream) (absent []*Stream, failed error) {
 	for _, s := range streams {
 		if s.state != Registered && s.state != Missing {
@@ -193,8 +199,8 @@ func (w *Worker) absent(streams []*Stream) (absent []*Stream, failed error) {
 	return absent, failed
 }
 
-// sweep looks for dead workers and scans a part of the table for streams whose worker does not hold its slot: a small
-// part at all times, a large one after a death until the whole table has been seen.
+// sweep looks for dead workers, and searches some buckets for orphans: a few in every tick, many
+// after a death, until every bucket has been searched.
 func (w *Worker) sweep(t *Ticked) error {
 	err := w.watch(t)
 	if t.Deaths > 0 {
@@ -219,7 +225,7 @@ func (w *Worker) sweep(t *Ticked) error {
 	return nil
 }
 
-// clean removes the orphans of one bucket, and returns how many.
+// clean removes the orphans of one bucket and returns how many they were.
 func (w *Worker) clean(n uint32) (swept int, err error) {
 	type change struct {
 		rule    RuleID

@@ -1,19 +1,21 @@
 package registry
 
-// The limit on all streams together is kept without a key that every worker would have to write: each one says in its
-// own slot how many streams it has, before it looks at what the others say. Of two that come at the same time at least
-// one sees the other, so that there are never too many; both may, and both refuse.
+// This file keeps the limit of [Worker.LimitTotal]. A counter in the store would have to be written
+// by every claim. Instead a worker first writes into its own slot that it has one stream more, and
+// then adds up all slots. Of two newcomers at the same moment at least one sees the other. There
+// are never too many streams; both may be refused where one had room.
 //
-// A stream that takes the place of another looks at nobody, but says that it is there before it is written, too: the
-// other may be released before its successor's worker has said so, and a third would come in.
+// A takeover adds no stream, so it does not look at the other slots. But it, too, reserves a place
+// before it is written. Otherwise the superseded stream could be released before its successor is
+// in any slot's count, and a third stream would find room that there is not.
 
-// room is a place for one stream more, under the limit of [Worker.LimitTotal].
+// room is one claim's place under the limit.
 type room struct {
 	reserved, looked, full bool
 	err                    error
 }
 
-// reserve takes a place, whether there is one or not.
+// reserve adds one to the count in the worker's slot. It does not ask whether there is room.
 func (r *room) reserve(w *Worker) {
 	if !r.reserved && r.err == nil {
 		r.reserved = true
@@ -21,7 +23,7 @@ func (r *room) reserve(w *Worker) {
 	}
 }
 
-// over reports whether there are too many streams with the one for which a place was reserved.
+// over reports whether there are too many streams, counting the one for which a place was reserved.
 func (r *room) over(w *Worker) bool {
 	if !r.looked && r.err == nil {
 		r.looked = true
@@ -32,7 +34,7 @@ func (r *room) over(w *Worker) bool {
 	return r.full
 }
 
-// giveBack frees the place, if one was taken.
+// giveBack takes the reserved place out of the count again.
 func (r *room) giveBack(w *Worker) error {
 	if !r.reserved {
 		return nil
@@ -40,7 +42,7 @@ func (r *room) giveBack(w *Worker) error {
 	return w.beat(w.registered)
 }
 
-// othersTotal adds up the streams of all slots but the worker's own.
+// othersTotal adds up the streams of all slots except the worker's own.
 func (w *Worker) othersTotal() (n int, err error) {
 	for slot := range uint16(MaxWorkers) {
 		record, cas, err := w.readSlot(slot)
@@ -54,8 +56,9 @@ func (w *Worker) othersTotal() (n int, err error) {
 	return n, nil
 }
 
-// publish tells the others at once how many streams this worker has, if there is a limit that makes them want to know.
-// If it fails, the next heartbeat makes up for it: until then there seem to be more than there are.
+// publish writes the number of this worker's streams into its slot at once, if there is a limit. If
+// the write fails, the next heartbeat repeats it; until then other workers count too many streams,
+// and never too few.
 func (w *Worker) publish() {
 	if w.maxTotal > 0 && w.owner.Incarnation != 0 {
 		_ = w.beat(w.registered)

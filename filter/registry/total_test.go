@@ -7,8 +7,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// says is what the thread's slot says about its streams.
-func (t *thread) says() int {
+// slotCount is the number of streams that the thread's slot says it has.
+func (t *thread) slotCount() int {
 	record, _ := ParseRecord(t.world.envoy.data[slotKey(t.owner.Slot)].value)
 	return int(record.Live)
 }
@@ -19,24 +19,24 @@ func TestTotalLimit(t *testing.T) {
 	a, b := w.thread(), w.thread()
 	s1, s2, s3 := a.open("alice"), b.open("bob"), a.open("carol")
 	refused := b.open("dave")
-	expect(t, turnedAway, refused)
+	expect(t, refusedAtClaim, refused)
 	if refused.verdict.Refusal != policy.Overloaded {
 		t.Fatalf("verdict %+v, want overloaded", refused.verdict)
 	}
-	if a.says() != 2 || b.says() != 1 {
-		t.Fatalf("the slots say %d and %d, want 2 and 1: the refused place was not given back", a.says(), b.says())
+	if a.slotCount() != 2 || b.slotCount() != 1 {
+		t.Fatalf("the slots say %d and %d, want 2 and 1: the refused place was not given back", a.slotCount(), b.slotCount())
 	}
 
 	// A place that is freed can be used at once, by whichever worker.
 	a.close(s1)
 	s4 := b.open("dave")
 	expect(t, alive, s2, s3, s4)
-	expect(t, turnedAway, a.open("erin"), b.open("erin"))
+	expect(t, refusedAtClaim, a.open("erin"), b.open("erin"))
 	w.settle(t)
 	expect(t, alive, s2, s3, s4)
 }
 
-// TestTotalLimitIsOff: then nobody's slot is written for a claim or a release.
+// Without a limit a claim or a release does not touch the worker's slot.
 func TestTotalLimitIsOff(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
@@ -45,7 +45,7 @@ func TestTotalLimitIsOff(t *testing.T) {
 	}
 	a.port.before = func(c call) error {
 		if c.on == slotKey(0) {
-			t.Errorf("a call %v", c)
+			t.Errorf("a claim or release makes the call %v", c)
 		}
 		return nil
 	}
@@ -57,8 +57,8 @@ func TestTotalLimitIsOff(t *testing.T) {
 	}
 }
 
-// TestTotalLimitLetsTakeoversPass: they add no stream. What they make room for can be used once the superseded stream
-// has been ended.
+// A takeover adds no stream, so the limit does not refuse it. Until the superseded stream has
+// ended, both count.
 func TestTotalLimitLetsTakeoversPass(t *testing.T) {
 	w := newWorld()
 	w.total = 2
@@ -66,23 +66,23 @@ func TestTotalLimitLetsTakeoversPass(t *testing.T) {
 	alice, bob := a.open("alice"), a.open("bob/A")
 	second := b.open("alice")
 	expect(t, alive, second)
-	expect(t, turnedAway, b.open("carol"), a.open("carol")) // counted twice for now: rather one too few than one too many
+	expect(t, refusedAtClaim, b.open("carol"), a.open("carol")) // alice counts twice for now, so there may be one stream too few, but never one too many
 	w.deliver(t)
-	expect(t, told, alice)
-	if a.says() != 1 || b.says() != 1 {
-		t.Fatalf("the slots say %d and %d, want 1 and 1", a.says(), b.says())
+	expect(t, endedByMessage, alice)
+	if a.slotCount() != 1 || b.slotCount() != 1 {
+		t.Fatalf("the slots say %d and %d, want 1 and 1", a.slotCount(), b.slotCount())
 	}
-	again := b.open("bob/A") // a page that reconnects
+	again := b.open("bob/A") // an instance that reconnects
 	w.deliver(t)
-	expect(t, told, bob)
-	expect(t, turnedAway, a.open("carol"))
+	expect(t, endedByMessage, bob)
+	expect(t, refusedAtClaim, a.open("carol"))
 	b.close(second)
 	expect(t, alive, a.open("carol"), again)
 	w.settle(t)
 }
 
-// TestTotalLimitAndTakeoversOnABrokenStore: they do not ask how many others there are.
-func TestTotalLimitAndTakeoversOnABrokenStore(t *testing.T) {
+// A takeover does not read the other workers' slots.
+func TestTakeoverReadsNoOtherSlot(t *testing.T) {
 	w := newWorld()
 	w.total = 1
 	b, a := w.thread(), w.thread()
@@ -102,14 +102,14 @@ func TestTotalLimitAndTakeoversOnABrokenStore(t *testing.T) {
 	second := b.open("alice")
 	b.port.before = nil
 	w.deliver(t)
-	expect(t, told, first)
+	expect(t, endedByMessage, first)
 	expect(t, alive, second)
 	w.settle(t)
 }
 
-// TestTotalLimitAndTheSuccessor: the superseded stream is released, by its client, before its successor's worker has
-// beaten again. The successor counts all the same.
-func TestTotalLimitAndTheSuccessor(t *testing.T) {
+// The client of the superseded stream hangs up before the successor's worker has beaten again. The
+// successor counts already.
+func TestTotalLimitCountsTheSuccessor(t *testing.T) {
 	w := newWorld().small(0)
 	w.total = 1
 	a, b, c := w.thread(), w.thread(), w.thread()
@@ -127,13 +127,13 @@ func TestTotalLimitAndTheSuccessor(t *testing.T) {
 	})
 	second := b.open("alice")
 	expect(t, alive, second)
-	expect(t, turnedAway, third, c.open("bob"))
+	expect(t, refusedAtClaim, third, c.open("bob"))
 	w.settle(t)
 }
 
-// TestTotalLimitWhenTwoComeAtOnce: between one's look and write comes another. There are not too many; that there are
-// too few is allowed.
-func TestTotalLimitWhenTwoComeAtOnce(t *testing.T) {
+// A second stream comes in between the first one's read and write. There are never too many
+// streams; there may be one too few.
+func TestTotalLimitWithTwoNewcomers(t *testing.T) {
 	places := 0
 	for place := 1; ; place++ {
 		w := newWorld().small(0)
@@ -158,7 +158,7 @@ func TestTotalLimitWhenTwoComeAtOnce(t *testing.T) {
 		}
 		places++
 		if mine.fate == alive && other.fate == alive {
-			t.Errorf("interrupted before call %d: both came in", place)
+			t.Errorf("interrupted before call %d: both streams were let in", place)
 		}
 		w.settle(t)
 		expect(t, alive, first)
@@ -168,12 +168,12 @@ func TestTotalLimitWhenTwoComeAtOnce(t *testing.T) {
 		}
 	}
 	if places < 5 {
-		t.Fatalf("only %d places to interrupt a claim", places)
+		t.Fatalf("interrupted a claim at %d calls, want at least 5", places)
 	}
 }
 
-// TestTotalLimitOfTheDead: their streams count until they are swept, and no longer.
-func TestTotalLimitOfTheDead(t *testing.T) {
+// The streams of a dead worker count until its slot is taken, and no longer.
+func TestTotalLimitCountsDeadWorkers(t *testing.T) {
 	w := newWorld().small(4)
 	w.total = 2
 	a, b := w.thread(), w.thread()
@@ -185,14 +185,14 @@ func TestTotalLimitOfTheDead(t *testing.T) {
 	w.ticks(t, 1)
 	a.crash()
 	w.ticks(t, missedTicks-1)
-	expect(t, turnedAway, b.open("carol"))
+	expect(t, refusedAtClaim, b.open("carol"))
 	w.ticks(t, 1)
 	expect(t, alive, b.open("carol"), b.open("dave"))
-	expect(t, turnedAway, b.open("erin"))
+	expect(t, refusedAtClaim, b.open("erin"))
 	w.settle(t)
 }
 
-// TestTotalLimitOnABrokenStore: a claim that cannot tell whether there is room is left to a tick, with nothing reserved.
+// A claim that cannot learn whether there is room is left to a tick, and reserves nothing.
 func TestTotalLimitOnABrokenStore(t *testing.T) {
 	for name, broken := range map[string]func(call) bool{
 		"own slot":       func(c call) bool { return c == call{"set", slotKey(1)} },
@@ -213,21 +213,20 @@ func TestTotalLimitOnABrokenStore(t *testing.T) {
 				return nil
 			}
 			second := b.open("bob")
-			if !errors.Is(second.err, errBroken) || len(w.rank) != 1 || b.says() != 0 {
-				t.Fatalf("claim: %v, %d streams in the store, the slot says %d", second.err, len(w.rank), b.says())
+			if !errors.Is(second.err, errBroken) || len(w.rank) != 1 || b.slotCount() != 0 {
+				t.Fatalf("claim: %v, %d streams in the store, the slot says %d", second.err, len(w.rank), b.slotCount())
 			}
 			b.port.before, second.err = nil, nil
 			w.ticks(t, 1)
 			expect(t, alive, first, second)
-			expect(t, turnedAway, a.open("carol"))
+			expect(t, refusedAtClaim, a.open("carol"))
 			w.settle(t)
 		})
 	}
 }
 
-// TestTotalLimitRefusesLate: a claim that was contended is refused by the tick, if there is no room by then; one that
-// was never counted takes no place.
-func TestTotalLimitRefusesLate(t *testing.T) {
+// A tick refuses a contended claim if there is no room by then. The claim's stream never counted.
+func TestTotalLimitRefusesALateClaim(t *testing.T) {
 	w := newWorld().small(0)
 	w.total = 1
 	a, b := w.thread(), w.thread()
@@ -236,25 +235,25 @@ func TestTotalLimitRefusesLate(t *testing.T) {
 	}
 	b.port.before = failing("set", ErrCasMismatch)
 	late := b.open("alice")
-	if !errors.Is(late.err, ErrContended) || b.says() != 0 {
-		t.Fatalf("claim: %v, and the slot says %d", late.err, b.says())
+	if !errors.Is(late.err, ErrContended) || b.slotCount() != 0 {
+		t.Fatalf("claim: %v, and the slot says %d", late.err, b.slotCount())
 	}
 	first := a.open("bob")
 	expect(t, alive, first)
 	b.port.before, late.err = nil, nil
 	w.ticks(t, 1)
-	expect(t, refused, late)
+	expect(t, refusedByTick, late)
 	expect(t, alive, first)
-	if late.handle.Why() != ByRefusal || b.registered != 0 || b.says() != 0 {
-		t.Errorf("why %d, %d registered, the slot says %d", late.handle.Why(), b.registered, b.says())
+	if late.handle.Why() != ByRefusal || b.registered != 0 || b.slotCount() != 0 {
+		t.Errorf("why %d, %d registered, the slot says %d", late.handle.Why(), b.registered, b.slotCount())
 	}
 	a.close(first)
 	expect(t, alive, a.open("carol"))
 	w.settle(t)
 }
 
-// TestTotalLimitIsGivenBackByARefusalOnTheSecondTry: there was room and a place, and another took the client's.
-func TestTotalLimitIsGivenBackByARefusalOnTheSecondTry(t *testing.T) {
+// A claim reserves a place and loses a race. Its second try is refused, and gives the place back.
+func TestRefusalAfterALostRaceGivesThePlaceBack(t *testing.T) {
 	w := newWorld().small(0)
 	w.total, w.limits.RejectNew = 5, true
 	a, b := w.thread(), w.thread()
@@ -268,14 +267,14 @@ func TestTotalLimitIsGivenBackByARefusalOnTheSecondTry(t *testing.T) {
 	b.port.before = once(func(c call) bool { return c.name == "set" && isBucket(c) }, func() { first = a.open("alice") })
 	second := b.open("alice")
 	expect(t, alive, first)
-	expect(t, turnedAway, second)
-	if b.says() != 0 {
-		t.Errorf("the slot says %d, want 0", b.says())
+	expect(t, refusedAtClaim, second)
+	if b.slotCount() != 0 {
+		t.Errorf("the slot says %d, want 0", b.slotCount())
 	}
 	w.settle(t)
 }
 
-// TestReleaseWhoseCountCannotBePublished: the stream is out; the next heartbeat says so.
+// If a release cannot write the new count into the slot, the next heartbeat does.
 func TestReleaseWhoseCountCannotBePublished(t *testing.T) {
 	w := newWorld().small(0)
 	w.total = 2
@@ -293,8 +292,8 @@ func TestReleaseWhoseCountCannotBePublished(t *testing.T) {
 	}
 	a.port.before = nil
 	w.ticks(t, 1)
-	if a.says() != 0 {
-		t.Errorf("the slot says %d", a.says())
+	if a.slotCount() != 0 {
+		t.Errorf("the slot says %d", a.slotCount())
 	}
 	w.settle(t)
 }

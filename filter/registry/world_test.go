@@ -12,8 +12,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// world is one Envoy: the shared store, its worker threads, and every stream that was ever opened. New streams are
-// opened under the rule, limits and mode that the world has at that time.
+// world is one Envoy: the shared store, its worker threads, and every stream that was ever opened.
+// A new stream gets the rule, the limits and the mode that the world has at that time.
 type world struct {
 	envoy   *envoy
 	meter   *meter
@@ -21,16 +21,16 @@ type world struct {
 	rule    string
 	limits  policy.Limits
 	enforce bool
-	total   int // limit on all streams together, of threads that are started from then on
+	total   int // max_total_streams of the threads that are started after it is set
 	threads []*thread
 
-	mu     sync.Mutex        // of what follows: threads may run at the same time
-	opened []*stream         // by Context-1
-	rank   map[uint32]int    // by Context: the order in which claims first reached the store
-	rid    map[ClientID]bool // clients that an operator has dismissed
-	swept  bool              // a live worker may have been taken for dead
-	lives  uint64            // numbers for Worker's random source
-	broken error             // the first thing that a worker did and must not
+	mu               sync.Mutex        // guards the fields below: threads may run at the same time
+	opened           []*stream         // by Context-1
+	rank             map[uint32]int    // by Context: the order in which the streams reached the store
+	dismissedClients map[ClientID]bool // clients that an operator has dismissed
+	swept            bool              // a live worker may have been declared dead
+	lastRandom       uint64            // of the Workers' random source
+	broken           error             // the first thing that a worker did and must not do
 }
 
 // thread is one worker thread with one plugin context.
@@ -48,28 +48,29 @@ type stream struct {
 	on      *thread
 	fate    fate
 	verdict policy.Verdict // of Claim
-	held    bool           // what Release said, or a tick after it
+	held    bool           // as reported by Release, or by a tick after it
 	err     error          // of the last Claim or Release
 }
 
+// fate is what has become of a stream.
 type fate string
 
 const (
-	alive   fate = "alive"
-	closed  fate = "closed by the client"
-	told    fate = "ended by a message"
-	foundBy fate = "ended by the self-check"
-	cut     fate = "cut by its worker's crash"
+	alive          fate = "alive"
+	closed         fate = "closed by the client"
+	endedByMessage fate = "ended by a message"
+	endedByCheck   fate = "ended by the self-check"
+	cutByCrash     fate = "cut by its worker's crash"
 
-	dismissed  fate = "ended by an operator"
-	refused    fate = "refused by a tick"
-	turnedAway fate = "refused by its claim"
+	dismissed      fate = "ended by an operator"
+	refusedByTick  fate = "refused by a tick"
+	refusedAtClaim fate = "refused by its claim"
 )
 
 func newWorld() *world {
 	w := &world{
 		envoy: newEnvoy(), meter: &meter{active: map[RuleID]int{}, counts: map[Event]int{}},
-		now: 1_700_000_000_000, rule: "events", limits: policy.Limits{MaxStreams: 1}, enforce: true, rank: map[uint32]int{}, rid: map[ClientID]bool{},
+		now: 1_700_000_000_000, rule: "events", limits: policy.Limits{MaxStreams: 1}, enforce: true, rank: map[uint32]int{}, dismissedClients: map[ClientID]bool{},
 	}
 	w.envoy.onWrite = func(key string, before, now []byte) {
 		w.rankClaims(key, before, now)
@@ -80,13 +81,14 @@ func newWorld() *world {
 	return w
 }
 
-// small makes a table of 1<<bits buckets, so that a few ticks see all of it. It comes before the first worker.
+// small makes a table of 1<<bits buckets, so a few ticks can search all of it. Call it before the
+// first worker joins.
 func (w *world) small(bits uint8) *world {
 	w.envoy.write(tableKey, Table{Bits: bits, Seed: [16]byte{1}}.Append(nil))
 	return w
 }
 
-// thread starts a worker thread, which joins when it first has to.
+// thread starts a worker thread. It joins with its first stream.
 func (w *world) thread() *thread {
 	t := &thread{world: w, port: &port{envoy: w.envoy, listener: len(w.threads)}}
 	t.Worker = NewWorker(t.port, t.port, w.meter, w.random)
@@ -98,12 +100,12 @@ func (w *world) thread() *thread {
 func (w *world) random() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.lives++
-	return w.lives*1000 + 1
+	w.lastRandom++
+	return w.lastRandom*1000 + 1
 }
 
-// rankClaims notes in which order claims arrive: a context id not seen before is a new claim. It goes by what is
-// written and not by the claim numbers, which are what is to be tested.
+// rankClaims notes the order in which streams reach the store. It recognises a new stream by its
+// context id, and not by its claim number: claim numbers are what the tests check.
 func (w *world) rankClaims(key string, _, value []byte) {
 	if !isBucketKey(key) {
 		return
@@ -123,15 +125,16 @@ func (w *world) rankClaims(key string, _, value []byte) {
 	}
 }
 
-// newStream is a stream that arrives. A client's name may have an instance's after it, a letter: "alice/A".
+// newStream is a stream that arrives. The client's name may end in a slash and a letter, which
+// names an instance: "alice/A".
 func (t *thread) newStream(client string) *stream {
 	w := t.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	client, page, _ := strings.Cut(client, "/")
+	client, letter, _ := strings.Cut(client, "/")
 	var instance policy.Instance
-	if page != "" {
-		instance = policy.Instance(page[0])
+	if letter != "" {
+		instance = policy.Instance(letter[0])
 	}
 	s := &stream{client: client, on: t, fate: alive}
 	s.handle = Stream{
@@ -145,7 +148,8 @@ func (t *thread) newStream(client string) *stream {
 // open is a client's event stream that arrives on this thread and is claimed.
 func (t *thread) open(client string) *stream {
 	if t.table == (Table{}) { // without it there is no hash of the client
-		// Swept in the middle of it: Claim joins again. Scenarios of a first Join that fails call it themselves.
+		// If the worker is swept while it joins, Claim joins again. Tests of other failures
+		// call Join themselves.
 		if err := t.Join(t.world.now); err != nil && !errors.Is(err, errSwept) {
 			panic(fmt.Sprintf("join: %v", err))
 		}
@@ -158,32 +162,32 @@ func (t *thread) open(client string) *stream {
 func (t *thread) claim(s *stream) (err error) {
 	s.verdict, err = t.Claim(t.world.now, &s.handle)
 	if s.verdict.Refusal != 0 {
-		s.fate = turnedAway
+		s.fate = refusedAtClaim
 	}
 	return err
 }
 
-// close is a client that goes away.
+// close is the stream's client hanging up.
 func (t *thread) close(s *stream) {
 	s.fate = closed
 	s.held, s.err = t.Release(&s.handle)
 }
 
-// end resets the streams, as the filter does when the registry says so.
+// end resets the streams that the registry wants ended, as the filter does.
 func (t *thread) end(streams []*Stream) {
 	for _, handle := range streams {
 		t.world.mu.Lock()
 		s := t.world.opened[handle.Context-1]
 		if s.fate != alive || s.on != t {
-			t.world.breaks("stream %d of %s, %s, was to be ended", handle.Context, s.client, s.fate)
+			t.world.breaks("the registry ends stream %d of %s, which is not a live stream of this worker: it is %s", handle.Context, s.client, s.fate)
 		}
 		t.world.mu.Unlock()
-		s.fate = map[Why]fate{BySuccessor: told, ByItself: told, ByLoss: foundBy, ByOperator: dismissed, ByRefusal: refused}[handle.Why()]
+		s.fate = map[Why]fate{BySuccessor: endedByMessage, ByOwnInstance: endedByMessage, ByLoss: endedByCheck, ByOperator: dismissed, ByRefusal: refusedByTick}[handle.Why()]
 		s.held, s.err = t.Release(handle)
 	}
 }
 
-// wake delivers the wake-ups that are due on this thread.
+// wake delivers the wake-ups of this thread.
 func (t *thread) wake() error {
 	for _, token := range t.world.envoy.takeWakeups(t.port.listener) {
 		streams, err := t.Wake(t.world.now, token)
@@ -203,7 +207,7 @@ func (t *thread) tick() (Ticked, error) {
 	for _, handle := range found.Released {
 		s := t.world.opened[handle.Context-1]
 		if s.held || s.fate == alive || s.on != t {
-			t.world.breaks("stream %d of %s, %s, was reported as released by a tick", handle.Context, s.client, s.fate)
+			t.world.breaks("a tick reports stream %d of %s as released, but it is %s, held %v", handle.Context, s.client, s.fate, s.held)
 		}
 		s.held = true
 	}
@@ -217,35 +221,37 @@ func (t *thread) dismiss(client string) (int, error) {
 	}
 	id := t.table.Client(t.world.rule, []byte(client))
 	t.world.mu.Lock()
-	t.world.rid[id] = true
+	t.world.dismissedClients[id] = true
 	t.world.mu.Unlock()
 	return t.Dismiss(t.world.now, id)
 }
 
-// breaks notes the first thing that a worker did and must not.
+// breaks notes the first thing that a worker did and must not do.
 func (w *world) breaks(format string, args ...any) {
 	if w.broken == nil {
 		w.broken = fmt.Errorf(format, args...)
 	}
 }
 
-// crash ends the thread's VM: no code is left to run, and Envoy cuts its streams.
+// crash ends the thread's VM: it makes no more calls, and Envoy cuts its streams.
 func (t *thread) crash() {
 	t.crashed = true
 	for _, s := range t.world.opened {
 		if s.on == t && s.fate == alive {
-			s.fate = cut
+			s.fate = cutByCrash
 		}
 	}
 }
 
-// fence frees the thread's slot under its feet, as an observer does that takes it for dead.
+// fence frees the thread's slot, as another worker does that has declared it dead. Nobody removes
+// its streams yet.
 func (t *thread) fence() {
 	t.world.swept = true
 	t.world.envoy.write(slotKey(t.owner.Slot), Record{}.Append(nil))
 }
 
-// deliver wakes every thread until nobody has anything to wake up for.
+// deliver wakes every thread once, in turn. A wake-up for a thread that has had its turn is left to
+// the next call.
 func (w *world) deliver(t testing.TB) {
 	t.Helper()
 	for _, th := range w.threads {
@@ -257,7 +263,7 @@ func (w *world) deliver(t testing.TB) {
 	}
 }
 
-// ticks lets every thread tick n times, in turn, and delivers what that sends.
+// ticks lets every thread tick n times, in turn, and delivers the messages after each round.
 func (w *world) ticks(t testing.TB, n int) {
 	t.Helper()
 	for range n {
@@ -274,8 +280,9 @@ func (w *world) ticks(t testing.TB, n int) {
 	}
 }
 
-// settle lets time pass without further faults, until whatever went wrong must have been put right, and checks that
-// it has. The table must be small enough for a few ticks to see all of it.
+// settle lets time pass without new faults until the workers must have repaired everything, and
+// then checks the registry's promises. The table should be small enough for these ticks to search
+// all of it.
 func (w *world) settle(t testing.TB) {
 	t.Helper()
 	w.deliver(t)
@@ -292,7 +299,7 @@ type registered struct {
 	policy.Stream
 }
 
-// registry reads all that the store holds.
+// registry returns all streams that are in the store, by context id.
 func (w *world) registry() (all []registered, err error) {
 	for key, d := range w.envoy.data {
 		if !isBucketKey(key) {

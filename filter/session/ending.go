@@ -39,7 +39,7 @@ func (s *Stream) recalled(now int64) {
 	switch s.place.Why() {
 	case registry.BySuccessor:
 		s.end(Superseded, now)
-	case registry.ByItself: // the page has left this connection, and reads no goodbye
+	case registry.ByOwnInstance: // the page has left this connection, and reads no goodbye
 		s.reset(Superseded)
 	case registry.ByOperator:
 		s.worker.add(s.rule.metrics.dismissed, 1)

@@ -1,9 +1,10 @@
-// Package streamlatch holds what Envoy Gateway's own translator makes of the shipped envoy-gateway.yaml to the file that
-// the other tests run in Envoy. It is a module of its own, and not part of `make test`: Envoy Gateway takes minutes to
-// compile. Its path lies under Envoy Gateway's because the translator is internal to that; egctl cannot stand in, as it has
-// no cache of images and so leaves every Wasm filter out.
+// Package streamlatch checks that a file in testdata, which the other tests run in Envoy, is what
+// Envoy Gateway's own translator makes from envoy-gateway.yaml. It is a separate module, and not
+// part of `make test`, because Envoy Gateway takes minutes to compile. Its import path is below
+// Envoy Gateway's, because the translator is internal to it. egctl cannot do this: it has no cache
+// of images, and so leaves out every Wasm filter.
 //
-//	go test -update   # writes ../testdata/envoy-gateway.json, after a change of envoy-gateway.yaml or of the version
+//	go test -update   # writes ../testdata/envoy-gateway.json: after a change of file or version
 package streamlatch
 
 import (
@@ -42,7 +43,7 @@ const (
 	golden = "../testdata/envoy-gateway.json"
 )
 
-// unfetched stands in for the cache of images: nothing is fetched.
+// unfetched replaces the cache of images. It fetches nothing.
 type unfetched struct{}
 
 func (unfetched) Get(image string, _ *wasm.GetOptions) (url, checksum string, err error) {
@@ -51,7 +52,7 @@ func (unfetched) Get(image string, _ *wasm.GetOptions) (url, checksum string, er
 
 func (unfetched) Start(context.Context) {}
 
-// Envoy Gateway takes the file, every policy in it is accepted, and every patch is applied.
+// Envoy Gateway accepts the file and every policy in it, and applies every patch.
 func TestTranslation(t *testing.T) {
 	file := read(t, source)
 	digest := sha256.Sum256(file)
@@ -69,11 +70,11 @@ func TestTranslation(t *testing.T) {
 		return
 	}
 	if !bytes.Equal(got, read(t, golden)) {
-		t.Errorf("%s is not what Envoy Gateway makes of %s: run go test -update", golden, source)
+		t.Errorf("%s is not what Envoy Gateway makes from %s: run go test -update", golden, source)
 	}
 }
 
-// Filters that Envoy Gateway has behind its plugins stand before this one.
+// Filters that Envoy Gateway normally puts behind its plugins stand before Streamlatch.
 func TestOrder(t *testing.T) {
 	const policy = "  circuitBreaker:\n    maxConnections"
 	file := strings.Replace(string(read(t, source)), policy, `
@@ -108,11 +109,11 @@ func TestOrder(t *testing.T) {
 		orders = append(orders, strings.Join(order, " "))
 	}
 	if want := "local_ratelimit compressor.gzip wasm router"; !slices.Contains(orders, want) {
-		t.Errorf("the listeners' filters are %q, want %q in one", orders, want)
+		t.Errorf("got the listeners' filters %q, want %q in one of them", orders, want)
 	}
 }
 
-// translate returns the resources that Envoy gets of a file, by kind.
+// translate returns the resources that Envoy gets for a file, by kind.
 func translate(t *testing.T, file []byte) map[string]any {
 	t.Helper()
 	resources, err := resource.LoadResourcesFromYAMLBytes(file, true, nil)
@@ -130,7 +131,7 @@ func translate(t *testing.T, file []byte) map[string]any {
 		WasmCache:               unfetched{},
 		Logger:                  logger,
 	}
-	// Its error is that the control plane's own certificates are not there, which egctl does not mind either.
+	// The error is about the missing certificates of the control plane. egctl ignores it too.
 	translated, _ := gatewayAPI.Translate(t.Context(), resources)
 	for _, p := range translated.EnvoyExtensionPolicies {
 		accepted(t, p.Kind+" "+p.Name, p.Status)
@@ -139,7 +140,7 @@ func translate(t *testing.T, file []byte) map[string]any {
 		accepted(t, p.Kind+" "+p.Name, p.Status)
 	}
 	if len(translated.XdsIR) != 1 {
-		t.Fatalf("%d gateways, want 1", len(translated.XdsIR))
+		t.Fatalf("got %d gateways, want 1", len(translated.XdsIR))
 	}
 	for _, ir := range translated.XdsIR {
 		xds, err := (&translator.Translator{Logger: logger, FilterOrder: ir.FilterOrder}).Translate(t.Context(), ir)
@@ -169,7 +170,7 @@ func read(t *testing.T, name string) []byte {
 	return content
 }
 
-// statsConfig is that of the bootstrap with the EnvoyProxy's patches.
+// statsConfig returns the stats_config of the bootstrap, with the patches of the EnvoyProxy.
 func statsConfig(t *testing.T, proxy *egv1a1.EnvoyProxy) any {
 	t.Helper()
 	if err := validation.ValidateEnvoyProxy(proxy); err != nil {
@@ -196,12 +197,12 @@ func statsConfig(t *testing.T, proxy *egv1a1.EnvoyProxy) any {
 func accepted(t *testing.T, policy string, status gwapiv1.PolicyStatus) {
 	t.Helper()
 	if len(status.Ancestors) == 0 {
-		t.Errorf("%s holds for nothing", policy)
+		t.Errorf("%s: got no target, want one", policy)
 	}
 	for _, a := range status.Ancestors {
 		for _, c := range a.Conditions {
 			if c.Status != "True" {
-				t.Errorf("%s: %s is %s: %s", policy, c.Type, c.Status, c.Message)
+				t.Errorf("%s: %s: got %s, want True: %s", policy, c.Type, c.Status, c.Message)
 			}
 		}
 	}

@@ -1,7 +1,8 @@
-// Package istio holds what Istio's own translator makes of the shipped istio.yaml to the file that the other tests run in
-// Envoy. It is a module of its own, and not part of `make test`: Istio takes minutes to compile.
+// Package istio checks that a file in testdata, which the other tests run in Envoy, is what Istio's
+// own translator makes from istio.yaml. It is a separate module, and not part of `make test`,
+// because Istio takes minutes to compile.
 //
-//	go test -update   # writes ../testdata/istio.json, after a change of istio.yaml or of Istio's version
+//	go test -update   # writes ../testdata/istio.json: after a change of file or version
 package istio
 
 import (
@@ -28,7 +29,7 @@ const (
 	source = "../../../envoy/istio.yaml"
 	golden = "../testdata/istio.json"
 
-	// application is what the file routes to.
+	// application is the service that the file routes to.
 	application = `
 ---
 apiVersion: networking.istio.io/v1
@@ -42,7 +43,7 @@ spec:
 `
 )
 
-// Istio validates the file as it does at its webhook, and translates it for a gateway.
+// Istio validates the file as its webhook does, and translates it for a gateway.
 func TestTranslation(t *testing.T) {
 	file, err := os.ReadFile(source)
 	if err != nil {
@@ -72,7 +73,7 @@ func TestTranslation(t *testing.T) {
 				if err := c.TypedConfig.UnmarshalTo(&filter); err != nil {
 					t.Fatal(err)
 				}
-				// The agent takes these out before Envoy sees them; the version is a time.
+				// The agent removes these before Envoy gets them. The version is a time.
 				filter.Config.GetVmConfig().EnvironmentVariables = nil
 				if err := c.TypedConfig.MarshalFrom(&filter); err != nil {
 					t.Fatal(err)
@@ -98,7 +99,7 @@ func TestTranslation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what Istio makes of %s: run go test -update", golden, source)
+		t.Errorf("%s is not what Istio makes from %s: run go test -update", golden, source)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Command demo is the demo backend alone, for an Envoy that is started by somebody else: see envoy/compose.yaml. The quick
-// start has one of its own.
+// Command demo is the demo backend without Envoy. envoy/compose.yaml runs it in a container. The
+// quick start does not need it, because it contains the backend.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 		return
 	}
 	if err != nil {
-		os.Exit(2) // flag has said why
+		os.Exit(2) // parseFlags has printed the error
 	}
 	if err := run(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
@@ -38,12 +38,12 @@ type options struct {
 	interval time.Duration
 }
 
-// parseFlags says on out what is wrong with them.
+// parseFlags prints its error, and the help, on out.
 func parseFlags(args []string, out io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` to serve on; port 0: any free one")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` to serve on; port 0: any free port")
 	flags.DurationVar(&o.interval, "interval", time.Second, "time between two events of a stream")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -52,7 +52,7 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	} else if o.interval <= 0 {
-		err = fmt.Errorf("-interval is %v, want more than 0s", o.interval)
+		err = fmt.Errorf("-interval %v, want more than 0s", o.interval)
 	}
 	if err != nil {
 		fmt.Fprintln(out, err)
@@ -60,17 +60,17 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	return o, err
 }
 
-// run serves until ctx ends, which is no error.
+// run serves until ctx ends, which is not an error.
 func run(ctx context.Context, o options, out io.Writer) error {
 	listener, err := net.Listen("tcp", o.listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s is taken: end what has it, or choose another: -listen ADDRESS", o.listen)
+		return fmt.Errorf("-listen %q: address in use: stop the program that uses it, or choose another address", o.listen)
 	}
 	if err != nil {
-		return fmt.Errorf("-listen: %w", err)
+		return fmt.Errorf("-listen %q: %w", o.listen, err)
 	}
 	server := demo.NewServer(demo.New(o.interval))
-	stop := context.AfterFunc(ctx, func() { server.Close() }) // not Shutdown, which would wait for streams that have no end
+	stop := context.AfterFunc(ctx, func() { server.Close() }) // Shutdown would wait for the streams, which do not end
 	defer stop()
 	fmt.Fprintf(out, "The demo backend serves on http://%s/\n", listener.Addr())
 	err = server.Serve(listener)

@@ -15,8 +15,8 @@ import (
 // patience bounds each wait.
 const patience = 30 * time.Second
 
-// It says where it serves, serves the page, and ends when it is told to, with a stream open.
-func TestServes(t *testing.T) {
+// The program prints its address, serves the page, and ends on a signal although a stream is open.
+func TestServe(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -26,9 +26,9 @@ func TestServes(t *testing.T) {
 		ended <- err
 	}()
 	line, err := bufio.NewReader(r).ReadString('\n')
-	address, isThere := strings.CutPrefix(strings.TrimSpace(line), "The demo backend serves on ")
-	if err != nil || !isThere {
-		t.Fatalf("it says %q, %v", line, err)
+	address, found := strings.CutPrefix(strings.TrimSpace(line), "The demo backend serves on ")
+	if err != nil || !found {
+		t.Fatalf("it printed %q, %v, want its address", line, err)
 	}
 	client := &http.Client{Timeout: patience}
 	page, err := client.Get(address)
@@ -49,13 +49,13 @@ func TestServes(t *testing.T) {
 	select {
 	case err := <-ended:
 		if err != nil {
-			t.Errorf("at its end: %v", err)
+			t.Errorf("run: %v", err)
 		}
 	case <-time.After(patience):
-		t.Fatal("it does not end")
+		t.Fatal("run does not return")
 	}
 	if _, err := io.ReadAll(stream.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("the open stream: %v, want it cut", err)
+		t.Errorf("the open stream: %v, want a cut", err)
 	}
 }
 
@@ -65,11 +65,11 @@ func TestBadAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	taken := other.Addr().String()
+	used := other.Addr().String()
 	for address, want := range map[string]string{
-		taken:             taken + " is taken: end what has it, or choose another: -listen ADDRESS",
-		"8080":            "-listen: listen tcp: address 8080: missing port in address",
-		"127.0.0.1:99999": "-listen: listen tcp: address 99999: invalid port",
+		used:              `-listen "` + used + `": address in use: stop the program that uses it, or choose another address`,
+		"8080":            `-listen "8080": listen tcp: address 8080: missing port in address`,
+		"127.0.0.1:99999": `-listen "127.0.0.1:99999": listen tcp: address 99999: invalid port`,
 	} {
 		if err := run(t.Context(), options{listen: address, interval: time.Second}, io.Discard); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", address, err, want)
@@ -83,12 +83,12 @@ func TestFlags(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"8081":          "unexpected argument \"8081\"\n",
-		"-interval=0s":  "-interval is 0s, want more than 0s\n",
-		"-interval=-1s": "-interval is -1s, want more than 0s\n",
+		"-interval=0s":  "-interval 0s, want more than 0s\n",
+		"-interval=-1s": "-interval -1s, want more than 0s\n",
 	} {
-		var said strings.Builder
-		if _, err := parseFlags([]string{args}, &said); err == nil || said.String() != want {
-			t.Errorf("%s: %v, and it says %q, want %q", args, err, said.String(), want)
+		var printed strings.Builder
+		if _, err := parseFlags([]string{args}, &printed); err == nil || printed.String() != want {
+			t.Errorf("%s: got %v, and it printed %q, want %q", args, err, printed.String(), want)
 		}
 	}
 }

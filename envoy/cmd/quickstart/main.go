@@ -1,8 +1,9 @@
-// Command quickstart is `make run`: the shipped envoy.yaml in a real Envoy, in front of the demo backend, with a line
-// for every takeover. It is run from the root of the repository.
+// Command quickstart is what `make run` runs: a real Envoy with the shipped envoy.yaml, in front of
+// the demo backend. It prints how to try the filter, and a line for each takeover and refusal. Run
+// it in the root of the repository.
 //
-// Ctrl-C ends it and all that it started. If Envoy or the backend ends by itself it ends with the other, says which,
-// and exits with 1.
+// Ctrl-C stops Envoy and the backend. If one of them ends by itself, the program stops the other
+// one and exits with status 1.
 package main
 
 import (
@@ -17,14 +18,14 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once; the kernel then ends Envoy
+	context.AfterFunc(ctx, stop) // a second Ctrl-C kills the program; on Linux the kernel then kills Envoy
 
 	o, err := parseFlags(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
 	if err != nil {
-		os.Exit(2) // flag has said why
+		os.Exit(2) // parseFlags has printed the error
 	}
 	if err := run(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "quickstart: %v\n", err)
@@ -40,12 +41,12 @@ type options struct {
 func parseFlags(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
-	flags.IntVar(&o.listen, "listen", 10000, "`port` that Envoy serves on; 0: any free one")
-	flags.IntVar(&o.internal, "internal", 10001, "`port` that Envoy serves the filter's admin path on; 0: any free one")
-	flags.IntVar(&o.admin, "admin", 9901, "`port` of Envoy's admin interface; 0: any free one")
-	flags.IntVar(&o.backend, "backend", 8080, "`port` of the demo backend; 0: any free one")
+	flags.IntVar(&o.listen, "listen", 10000, "`port` that Envoy serves clients on; 0: any free port")
+	flags.IntVar(&o.internal, "internal", 10001, "`port` that Envoy serves the filter's admin path on; 0: any free port")
+	flags.IntVar(&o.admin, "admin", 9901, "`port` of Envoy's admin interface; 0: any free port")
+	flags.IntVar(&o.backend, "backend", 8080, "`port` of the demo backend; 0: any free port")
 	flags.StringVar(&o.wasm, "wasm", "build/streamlatch.wasm", "`path` of the filter")
-	flags.StringVar(&o.log, "log", "build/envoy.log", "`path` of the file that gets all that Envoy writes")
+	flags.StringVar(&o.log, "log", "build/envoy.log", "`path` of the file for Envoy's log and access log")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

@@ -20,68 +20,69 @@ import (
 )
 
 const (
-	// buildDir is where `make` leaves what it builds, and where an Envoy that had to be fetched is kept.
+	// buildDir keeps a downloaded Envoy.
 	buildDir = "build"
-	// eventInterval is that of the demo backend.
+	// eventInterval is the time between two events of the demo backend.
 	eventInterval = time.Second
-	// probeLimit bounds the one request that shows that Envoy and the backend serve.
+	// probeLimit bounds the request that checks that Envoy and the backend serve.
 	probeLimit = 10 * time.Second
 )
 
-// run runs the quick start until ctx ends, which is no error, or a part of it does.
+// run runs Envoy and the demo backend until ctx ends, which is not an error, or until one of them
+// ends.
 func run(ctx context.Context, o options, out io.Writer) error {
 	err := serve(ctx, o, out)
 	if ctx.Err() != nil {
-		return nil // whatever was interrupted on the way
+		return nil // err is only about what was interrupted
 	}
 	return err
 }
 
 func serve(ctx context.Context, o options, out io.Writer) error {
 	if _, err := os.Stat(o.wasm); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no %s: run `make build` first, in the root of the repository", o.wasm)
+		return fmt.Errorf("found no filter at %q: run `make build` first, in the root of the repository", o.wasm)
 	} else if err != nil {
 		return err
 	}
-	listener, err := claimPorts(ctx, o)
+	listener, err := reservePorts(ctx, o)
 	if err != nil {
 		return err
 	}
 	backend := demo.NewServer(demo.New(eventInterval))
-	defer backend.Close() // not Shutdown, which would wait for streams that have no end
+	defer backend.Close() // Shutdown would wait for the streams, which do not end
 	backendEnd := make(chan error, 1)
 	go func() { backendEnd <- backend.Serve(listener) }()
 
-	story := newNarrator(out, o.log)
-	gateway, version, err := startEnvoy(ctx, o, port(listener.Addr()), story, out)
+	report := newReporter(out, o.log)
+	gateway, version, err := startEnvoy(ctx, o, port(listener.Addr()), report, out)
 	if err != nil {
 		return err
 	}
 	defer gateway.Stop()
-	defer story.end()
-	address, internal, err := probe(ctx, gateway)
+	defer report.stop()
+	found, err := probe(ctx, gateway)
 	if err != nil {
 		return err
 	}
-	welcome(out, welcomeFacts{
-		version: version, pid: gateway.PID(), address: address, internal: internal, admin: gateway.Admin().URL, log: o.log,
-	})
-	story.begin()
-	return firstEnd(ctx, gateway, backendEnd)
+	found.log = o.log
+	printWelcome(out, version, gateway.PID(), found)
+	report.start()
+	return waitForEnd(ctx, gateway, backendEnd)
 }
 
-// claimPorts takes the backend's port, and makes sure that Envoy's can be had. Envoy itself would not tell: on Linux it
-// shares its port with any other Envoy of the same user (SO_REUSEPORT), and each gets a part of the requests.
-func claimPorts(ctx context.Context, o options) (net.Listener, error) {
+// reservePorts listens on the backend's port and checks that Envoy's ports are free. Envoy would
+// not notice: on Linux it shares its ports with every other Envoy of the same user (SO_REUSEPORT),
+// and each gets a part of the requests.
+func reservePorts(ctx context.Context, o options) (net.Listener, error) {
 	for _, p := range []struct {
-		flag, what string
-		number     int
+		flag, use string
+		number    int
 	}{
-		{"listen", "Envoy would serve on it", o.listen},
-		{"internal", "Envoy would serve the filter's admin path on it", o.internal},
-		{"admin", "Envoy's admin interface would use it", o.admin},
+		{"listen", "Envoy needs it for clients", o.listen},
+		{"internal", "Envoy needs it for the filter's admin path", o.internal},
+		{"admin", "Envoy needs it for its admin interface", o.admin},
 	} {
-		l, err := listen(ctx, p.number, p.flag, p.what)
+		l, err := listen(ctx, p.number, p.flag, p.use)
 		if err != nil {
 			return nil, err
 		}
@@ -89,14 +90,14 @@ func claimPorts(ctx context.Context, o options) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	return listen(ctx, o.backend, "backend", "the demo backend would use it")
+	return listen(ctx, o.backend, "backend", "the demo backend needs it")
 }
 
-func listen(ctx context.Context, number int, flag, what string) (net.Listener, error) {
+func listen(ctx context.Context, number int, flag, use string) (net.Listener, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(number)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("port %d is taken (%s): end what has it, or choose another: go run ./envoy/cmd/quickstart -%s PORT", number, what, flag)
+		return nil, fmt.Errorf("port %d is in use, and %s: stop the program that uses it, or choose another port: go run ./envoy/cmd/quickstart -%s PORT", number, use, flag)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-%s: %w", flag, err)
@@ -104,75 +105,76 @@ func listen(ctx context.Context, number int, flag, what string) (net.Listener, e
 	return l, nil
 }
 
-func startEnvoy(ctx context.Context, o options, backend int, story *narrator, out io.Writer) (*proxy.Process, proxy.Version, error) {
-	none := proxy.Version{}
+func startEnvoy(ctx context.Context, o options, backend int, report *reporter, out io.Writer) (*proxy.Process, proxy.Version, error) {
 	finder := proxy.Finder{Dir: buildDir, Say: func(sentence string) { fmt.Fprintln(out, sentence) }}
 	path, err := finder.Find(ctx)
 	if err != nil {
-		return nil, none, err
+		return nil, proxy.Version{}, err
 	}
 	version, err := proxy.VersionOf(ctx, proxy.Binary(path))
 	if err != nil {
-		return nil, none, err
+		return nil, proxy.Version{}, err
 	}
 	config, err := envoy.Render(envoy.Settings{Listener: o.listen, Internal: o.internal, Admin: o.admin, Backend: backend, Wasm: o.wasm})
 	if err != nil {
-		return nil, none, err
+		return nil, proxy.Version{}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(o.log), 0o755); err != nil {
-		return nil, none, err
+		return nil, proxy.Version{}, err
 	}
 	log, err := os.Create(o.log)
 	if err != nil {
-		return nil, none, err
+		return nil, proxy.Version{}, err
 	}
-	// The file is open as long as the program runs: Envoy writes to it until its last moment.
+	// The program never closes the file: Envoy writes to it until it ends.
+	fmt.Fprintf(out, "Starting Envoy %s. It compiles the filter, which takes some seconds.\n", version)
 	gateway, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{
 		Config:            config,
-		ComponentLogLevel: "wasm:debug", // takeovers are told at debug
+		ComponentLogLevel: "wasm:debug", // the filter logs takeovers at debug
 		Stdout:            log,
-		Stderr:            io.MultiWriter(log, proxy.EachLine(story.line)),
+		Stderr:            io.MultiWriter(log, proxy.EachLine(report.line)),
 	})
 	return gateway, version, err
 }
 
-// probe sends a request the whole way, and returns the addresses that Envoy serves on: to the public and to operators.
-func probe(ctx context.Context, gateway *proxy.Process) (address, internal string, err error) {
+// probe sends a request through Envoy to the backend, and returns Envoy's addresses.
+func probe(ctx context.Context, gateway *proxy.Process) (addresses, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
+	found := addresses{admin: gateway.Admin().URL}
 	listeners, err := gateway.Admin().Listeners(ctx)
 	if err != nil {
-		return "", "", err
+		return found, err
 	}
-	for name, to := range map[string]*string{"edge": &address, "internal": &internal} {
+	for name, address := range map[string]*string{"edge": &found.listener, "internal": &found.internal} {
 		var ok bool
-		if *to, ok = listeners[name]; !ok {
-			return "", "", fmt.Errorf("envoy has no listener %q", name)
+		if *address, ok = listeners[name]; !ok {
+			return found, fmt.Errorf("envoy has no listener %q", name)
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/live", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+found.listener+"/live", nil)
 	if err != nil {
-		return "", "", err
+		return found, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return "", "", err
+		return found, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return "", "", fmt.Errorf("the demo backend answers through Envoy with %s, want 200", response.Status)
+		return found, fmt.Errorf("the demo backend answered %q through Envoy, want 200", response.Status)
 	}
-	return address, internal, nil
+	return found, nil
 }
 
-// A part of the quick start that may end by itself. A [proxy.Process] is one.
-type part interface {
+// A runner may end by itself: see [proxy.Process].
+type runner interface {
 	Done() <-chan struct{}
 	Err() error
 }
 
-// firstEnd waits for the end of ctx, or of what should not have ended before.
-func firstEnd(ctx context.Context, gateway part, backend <-chan error) error {
+// waitForEnd waits until ctx, Envoy or the backend ends, and returns the error to report.
+func waitForEnd(ctx context.Context, gateway runner, backend <-chan error) error {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -180,7 +182,7 @@ func firstEnd(ctx context.Context, gateway part, backend <-chan error) error {
 		return fmt.Errorf("the demo backend ended by itself: %w", err)
 	case <-gateway.Done():
 		if exit := (*proxy.ExitError)(nil); errors.As(gateway.Err(), &exit) {
-			return errors.New(exit.Summary()) // the narrator has told its last words
+			return errors.New(exit.Summary()) // the reporter has printed the log lines
 		}
 		return gateway.Err()
 	}

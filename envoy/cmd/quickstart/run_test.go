@@ -14,47 +14,47 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
-func TestTheFilterIsMissing(t *testing.T) {
+func TestFilterIsMissing(t *testing.T) {
 	err := run(t.Context(), options{wasm: "no/such.wasm"}, os.Stdout)
-	if want := "there is no no/such.wasm: run `make build` first, in the root of the repository"; err == nil || err.Error() != want {
+	if want := "found no filter at \"no/such.wasm\": run `make build` first, in the root of the repository"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-func TestAPortIsTaken(t *testing.T) {
+func TestPortInUse(t *testing.T) {
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	taken := port(other.Addr())
+	inUse := port(other.Addr())
 	filter := filepath.Join(t.TempDir(), "filter.wasm")
 	if err := os.WriteFile(filter, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for flag, o := range map[string]options{
-		"-listen":   {wasm: filter, listen: taken},
-		"-internal": {wasm: filter, internal: taken},
-		"-admin":    {wasm: filter, admin: taken},
-		"-backend":  {wasm: filter, backend: taken},
+		"-listen":   {wasm: filter, listen: inUse},
+		"-internal": {wasm: filter, internal: inUse},
+		"-admin":    {wasm: filter, admin: inUse},
+		"-backend":  {wasm: filter, backend: inUse},
 	} {
 		err := run(t.Context(), o, os.Stdout)
-		if err == nil || !strings.HasPrefix(err.Error(), "port "+strings.TrimPrefix(other.Addr().String(), "127.0.0.1:")+" is taken") || !strings.HasSuffix(err.Error(), flag+" PORT") {
+		if err == nil || !strings.HasPrefix(err.Error(), "port "+strings.TrimPrefix(other.Addr().String(), "127.0.0.1:")+" is in use, and ") || !strings.HasSuffix(err.Error(), flag+" PORT") {
 			t.Errorf("%s: got %v, want the port and the flag", flag, err)
 		}
 	}
 }
 
-// ended is a part that has ended, or, with a nil channel, one that never does.
-type ended struct {
+// fakeRunner has ended if done is closed; if done is nil it never ends.
+type fakeRunner struct {
 	done chan struct{}
 	err  error
 }
 
-func (e ended) Done() <-chan struct{} { return e.done }
-func (e ended) Err() error            { return e.err }
+func (r fakeRunner) Done() <-chan struct{} { return r.done }
+func (r fakeRunner) Err() error            { return r.err }
 
-func TestWhatEndsFirstIsTheReason(t *testing.T) {
+func TestWaitForEnd(t *testing.T) {
 	over := make(chan struct{})
 	close(over)
 	interrupted, cancel := context.WithCancel(t.Context())
@@ -63,20 +63,20 @@ func TestWhatEndsFirstIsTheReason(t *testing.T) {
 	failed <- errors.New("accept: too many open files")
 	for name, test := range map[string]struct {
 		ctx     context.Context
-		gateway part
+		gateway runner
 		backend <-chan error
 		want    string
 	}{
-		"Ctrl-C":      {interrupted, ended{}, nil, ""},
-		"the backend": {t.Context(), ended{}, failed, "the demo backend ended by itself: accept: too many open files"},
-		"Envoy, without the words that were shown already": {t.Context(), ended{over, &proxy.ExitError{Status: errors.New("signal: killed"), LastWords: []string{"shown"}}}, nil,
+		"Ctrl-C":      {interrupted, fakeRunner{}, nil, ""},
+		"the backend": {t.Context(), fakeRunner{}, failed, "the demo backend ended by itself: accept: too many open files"},
+		"Envoy, without the log lines that were already printed": {t.Context(), fakeRunner{over, &proxy.ExitError{Status: errors.New("signal: killed"), LogLines: []string{"shown"}}}, nil,
 			"envoy ended by itself: signal: killed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(test.ctx, 10*time.Second)
 			defer cancel()
 			got := ""
-			if err := firstEnd(ctx, test.gateway, test.backend); err != nil {
+			if err := waitForEnd(ctx, test.gateway, test.backend); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {
@@ -92,12 +92,13 @@ func TestFlags(t *testing.T) {
 		t.Errorf("got %+v, %v, want %+v", o, err, want)
 	}
 	if _, err := parseFlags([]string{"10001"}); err == nil {
-		t.Error("an argument that means nothing is taken")
+		t.Error("no error for an argument without a flag")
 	}
 }
 
-// An Envoy that the user has named and that the filter cannot run in: a sentence says so, and nothing is served.
-func TestAnEnvoyThatCannotBeUsed(t *testing.T) {
+// If ENVOY names an Envoy that the filter cannot run in, the error is one sentence, and nothing
+// serves.
+func TestUnusableEnvoy(t *testing.T) {
 	dir := t.TempDir()
 	filter, old := filepath.Join(dir, "filter.wasm"), filepath.Join(dir, "envoy")
 	if err := os.WriteFile(filter, nil, 0o644); err != nil {
@@ -108,11 +109,11 @@ func TestAnEnvoyThatCannotBeUsed(t *testing.T) {
 	}
 	for path, why := range map[string]string{
 		"/no/such/envoy": "no such file or directory",
-		old:              "it is 1.32.1, and the filter needs 1.33.0 or newer",
+		old:              "its version is 1.32.1, and the filter needs 1.33.0 or newer",
 	} {
 		t.Setenv("ENVOY", path)
 		err := run(t.Context(), options{wasm: filter, log: filepath.Join(dir, "envoy.log")}, os.Stdout)
-		want := fmt.Sprintf("ENVOY is %q, which cannot be used: %s; set it to the path of an Envoy 1.33.0 or newer, or unset it to have one found", path, why)
+		want := fmt.Sprintf("cannot use ENVOY %q: %s; set ENVOY to the path of an Envoy 1.33.0 or newer, or unset it", path, why)
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// TestHammer lets workers run at the same time, each in its own goroutine, and fight for the same clients. Their ticks
-// keep no time at all, so that they take each other for dead again and again. For the race detector, too.
-func TestHammer(t *testing.T) {
+// Workers run at the same time, each in its own goroutine, and claim for the same clients. Their
+// ticks are so uneven that they declare each other dead again and again. Run it under the race
+// detector, too.
+func TestConcurrentWorkers(t *testing.T) {
 	const workers, clients, times = 4, 200, 20
 	w := newWorld().small(6)
 	for range workers {
@@ -27,7 +28,7 @@ func TestHammer(t *testing.T) {
 					t.Errorf("wake: %v", err)
 				}
 				if i%10 == n {
-					_, _ = th.tick() // contended now and then; what counts is how it ends
+					_, _ = th.tick() // may be contended; settle checks what comes of it
 				}
 			}
 		})
@@ -37,7 +38,7 @@ func TestHammer(t *testing.T) {
 		t.Fatalf("%d streams opened, want %d", len(w.opened), clients*times)
 	}
 	for _, s := range w.opened {
-		s.err = nil // contended, and finished by a tick
+		s.err = nil // a contended claim, which a tick has finished
 	}
 	w.settle(t)
 	entries, err := w.registry()
@@ -56,13 +57,13 @@ func TestHammer(t *testing.T) {
 		}
 	}
 	if w.meter.counts[Swept] == 0 {
-		t.Error("no worker was taken for dead: the test has lost its edge")
+		t.Error("no worker was declared dead, so the test did not test that")
 	}
 }
 
-// TestHammerTotal lets workers fight for places under the limit on all streams together. Each write is looked at: there
-// are never too many.
-func TestHammerTotal(t *testing.T) {
+// Workers compete for places under max_total_streams. At every write there are never too many
+// streams.
+func TestConcurrentWorkersUnderTotalLimit(t *testing.T) {
 	const workers, times, keep = 4, 400, 6
 	w := newWorld().small(4)
 	w.total = workers*keep - 4 // too few for all
@@ -89,10 +90,10 @@ func TestHammerTotal(t *testing.T) {
 	came := map[fate]int{}
 	for _, s := range w.opened {
 		came[s.fate]++
-		s.err = nil // contended, and finished by a tick
+		s.err = nil // a contended claim, which a tick has finished
 	}
-	if came[turnedAway] == 0 || came[told] == 0 || came[closed] == 0 {
-		t.Errorf("%v: the test has lost its edge", came)
+	if came[refusedAtClaim] == 0 || came[endedByMessage] == 0 || came[closed] == 0 {
+		t.Errorf("the streams' fates are %v, want some refused, some superseded and some closed", came)
 	}
 	w.settle(t)
 	if err := w.checkRoom(); err != nil {
