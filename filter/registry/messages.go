@@ -45,7 +45,7 @@ func (w *Worker) Recall(now int64, s *Stream) error {
 }
 
 // Wake reads the worker's queue. It returns the streams to end, whose [Stream.Why] says why; the
-// streams that were recalled; and the streams whose wait is over. now is in Unix milliseconds.
+// streams that were recalled; and the streams whose wait is over. now is in milliseconds.
 //
 // A message names context id, incarnation and claim of a stream. One that was meant for an earlier
 // life of the slot therefore finds nothing. If queue is not the worker's any more, Wake leaves its

@@ -19,9 +19,9 @@ type Stream struct {
 	phase  phase
 	reader reply.Reader
 
-	openedAt  int64                   // Unix milliseconds of the response; 0: not an event stream, or not yet
-	activeAt  int64                   // Unix milliseconds of the last bytes from the backend, if the rule has an idle_timeout
-	expiresAt int64                   // Unix milliseconds; 0: never
+	openedAt  int64                   // time of the response; 0: not an event stream, or not yet
+	activeAt  int64                   // time of the last bytes from the backend, if the rule has an idle_timeout
+	expiresAt int64                   // 0: never
 	timer     deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
 
 	goodbye goodbye
