@@ -200,6 +200,7 @@ func (s *Stream) resume() {
 	w := s.worker
 	s.enter(claimed)
 	w.due.Cancel(&s.timer)
+	w.acted++
 	if !w.host.Enter(s.place.Context) {
 		s.End()
 		return
