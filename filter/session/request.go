@@ -137,6 +137,9 @@ func (s *Stream) comeIn(request Request, now int64) admission {
 	method, _ := request.Header(":method")
 	s.reader = reply.ReaderOf(method, accept)
 	if s.rule.ClaimAt == config.AtRequest {
+		if !canStream(request, method) {
+			return admitted
+		}
 		return s.claim(now)
 	}
 	if !reply.WantsStream(method, accept) {
@@ -148,6 +151,17 @@ func (s *Stream) comeIn(request Request, now int64) admission {
 		return s.refuse(verdict)
 	}
 	return admitted
+}
+
+// canStream reports whether the response to a request can be an event stream. A claim for one that
+// cannot would end a healthy stream for nothing.
+func canStream(request Request, method string) bool {
+	switch method {
+	case "HEAD", "OPTIONS", "CONNECT", "TRACE":
+		return false
+	}
+	_, upgrades := request.Header("upgrade")
+	return !upgrades
 }
 
 // claim takes the client's place for the stream.
