@@ -133,3 +133,27 @@ func TestObserverWaitsForNobody(t *testing.T) {
 		t.Error("the request waits, want it to go on at once")
 	}
 }
+
+// A request whose response cannot be an event stream claims nothing, and ends nothing.
+func TestOnlyWhatCanStreamClaims(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]host.Headers{
+		"HEAD":    host.Request("HEAD", "/events", "x-client-id", "alice"),
+		"OPTIONS": host.Request("OPTIONS", "/events", "x-client-id", "alice"),
+		"upgrade": host.Request("GET", "/events", "x-client-id", "alice", "upgrade", "websocket", "connection", "upgrade"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+			live := e.open(0, "alice")
+			s := e.Worker(1).Open(request)
+			if got := s.RequestHeaders(true); got != host.Continue {
+				t.Errorf("the request: %v, want it to continue", got)
+			}
+			e.Run()
+			s.ResponseHeaders(host.Response(204), true)
+			s.End()
+			e.live(live, true)
+			e.counted(map[string]uint64{"events.active": 1, "events.superseded": 0})
+		})
+	}
+}

@@ -148,3 +148,27 @@ func TestSupersededAndExpiredInOneTick(t *testing.T) {
 	e.superseded(old)
 	e.counted(map[string]uint64{"events.expired": 0, "events.superseded": 1, "events.active": 1})
 }
+
+// An operator's browser can be led to the admin path by a page that it shows. What a page sends is
+// refused; what the operator typed, and what a program sends, is answered.
+func TestAdminPathAnswersNoPage(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [], "admin_path": "/streamlatch"}`)})
+	for _, test := range []struct {
+		headers []string
+		want    int
+	}{
+		{nil, 200},
+		{[]string{"sec-fetch-site", "none"}, 200},
+		{[]string{"origin", "http://evil.example"}, 403},
+		{[]string{"origin", "null"}, 403},
+		{[]string{"sec-fetch-site", "cross-site"}, 403},
+		{[]string{"sec-fetch-site", "same-origin"}, 403}, // its name may resolve to this machine
+	} {
+		s := e.Worker(0).Open(host.Request("GET", "/streamlatch", test.headers...))
+		s.RequestHeaders(true)
+		if r := s.LocalReply(); r == nil || r.Status != test.want {
+			t.Errorf("%v: local reply %+v, want status %d", test.headers, r, test.want)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func proxySetTickPeriodMilliseconds(v *vm, a args) uint32 {
 //
 // cpp-host: src/exports.cc, get_current_time_nanoseconds.
 func proxyGetCurrentTimeNanoseconds(v *vm, a args) uint32 {
-	if !v.putUint64(a.u32(0), uint64(v.world.now.UnixNano())) {
+	if !v.putUint64(a.u32(0), uint64(v.world.realTime().UnixNano())) {
 		return uint32(StatusInvalidMemoryAccess)
 	}
 	return uint32(StatusOk)

@@ -58,6 +58,13 @@ func (w *World) SkipTime(d time.Duration) {
 	w.now = w.now.Add(d)
 }
 
+// SetWallClock sets the real time forward or back by d, as an operator or NTP does. Timers, and the
+// monotonic clock, do not notice.
+func (w *World) SetWallClock(d time.Duration) { w.wallClock += d }
+
+// realTime is what the guest's real-time clock shows.
+func (w *World) realTime() time.Time { return w.now.Add(w.wallClock) }
+
 // nextTimer returns the earliest timer of all threads that are ready.
 func (w *World) nextTimer() (*Worker, timer, bool) {
 	var (

@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -142,4 +143,19 @@ func TestRunIsBounded(t *testing.T) {
 	if n := w.Run(); n != 100_000 || len(w.PendingWakeups()) != 1 {
 		t.Errorf("got %d wake-ups delivered and %d pending, want 100000 and 1", n, len(w.PendingWakeups()))
 	}
+}
+
+// The wall clock can be set. The monotonic clock and the timers do not notice.
+func TestSetWallClock(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	w := newWorld(t, host.Config{Workers: 1, Start: start}, "tick: time; clock 0; clock 1")
+	open(w.Worker(0), "request-headers", "tick 1000")
+	w.SetWallClock(-time.Hour)
+	if n := w.Advance(time.Second); n != 1 {
+		t.Errorf("got %d ticks in 1s, want 1", n)
+	}
+	hourBefore := strconv.FormatInt(start.Add(time.Second-time.Hour).UnixNano(), 10)
+	wantLog(t, w.Logs(), "1 tick", "time -> Ok "+hourBefore)
+	wantLog(t, w.Logs(), "1 tick", "clock 0 -> "+hourBefore, "clock 1 -> 2000000008") // began at 1 s
 }

@@ -70,7 +70,7 @@ func clockTimeGet(v *vm, a args) uint32 {
 	var t int64
 	switch a.u32(0) {
 	case 0:
-		t = v.world.now.UnixNano()
+		t = v.world.realTime().UnixNano()
 	case 1:
 		v.clockReading++
 		t = int64(monotonicStart+v.world.now.Sub(v.world.start)) + v.clockReading

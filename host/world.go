@@ -74,6 +74,7 @@ type World struct {
 	intercept func(*Call)
 
 	start, now time.Time
+	wallClock  time.Duration // by how much the real time was set forward
 	main       *Worker
 	workers    []*Worker
 

@@ -87,7 +87,7 @@ type Status struct {
 	Config  string // the effective configuration of the asked listener; must be JSON
 	Rules   []Rule
 	Workers []Worker
-	Now     int64 // Unix milliseconds
+	Now     int64 // milliseconds
 }
 
 // Rule is a rule of any filter configuration in this Envoy.
@@ -100,7 +100,7 @@ type Rule struct {
 type Worker struct {
 	Slot    uint16
 	Streams uint32
-	BeatAt  int64 // time of its last heartbeat, Unix milliseconds
+	BeatAt  int64 // time of its last heartbeat, milliseconds
 }
 
 // AppendJSON appends the status as JSON, and a line feed.

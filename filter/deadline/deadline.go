@@ -1,76 +1,149 @@
-// Package deadline keeps many deadlines in a priority queue. A tick of a worker looks only at the
-// deadlines that have passed, however many are scheduled.
+// Package deadline keeps many deadlines. Setting, moving and cancelling one takes the same short time
+// however many there are: a busy stream with an idle timeout moves its deadline again and again, and
+// a worker may have a hundred thousand of them.
+//
+// The deadlines lie in slots of some milliseconds. [Queue.Advance] looks at the slots that have
+// passed, and [Queue.Next] hands out what was due in them.
 package deadline
 
-import "container/heap"
+import "iter"
+
+// slotBits is the length of a slot, as a power of two: 64 of the caller's units.
+const slotBits = 6
 
 // Timer is a deadline of Value. The zero Timer is not scheduled. A Timer must not be copied, and
 // belongs to at most one Queue, while it is scheduled.
 type Timer[T any] struct {
 	Value T
 
-	at       int64
-	position int // in the heap, counted from 1; 0: not scheduled
+	at         int64
+	list       *list[T] // that it is in; nil: not scheduled
+	prev, next *Timer[T]
 }
 
 // Queue holds the scheduled timers. The zero Queue is empty and ready for use. It is not safe for
 // concurrent use.
 //
 // All times are numbers of the same clock and unit, which the caller chooses.
-type Queue[T any] struct{ timers timers[T] }
+type Queue[T any] struct {
+	slots  map[int64]*list[T] // by deadline, those that are not empty
+	from   int64              // the first slot that may hold timers
+	due    list[T]
+	length int
+}
 
-// Len returns the number of scheduled timers.
-func (q *Queue[T]) Len() int { return len(q.timers) }
+// Len returns the number of scheduled timers. A timer that is due is scheduled until Next returns it.
+func (q *Queue[T]) Len() int { return q.length }
 
-// Schedule sets the deadline of t to at. If t is scheduled already, its deadline moves. It takes
-// O(log n) for n scheduled timers, as Cancel and Next do.
+// Due reports whether Next would return a timer.
+func (q *Queue[T]) Due() bool { return q.due.first != nil }
+
+// Schedule sets the deadline of t to at. If t is scheduled already, its deadline moves.
 func (q *Queue[T]) Schedule(t *Timer[T], at int64) {
-	t.at = at
-	if t.position > 0 {
-		heap.Fix(&q.timers, t.position-1)
-		return
+	q.Cancel(t)
+	slot := at >> slotBits
+	if len(q.slots) == 0 || slot < q.from {
+		q.from = slot
 	}
-	heap.Push(&q.timers, t)
+	l := q.slots[slot]
+	if l == nil {
+		if q.slots == nil {
+			q.slots = map[int64]*list[T]{}
+		}
+		l = &list[T]{}
+		q.slots[slot] = l
+	}
+	t.at = at
+	l.append(t)
+	q.length++
 }
 
 // Cancel removes t from the queue. It does nothing if t is not scheduled.
 func (q *Queue[T]) Cancel(t *Timer[T]) {
-	if t.position > 0 {
-		heap.Remove(&q.timers, t.position-1)
+	if t.list == nil {
+		return
+	}
+	l := t.list
+	l.remove(t)
+	if slot := t.at >> slotBits; l.first == nil && q.slots[slot] == l {
+		delete(q.slots, slot)
+	}
+	q.length--
+}
+
+// Advance makes every timer due whose deadline is at or before now. Its time depends on how many
+// those are, and on how many slots have passed since the last call or are in use, whichever is less.
+func (q *Queue[T]) Advance(now int64) {
+	last := now >> slotBits
+	for slot, l := range q.passed(last) {
+		for t := l.first; t != nil; {
+			next := t.next
+			if t.at <= now {
+				l.remove(t)
+				q.due.append(t)
+			}
+			t = next
+		}
+		if l.first == nil {
+			delete(q.slots, slot)
+		}
+	}
+	q.from = max(q.from, last)
+}
+
+// passed yields the slots up to last that are in use.
+func (q *Queue[T]) passed(last int64) iter.Seq2[int64, *list[T]] {
+	return func(yield func(int64, *list[T]) bool) {
+		if last-q.from < int64(len(q.slots)) {
+			for slot := q.from; slot <= last; slot++ {
+				if l := q.slots[slot]; l != nil && !yield(slot, l) {
+					return
+				}
+			}
+			return
+		}
+		for slot, l := range q.slots { // time has jumped, or few timers are scheduled
+			if slot <= last && !yield(slot, l) {
+				return
+			}
+		}
 	}
 }
 
-// Next removes and returns the timer with the earliest deadline. It returns false if no deadline is
-// at or before now.
-func (q *Queue[T]) Next(now int64) (*Timer[T], bool) {
-	if len(q.timers) == 0 || q.timers[0].at > now {
+// Next removes and returns a timer that is due. It returns false if there is none.
+func (q *Queue[T]) Next() (*Timer[T], bool) {
+	t := q.due.first
+	if t == nil {
 		return nil, false
 	}
-	return heap.Pop(&q.timers).(*Timer[T]), true
+	q.due.remove(t)
+	q.length--
+	return t, true
 }
 
-// timers implements heap.Interface; the earliest deadline is first.
-type timers[T any] []*Timer[T]
+// list is a doubly linked list of timers.
+type list[T any] struct{ first, last *Timer[T] }
 
-func (h timers[T]) Len() int           { return len(h) }
-func (h timers[T]) Less(i, j int) bool { return h[i].at < h[j].at }
-
-func (h timers[T]) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].position, h[j].position = i+1, j+1
+func (l *list[T]) append(t *Timer[T]) {
+	t.list, t.prev = l, l.last
+	if l.last == nil {
+		l.first = t
+	} else {
+		l.last.next = t
+	}
+	l.last = t
 }
 
-func (h *timers[T]) Push(x any) {
-	t := x.(*Timer[T])
-	*h = append(*h, t)
-	t.position = len(*h)
-}
-
-func (h *timers[T]) Pop() any {
-	last := len(*h) - 1
-	t := (*h)[last]
-	(*h)[last] = nil // or the array would keep the timer alive
-	*h = (*h)[:last]
-	t.position = 0
-	return t
+func (l *list[T]) remove(t *Timer[T]) {
+	if t.prev == nil {
+		l.first = t.next
+	} else {
+		t.prev.next = t.next
+	}
+	if t.next == nil {
+		l.last = t.prev
+	} else {
+		t.next.prev = t.prev
+	}
+	t.list, t.prev, t.next = nil, nil, nil
 }

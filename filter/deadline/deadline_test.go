@@ -1,6 +1,8 @@
 package deadline_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -17,44 +19,76 @@ func TestAgainstMap(t *testing.T) {
 			timers[i].Value = i
 		}
 		deadlines := map[int]int64{} // of the scheduled timers, by Value
+		due := map[int]bool{}        // those that Advance has made due
 		anyTimer := func(t *rapid.T) int { return rapid.IntRange(0, len(timers)-1).Draw(t, "timer") }
+		time := rapid.OneOf(rapid.Int64Range(0, 1000), rapid.Int64Range(-1<<40, 1<<40))
 		t.Repeat(map[string]func(*rapid.T){
 			"schedule": func(t *rapid.T) {
-				i, at := anyTimer(t), rapid.Int64Range(0, 20).Draw(t, "at")
+				i, at := anyTimer(t), time.Draw(t, "at")
 				q.Schedule(&timers[i], at)
 				deadlines[i] = at
+				delete(due, i)
 			},
 			"cancel": func(t *rapid.T) {
 				i := anyTimer(t)
 				q.Cancel(&timers[i])
 				delete(deadlines, i)
+				delete(due, i)
 			},
-			"next": func(t *rapid.T) {
-				now := rapid.Int64Range(0, 20).Draw(t, "now")
-				earliest, found := int64(0), false
-				for _, at := range deadlines {
-					if !found || at < earliest {
-						earliest, found = at, true
+			"advance": func(t *rapid.T) {
+				now := time.Draw(t, "now")
+				q.Advance(now)
+				for i, at := range deadlines {
+					if at <= now {
+						due[i] = true
 					}
 				}
-				got, ok := q.Next(now)
-				if want := found && earliest <= now; ok != want {
-					t.Fatalf("Next(%d) returned %v, want %v; deadlines %v", now, ok, want, deadlines)
+			},
+			"next": func(t *rapid.T) {
+				got, ok := q.Next()
+				if want := len(due) > 0; ok != want {
+					t.Fatalf("Next returned %v, want %v; due %v", ok, want, due)
 				}
 				if !ok {
 					return
 				}
-				if at := deadlines[got.Value]; at != earliest {
-					t.Fatalf("Next(%d) returned timer %d with deadline %d, want deadline %d; deadlines %v",
-						now, got.Value, at, earliest, deadlines)
+				if !due[got.Value] {
+					t.Fatalf("Next returned timer %d, which is not due; due %v", got.Value, due)
 				}
+				delete(due, got.Value)
 				delete(deadlines, got.Value)
 			},
 			"": func(t *rapid.T) {
-				if q.Len() != len(deadlines) {
-					t.Fatalf("Len is %d, want %d; deadlines %v", q.Len(), len(deadlines), deadlines)
+				if q.Len() != len(deadlines) || q.Due() != (len(due) > 0) {
+					t.Fatalf("Len is %d, Due is %v; deadlines %v, due %v", q.Len(), q.Due(), deadlines, due)
 				}
 			},
 		})
 	})
+}
+
+// BenchmarkBusyStreams is a second of a worker whose streams all have an idle timeout of ten seconds
+// and bytes all the time: every deadline that passes is set again. Run it with -bench Busy; the time
+// for one timer should not depend on how many there are.
+func BenchmarkBusyStreams(b *testing.B) {
+	for _, n := range []int{1_000, 100_000} {
+		b.Run(fmt.Sprintf("timers=%d", n), func(b *testing.B) {
+			const timeout = 10_000
+			var q deadline.Queue[int]
+			timers := make([]deadline.Timer[int], n)
+			for i := range timers {
+				q.Schedule(&timers[i], rand.Int64N(timeout))
+			}
+			now, looked := int64(0), 0
+			for b.Loop() {
+				now += 1000
+				q.Advance(now)
+				for t, ok := q.Next(); ok; t, ok = q.Next() {
+					q.Schedule(t, now+rand.Int64N(timeout))
+					looked++
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(max(1, looked)), "ns/timer")
+		})
+	}
 }

@@ -1,6 +1,6 @@
 // Package hostcall is what the filter needs of the proxy-wasm ABI, version 0.2.1, and the SDK
 // (github.com/proxy-wasm/proxy-wasm-go-sdk) does not offer: ending an HTTP stream, the log level,
-// the time in one call, and metrics whose failure is an error. The SDK's metrics panic when the host
+// the monotonic time, and metrics whose failure is an error. The SDK's metrics panic when the host
 // refuses a call, and a panic in the filter cuts every stream of its worker; nor can they set a gauge.
 //
 // Each function is one import. Its comment says what Envoy does with it, where that is in the source
@@ -85,12 +85,14 @@ func EffectiveLogLevel() (level LogLevel, err error) {
 	return level, err
 }
 
-// NowMs is clock_time_get of WASI for the real time, in Unix milliseconds. time.Now makes two such
-// calls, for the real and the monotonic time.
-func NowMs() int64 {
-	const realtime, precision = 0, 1_000_000 // nanoseconds
+// MonotonicMs is clock_time_get of WASI for the monotonic clock, in milliseconds. In Envoy that is
+// one clock for the whole process, so workers may compare its times, and nobody can set it
+// (proxy-wasm-cpp-host, src/exports.cc, wasi_unstable_clock_time_get). The time package has no way
+// to read it alone: time.Now makes two calls.
+func MonotonicMs() int64 {
+	const monotonic, precision = 1, 1_000_000 // nanoseconds
 	var now int64
-	clockTimeGet(realtime, precision, &now) // cannot fail for this clock
+	clockTimeGet(monotonic, precision, &now) // cannot fail for this clock
 	return now / 1_000_000
 }
 

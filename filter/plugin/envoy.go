@@ -66,7 +66,7 @@ func (envoy) Reply(status uint32, headers [][2]string, body []byte) error {
 	return proxywasm.SendHttpResponse(status, headers, body, noGRPC)
 }
 
-func (envoy) Now() int64 { return hostcall.NowMs() }
+func (envoy) Now() int64 { return hostcall.MonotonicMs() }
 
 // Random is ChaCha8, which Go's runtime seeds from the host's random source for every VM.
 func (envoy) Random() uint64 { return rand.Uint64() }

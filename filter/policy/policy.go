@@ -37,7 +37,7 @@ type Stream struct {
 	Claim     uint64 // claim number in the client's bucket: larger is newer
 	Owner     Owner
 	Context   uint32 // Envoy's stream context id, unique within the owner's VM
-	ClaimedAt int64  // Unix milliseconds
+	ClaimedAt int64  // milliseconds, by the clock of all workers
 	Instance  Instance
 }
 
@@ -109,7 +109,7 @@ type Verdict struct {
 
 // Decide decides whether newcomer becomes one of client's streams, and which streams it supersedes.
 // The claim number of newcomer must be larger than those of client's streams. full means that this
-// Envoy has no room for one more stream. now is in Unix milliseconds.
+// Envoy has no room for one more stream. now is in milliseconds.
 //
 // The first case that applies decides:
 //

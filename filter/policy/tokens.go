@@ -13,6 +13,10 @@ type TokenBucket struct {
 // MaxTokens is the largest size of a TokenBucket.
 const MaxTokens = 10_000
 
+// maxLag is how much earlier than another worker one may have read the clock, in milliseconds: a
+// callback reads it once, at its beginning.
+const maxLag = 1000
+
 // Spent counts the tokens that are missing from a [TokenBucket].
 //
 // The registry keeps what is missing, not what is left. So it stores nothing for a full bucket, and
@@ -20,7 +24,7 @@ const MaxTokens = 10_000
 type Spent struct {
 	Tokens uint16
 	// Since is when the bucket was last filled, or, if no fill was due since, when the first token
-	// was taken from the full bucket. Unix milliseconds; 0 if Tokens is 0.
+	// was taken from the full bucket. Milliseconds; 0 if Tokens is 0.
 	Since int64
 }
 
@@ -49,13 +53,13 @@ func (s Spent) fill(b TokenBucket, now int64) Spent {
 	}
 	s.Tokens = uint16(min(int(s.Tokens), b.MaxTokens))
 	interval := max(1, int64(b.FillInterval))
-	if now-s.Since < 0 {
-		// The clock was set back. One fill is added, and a new interval starts now. It would not
+	if now-s.Since < -maxLag {
+		// No clock can have shown this. One fill is added, and a new interval starts now. It would not
 		// help to start the interval without a fill: a refusal does not store the new start, so the
-		// client would stay locked out until the clock reaches the old start again.
+		// client would stay locked out until the clock reaches the old start.
 		s.Since = now - interval
 	}
-	fills := (now - s.Since) / interval
+	fills := max(0, now-s.Since) / interval
 	if fills > math.MaxUint16 || fills*int64(b.TokensPerFill) >= int64(s.Tokens) {
 		return Spent{}
 	}

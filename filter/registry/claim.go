@@ -8,7 +8,7 @@ import (
 )
 
 // Peek returns the verdict that Claim would give on s now, and changes nothing. The worker must
-// have joined once. now is in Unix milliseconds.
+// have joined once. now is in milliseconds.
 func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 	w.now = now
 	if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {
@@ -33,7 +33,7 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 // Claim writes s into the registry as its client's newest stream, and sends a message to the owners
 // of the streams that yield to it; the verdict names those streams. If the verdict is a refusal,
 // nothing has changed, and s does not belong to the worker. A second Claim of the same stream does
-// nothing. The worker must have joined once. now is in Unix milliseconds.
+// nothing. The worker must have joined once. now is in milliseconds.
 //
 // An error says that s is not in the registry yet: [ErrContended], or the store's own error. The
 // stream may live all the same, and the worker's tick tries the claim again. A caller that refuses
@@ -221,7 +221,7 @@ func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 
 // Dismiss removes all streams of a client from the registry, tells their owners to end them, and
 // returns how many they were. The worker must have read the table, see [Worker.Open]. now is in
-// Unix milliseconds.
+// milliseconds.
 func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	w.now = now
 	var rule RuleID

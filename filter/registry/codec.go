@@ -216,7 +216,7 @@ type Record struct {
 	Incarnation uint64 // of the worker that holds the slot; 0 if it is free, and then all else is 0
 	Queue       uint32 // token of the slot's queue; 0 until the worker has registered it
 	Heartbeat   uint64 // a live worker moves it on at every tick
-	BeatAt      int64  // time of the last heartbeat in Unix milliseconds; for people, no decision uses it
+	BeatAt      int64  // time of the last heartbeat in milliseconds; for people, no decision uses it
 	Live        uint32 // streams of the worker in the registry, as of the last heartbeat or claim
 }
 
@@ -253,7 +253,7 @@ type Message struct {
 	Incarnation uint64 // of the receiver; a later owner of the queue ignores the message
 	Claim       uint64 // the stream's claim number
 	Context     uint32
-	SentAt      int64 // Unix milliseconds
+	SentAt      int64 // milliseconds
 	ReplyTo     Reply // the claim that waits for the stream's end; zero if none does
 	Kind        MessageKind
 }

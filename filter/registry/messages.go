@@ -44,8 +44,19 @@ func (w *Worker) Recall(now int64, s *Stream) error {
 	return nil
 }
 
+// Remind makes the host call Wake once more, with nothing to return, as soon as the callback that is
+// running has returned: for work that is too much for one callback. If the wake-up is lost, it does
+// not come.
+func (w *Worker) Remind(now int64) error {
+	m := Message{Incarnation: w.owner.Incarnation, SentAt: now, Kind: Recalled} // of no stream
+	if err := w.queues.Enqueue(w.queue, m.Append(nil)); err != nil {
+		return fmt.Errorf("write queue %d: %w", w.queue, err)
+	}
+	return nil
+}
+
 // Wake reads the worker's queue. It returns the streams to end, whose [Stream.Why] says why; the
-// streams that were recalled; and the streams whose wait is over. now is in Unix milliseconds.
+// streams that were recalled; and the streams whose wait is over. now is in milliseconds.
 //
 // A message names context id, incarnation and claim of a stream. One that was meant for an earlier
 // life of the slot therefore finds nothing. If queue is not the worker's any more, Wake leaves its

@@ -111,7 +111,7 @@ type Worker struct {
 	owner  policy.Owner // incarnation 0: holds no slot
 	queue  uint32
 	peers  []peer // by slot, as of the last read
-	now    int64  // Unix milliseconds, as given to the call that is running
+	now    int64  // milliseconds, as given to the call that is running
 	bucket Bucket // scratch of update and look
 	value  []byte // scratch of update
 
@@ -180,8 +180,9 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 }
 
 // look reads a bucket into w.bucket. An absent or malformed bucket reads as empty. A malformed one
-// goes on counting claims from the time in milliseconds, which is far above any count that began at
-// 1: if one of its old streams is put back, it is still older than the new ones.
+// goes on counting claims from a number far above any count that began at 1: if one of its old
+// streams is put back, it is still older than the new ones. The time is added for the case that the
+// bucket becomes malformed again.
 func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 	value, cas, err := w.store.Get(key)
 	switch {
@@ -193,7 +194,8 @@ func (w *Worker) look(key string) (cas uint32, malformed bool, err error) {
 	}
 	if err := w.bucket.parse(value); err != nil {
 		w.bucket.reset()
-		w.bucket.Claims = uint64(max(0, w.now))
+		const farAbove = 1 << 48
+		w.bucket.Claims = farAbove + uint64(max(0, w.now))
 		return cas, true, nil
 	}
 	return cas, false, nil

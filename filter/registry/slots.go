@@ -11,7 +11,7 @@ import (
 // Join gives the worker a slot under a new incarnation, and a queue on which other workers reach
 // it. If the worker holds a slot already, it does nothing. It must be called before the first Peek
 // or Claim, but not before the plugin context sees its first stream: Envoy also starts plugin
-// contexts that never see one. now is in Unix milliseconds.
+// contexts that never see one. now is in milliseconds.
 func (w *Worker) Join(now int64) error {
 	w.now = now
 	return w.join()

@@ -31,7 +31,7 @@ type Late struct {
 
 // Tick does the worker's housekeeping. Call it about once a second. It does a bounded amount of
 // work, however many streams the worker has. An error says what could not be done this time; the
-// next tick tries it again. now is in Unix milliseconds.
+// next tick tries it again. now is in milliseconds.
 func (w *Worker) Tick(now int64) (Ticked, error) {
 	var t Ticked
 	w.now = now

@@ -13,6 +13,9 @@ import (
 func (w *Worker) administer(request Request, path string) {
 	method, _ := request.Header(":method")
 	asked, fault := admin.Parse(w.config.AdminPath, method, path)
+	if fromPage(request) {
+		fault = &admin.Fault{Status: 403, Message: "the admin path answers no web page: remove the origin or sec-fetch-site header"}
+	}
 	var body []byte
 	if fault == nil {
 		var err error
@@ -30,6 +33,15 @@ func (w *Worker) administer(request Request, path string) {
 		}
 	}
 	w.warn(w.host.Reply(status, headers, body))
+}
+
+// fromPage reports whether a web page sent the request. An operator's browser can be led to the admin
+// path by a page that it shows, even by one whose name resolves to this machine (DNS rebinding), so
+// that to the browser it is the same origin. Only what the operator typed is "none".
+func fromPage(request Request) bool {
+	_, origin := request.Header("origin")
+	site, fetched := request.Header("sec-fetch-site")
+	return origin || fetched && site != "none"
 }
 
 // serve does what is asked and returns the body of the answer.

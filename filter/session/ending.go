@@ -103,7 +103,7 @@ func (s *Stream) schedule() {
 }
 
 // mostLeaving bounds the streams of a worker that are saying goodbye. They have no place and no limit
-// counts them, and their timers share one tick with all others: no client may pile them up.
+// counts them: no client may pile them up.
 const mostLeaving = registry.EndsPerCall / 2
 
 // end ends a stream with a goodbye if its rule wants one and there is a way to say it, and at once if
@@ -126,6 +126,7 @@ func (s *Stream) end(why Reason, now int64) {
 func (s *Stream) reset(why Reason) {
 	w := s.worker
 	w.due.Cancel(&s.timer)
+	w.acted++
 	s.enter(resetting)
 	if !w.host.Enter(s.place.Context) {
 		s.End()

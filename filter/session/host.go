@@ -20,7 +20,8 @@ type Host interface {
 	// [Worker.Request] and [Stream.Response], which then return Pause.
 	Reply(status uint32, headers [][2]string, body []byte) error
 
-	// Now returns the time in Unix milliseconds.
+	// Now returns the time in milliseconds, by a clock that all workers share and that only goes
+	// forward.
 	Now() int64
 	// Random returns a number that no client can predict.
 	Random() uint64

@@ -19,9 +19,9 @@ type Stream struct {
 	phase  phase
 	reader reply.Reader
 
-	openedAt  int64                   // Unix milliseconds of the response; 0: not an event stream, or not yet
-	activeAt  int64                   // Unix milliseconds of the last bytes from the backend, if the rule has an idle_timeout
-	expiresAt int64                   // Unix milliseconds; 0: never
+	openedAt  int64                   // time of the response; 0: not an event stream, or not yet
+	activeAt  int64                   // time of the last bytes from the backend, if the rule has an idle_timeout
+	expiresAt int64                   // 0: never
 	timer     deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
 
 	goodbye goodbye
@@ -137,6 +137,9 @@ func (s *Stream) comeIn(request Request, now int64) admission {
 	method, _ := request.Header(":method")
 	s.reader = reply.ReaderOf(method, accept)
 	if s.rule.ClaimAt == config.AtRequest {
+		if !canStream(request, method) {
+			return admitted
+		}
 		return s.claim(now)
 	}
 	if !reply.WantsStream(method, accept) {
@@ -148,6 +151,17 @@ func (s *Stream) comeIn(request Request, now int64) admission {
 		return s.refuse(verdict)
 	}
 	return admitted
+}
+
+// canStream reports whether the response to a request can be an event stream. A claim for one that
+// cannot would end a healthy stream for nothing.
+func canStream(request Request, method string) bool {
+	switch method {
+	case "HEAD", "OPTIONS", "CONNECT", "TRACE":
+		return false
+	}
+	_, upgrades := request.Header("upgrade")
+	return !upgrades
 }
 
 // claim takes the client's place for the stream.
@@ -200,6 +214,7 @@ func (s *Stream) resume() {
 	w := s.worker
 	s.enter(claimed)
 	w.due.Cancel(&s.timer)
+	w.acted++
 	if !w.host.Enter(s.place.Context) {
 		s.End()
 		return

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/reply"
 )
@@ -24,7 +23,7 @@ func (s *Stream) Response(endOfStream bool) Action {
 		return Continue
 	}
 	now := w.host.Now()
-	if s.rule.ClaimAt == config.AtResponse {
+	if s.phase == asking {
 		switch s.claim(now) {
 		case turnedAway:
 			return Pause
