@@ -305,24 +305,27 @@ func TestFloodOfClients(t *testing.T) {
 		}
 		all.Wait()
 	}
+	// allocated returns Envoy's memory. Envoy updates the figure when it flushes its statistics, so
+	// this waits for the next flush.
 	allocated := func() uint64 {
-		const memory = "server.memory_allocated"
-		stats, err := r.Envoy().Admin().Stats(t.Context(), "^"+memory+"$")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return stats.Values[memory]
+		before := rigtest.StatsUnder(t, r, "server.")["uptime"]
+		var now map[string]uint64
+		wait.Until(t, func() error {
+			if now = rigtest.StatsUnder(t, r, "server."); now["uptime"] <= before {
+				return fmt.Errorf("no flush of the statistics since %d s of uptime", before)
+			}
+			return nil
+		})
+		return now["memory_allocated"]
 	}
 	flood()
 	if t.Failed() {
 		return
 	}
 	rigtest.WantCounts(t, r, "query", rigtest.Counts{Opened: half, Released: half})
-	time.Sleep(6 * time.Second) // Envoy updates this figure when it flushes its statistics, every five seconds
 	before := allocated()
 	flood()
 	rigtest.WantCounts(t, r, "query", rigtest.Counts{Opened: 2 * half, Released: 2 * half})
-	time.Sleep(6 * time.Second)
 	// The registry creates a bucket when the first client falls into it. The number of buckets is
 	// limited, so this growth ends: successive floods added 652, 375, 237 and 212 KB. Memory that
 	// stayed for each client would not stop growing. The figure does not include the memory of the

@@ -1,4 +1,5 @@
-package updates
+// Package config starts a real Envoy with configurations of the filter, faulty ones and such as a Struct.
+package config
 
 import (
 	"encoding/json"
