@@ -4,8 +4,8 @@
 // # The SDK's contexts
 //
 // The SDK makes one context for every request that enters the filter, and all of its callbacks are
-// called for it. So a context is small, and used again when its stream has ended (see [context.OnHttpStreamDone]).
-// A request that no rule matches costs one header read and no allocation.
+// called for it. So a context is small, and used again when its stream has ended (see
+// [context.OnHttpStreamDone]). A request that no rule matches costs one header read and no allocation.
 package plugin
 
 import (
