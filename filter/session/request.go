@@ -37,7 +37,9 @@ const mostWaitMs = 1000
 // need be known of the request. The client's key must be read here, as the request's headers cannot
 // be read later; only a hash of it is kept.
 func (w *Worker) Request(context uint32) (*Stream, Action) {
-	request := w.host.Request()
+	request := &w.reading
+	request.Request = w.host.Request()
+	defer request.forget()
 	if w.config.AdminPath != "" {
 		if path, _ := request.Header(":path"); admin.Covers(w.config.AdminPath, path) {
 			w.administer(request, path)

@@ -48,6 +48,7 @@ type Worker struct {
 	leaving  int    // streams in the phases leaving and parted
 	acted    int    // resets and resumptions asked for in the running callback
 	key      []byte // scratch for a client's raw key; cleared after use
+	reading  reading
 
 	debug           bool // the host writes debug lines, as of the last look
 	warned, refused limiter
