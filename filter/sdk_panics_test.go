@@ -288,7 +288,11 @@ func TestEveryHostcallFails(t *testing.T) {
 func TestHostcallsFailAtRandom(t *testing.T) {
 	t.Parallel()
 	l := newLife(t)
-	for seed := range uint64(60) {
+	seeds := uint64(60)
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 0))
 		one := 2 + random.IntN(30) // in so many calls fails
 		l.Intercept(func(c *host.Call) {
@@ -330,7 +334,11 @@ func TestEveryHostcallFailsAtStart(t *testing.T) {
 		t.Fatalf("at start the filter makes %v: the test looks in the wrong place", slices.Sorted(maps.Keys(calls)))
 	}
 	for name := range calls {
-		for _, status := range answers(name) {
+		statuses := answers(name)
+		if testing.Short() {
+			statuses = statuses[:1]
+		}
+		for _, status := range statuses {
 			refused := start(func(c *host.Call) {
 				if c.Name == name {
 					c.Answer(status)
@@ -484,18 +492,22 @@ func TestABIVersionIsExportedFirst(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})
-	for i := range 16000 {
+	streams, requests := 16_000, 30_000
+	if testing.Short() {
+		streams, requests = 2_000, 3_000
+	}
+	for i := range streams {
 		e.request(0, fmt.Sprint(i)).ResponseHeaders(eventStream, false)
 	}
 	e.Advance(2 * time.Second)
 	before := e.Worker(0).MemoryBytes()
 	for range 15 {
-		for range 2000 {
+		for range requests / 15 {
 			e.request(0, "page").ResponseHeaders(host.Response(200, "content-type", "text/html"), true)
 		}
 		e.Advance(time.Second)
 	}
 	if after := e.Worker(0).MemoryBytes(); after > before*3/2 {
-		t.Errorf("30,000 requests that leave nothing behind: the memory grew from %d to %d KiB", before>>10, after>>10)
+		t.Errorf("%d requests that leave nothing behind: the memory grew from %d to %d KiB", requests, before>>10, after>>10)
 	}
 }

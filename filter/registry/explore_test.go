@@ -153,12 +153,16 @@ func TestExplore(t *testing.T) {
 				replay(t, sc)
 				return
 			}
-			runs := exhaust(cmp.Or(sc.preemptions, 3), func(choose chooser, made *[]int) bool {
+			preemptions, fewest := cmp.Or(sc.preemptions, 3), 100
+			if testing.Short() {
+				preemptions, fewest = 2, 20
+			}
+			runs := exhaust(preemptions, func(choose chooser, made *[]int) bool {
 				trace, err := sc.execute(choose)
 				return !report(t, *made, trace, err)
 			})
-			if (runs < 100 || runs == mostRuns) && !t.Failed() {
-				t.Errorf("ran %d schedules, want at least 100 and fewer than %d: does the search see the calls?", runs, mostRuns)
+			if (runs < fewest || runs == mostRuns) && !t.Failed() {
+				t.Errorf("ran %d schedules, want at least %d and fewer than %d: does the search see the calls?", runs, fewest, mostRuns)
 			}
 			t.Logf("%d schedules", runs)
 		})
