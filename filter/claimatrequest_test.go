@@ -88,7 +88,7 @@ func TestWaitHasALimit(t *testing.T) {
 func TestWaitIsCutShort(t *testing.T) {
 	t.Parallel()
 	t.Run("old stream ends", func(t *testing.T) {
-		e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+		e := newEdge(t, host.Config{Workers: 4, PluginConfig: []byte(atRequest)})
 		old, _ := e.ask(0, "alice")
 		old.ResponseHeaders(eventStream, false)
 		fresh, _ := e.ask(1, "alice")
@@ -99,7 +99,7 @@ func TestWaitIsCutShort(t *testing.T) {
 		}
 	})
 	t.Run("client leaves", func(t *testing.T) {
-		e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+		e := newEdge(t, host.Config{Workers: 4, PluginConfig: []byte(atRequest)})
 		old, _ := e.ask(0, "alice")
 		old.ResponseHeaders(eventStream, false)
 		fresh, _ := e.ask(1, "alice")
@@ -110,7 +110,7 @@ func TestWaitIsCutShort(t *testing.T) {
 		e.counted(map[string]uint64{"events.active": 0, "events.superseded": 1})
 	})
 	t.Run("superseded in turn", func(t *testing.T) {
-		e := newEdge(t, host.Config{PluginConfig: []byte(atRequest)})
+		e := newEdge(t, host.Config{Workers: 4, PluginConfig: []byte(atRequest)})
 		old, _ := e.ask(0, "alice")
 		old.ResponseHeaders(eventStream, false)
 		second, _ := e.ask(1, "alice")

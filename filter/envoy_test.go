@@ -42,7 +42,7 @@ func newEdge(t *testing.T, config host.Config) *edge {
 	if config.PluginConfig == nil {
 		config.PluginConfig = []byte(events)
 	}
-	config.Workers = max(config.Workers, 4)
+	config.Workers = max(config.Workers, 2)
 	w, err := host.NewWorld(m, config)
 	if err != nil {
 		t.Fatal(err)

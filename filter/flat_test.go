@@ -21,7 +21,7 @@ func TestClientsLeaveNothing(t *testing.T) {
 	if testing.Short() {
 		clients = 12_000
 	}
-	e := newEdge(t, host.Config{})
+	e := newEdge(t, host.Config{Workers: 4})
 	e.Intercept(nil)
 	visit := func(from, to int) {
 		for i := from; i < to; i++ {

@@ -28,7 +28,7 @@ func TestLifetimeJitter(t *testing.T) {
 		0:  {false, false}, // whether some end from 49 s to 75 s, and some from 75 s to 98 s
 		50: {true, true},
 	} {
-		e := newEdge(t, host.Config{PluginConfig: fmt.Appendf(nil,
+		e := newEdge(t, host.Config{Workers: 4, PluginConfig: fmt.Appendf(nil,
 			`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_lifetime": "100s", "lifetime_jitter_percent": %d}]}`, percent)})
 		var streams []*host.Stream
 		for i := range 64 {

@@ -360,7 +360,7 @@ func TestEveryHostcallFailsAtStart(t *testing.T) {
 // a new VM, in which the id is a stream's, of which the SDK knows no plugin context.
 func TestWakeupsOfADeadVM(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, host.Config{FailurePolicy: host.FailReload})
+	e := newEdge(t, host.Config{Workers: 4, FailurePolicy: host.FailReload})
 	first := e.Listeners()[0]
 	second, err := e.AddListener([]byte(withGoodbye))
 	if err != nil {

@@ -13,7 +13,7 @@ func TestTakeover(t *testing.T) {
 	for name, second := range map[string]int{"same worker": 0, "another worker": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEdge(t, host.Config{})
+			e := newEdge(t, host.Config{Workers: 4})
 			old := e.open(0, "alice")
 			other := e.open(0, "bob")
 			fresh := e.open(second, "alice")
@@ -37,7 +37,7 @@ func TestTakeover(t *testing.T) {
 // must not remove the successor.
 func TestReleaseAfterSupersede(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, host.Config{})
+	e := newEdge(t, host.Config{Workers: 4})
 	old := e.open(0, "alice")
 	fresh := e.open(1, "alice")
 	old.End() // before its worker hears of the takeover
@@ -66,7 +66,7 @@ func TestRelease(t *testing.T) {
 // With max_streams 2, the oldest of three streams yields.
 func TestMaxStreams(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_streams": 2}]}`)})
+	e := newEdge(t, host.Config{Workers: 4, PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_streams": 2}]}`)})
 	var streams []*host.Stream
 	for i := range 5 {
 		streams = append(streams, e.open(i%4, "alice"))
@@ -142,7 +142,7 @@ func TestPost(t *testing.T) {
 // In observe mode everything is counted and no stream is ended, neither by a message nor by a tick.
 func TestObserve(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "mode": "observe"}]}`)})
+	e := newEdge(t, host.Config{Workers: 4, PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "mode": "observe"}]}`)})
 	first, second := e.open(0, "alice"), e.open(1, "alice")
 	e.Run()
 	third := e.open(2, "alice")

@@ -65,7 +65,7 @@ func TestTakeoverAcrossAnUpdate(t *testing.T) {
 	for name, worker := range map[string]int{"same worker": 0, "another worker": 3} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEdge(t, host.Config{})
+			e := newEdge(t, host.Config{Workers: 4})
 			old := e.open(0, "alice")
 			other := e.open(0, "bob")
 			before := e.Listeners()[0]
@@ -149,7 +149,7 @@ func TestDeadStreamsOfARemovedRule(t *testing.T) {
 // next one, which supersedes them all.
 func TestUpdateThatLowersMaxStreams(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, host.Config{PluginConfig: []byte(threeStreams)})
+	e := newEdge(t, host.Config{Workers: 4, PluginConfig: []byte(threeStreams)})
 	var old []*host.Stream
 	for worker := range 3 {
 		old = append(old, e.open(worker, "alice"))
@@ -175,7 +175,7 @@ func TestTwoListenersShareClients(t *testing.T) {
 	for name, worker := range map[string]int{"same worker": 1, "another worker": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEdge(t, host.Config{})
+			e := newEdge(t, host.Config{Workers: 4})
 			public, internal := e.Listeners()[0], e.listen(twoRules)
 			first := e.openOn(public, 1, "/", "alice")
 			news := e.openOn(internal, worker, "/news", "alice")
@@ -197,7 +197,7 @@ func TestTwoListenersShareClients(t *testing.T) {
 // superseded.
 func TestRefusedUpdate(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, host.Config{})
+	e := newEdge(t, host.Config{Workers: 4})
 	old, other := e.open(0, "alice"), e.open(1, "bob")
 	metrics, lines := e.Metrics(), len(e.Logs())
 	_, err := e.AddListener([]byte(`{"rules": [{"name": "events", "cleint": [{"header": "x-client-id"}]}]}`))
