@@ -34,7 +34,7 @@ nested       = for m in $(NESTED); do (set -x; $(GO) -C $$m test -count=1 -timeo
 
 # ENVOY=none: a test that wants a real Envoy fails. -short: long searches and sweeps are made smaller,
 # none is left out; make test runs them whole.
-unit: ## run every test that needs no Envoy: the pure packages, and the filter under wazero; under 30 s
+unit: ## run every test that needs no Envoy: the pure packages, and the filter under wazero; under a minute
 	ENVOY=none $(TEST) -short -skip '^TestScenarios$$/^envoy$$' ./filter/... ./host/... ./envoy/... ./e2e/cmd/... ./e2e/scenario
 
 test: ## run every test that needs Go, make and Python only: unit, and through real Envoy

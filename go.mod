@@ -6,6 +6,7 @@ go 1.26.0
 require (
 	github.com/dchest/siphash v1.2.3
 	github.com/go-json-experiment/json v1.27.2
+	github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20260105142703-44c7d5847745
 	google.golang.org/protobuf v1.36.12
 )
 
@@ -15,7 +16,6 @@ require github.com/tetratelabs/wazero v1.12.0
 // Tests and benchmarks.
 require (
 	github.com/cockroachdb/datadriven v1.0.3
-	github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20260105142703-44c7d5847745
 	golang.org/x/sync v0.25.0
 	pgregory.net/rapid v1.3.0
 )
