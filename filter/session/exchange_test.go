@@ -3,6 +3,8 @@ package session
 import (
 	"maps"
 	"strings"
+
+	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
 // exchange is one request and its response, as Envoy and its client see it.
@@ -85,6 +87,28 @@ func (h *fakeHost) open(client string, more ...string) *exchange {
 	x := h.ask(client, more...)
 	x.answer(eventStream)
 	return x
+}
+
+// openContended opens a stream whose claim loses every race, so that it is left to a tick.
+func (h *fakeHost) openContended(client string, more ...string) *exchange {
+	h.t.Helper()
+	h.breaks("set", "/b/", registry.ErrCasMismatch)
+	defer h.mend()
+	x := h.open(client, more...)
+	if x.ended != "" || x.reply != nil {
+		h.t.Fatalf("a contended claim of %s is not allowed", client)
+	}
+	return x
+}
+
+// admin makes a request for the admin path /admin and returns the answer.
+func (h *fakeHost) admin(method, path string, more ...string) answer {
+	h.t.Helper()
+	x := h.send(fields{":method": method, ":path": path}.with(more...))
+	if x.reply == nil || x.action != Pause || x.stream != nil {
+		h.t.Fatalf("%s %s: reply %v, action %d, want an answer", method, path, x.reply, x.action)
+	}
+	return *x.reply
 }
 
 // answer gives the backend's response headers to the filter.
