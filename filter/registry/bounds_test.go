@@ -189,3 +189,92 @@ func TestKeysAreBounded(t *testing.T) {
 		t.Errorf("the worker still holds %d streams, %d contexts, %d unfinished", len(a.streams), len(a.byContext), len(a.unfinished))
 	}
 }
+
+// More claims are left over than a tick tries again, and those that it tries fail once more. They go
+// to the end of the list, so the next tick gets to the others.
+func TestFinishTakesTurns(t *testing.T) {
+	const others = 44
+	w := newWorld()
+	a := w.thread()
+	if err := a.Join(w.now); err != nil {
+		t.Fatal(err)
+	}
+	a.port.before = failing("set", ErrCasMismatch)
+	contended := map[string]bool{} // the buckets of the streams that the first tick tries
+	var later []*stream
+	for i := range finishPerTick + others {
+		s := a.open(clientName(i))
+		if key := bucketKey(a.table.bucket(s.handle.Client)); i < finishPerTick {
+			contended[key] = true
+		} else if !contended[key] {
+			later = append(later, s)
+		}
+	}
+	if len(later) < others/2 {
+		t.Fatalf("only %d streams are behind the first batch", len(later))
+	}
+	a.port.before = func(c call) error {
+		if c.name == "set" && contended[c.on] {
+			return ErrCasMismatch
+		}
+		return nil
+	}
+	for range 2 {
+		if _, err := a.tick(); !errors.Is(err, ErrContended) {
+			t.Fatalf("tick: %v, want %v", err, ErrContended)
+		}
+	}
+	for _, s := range later {
+		if s.handle.State() != Registered {
+			t.Errorf("stream %d of %s is %v after two ticks, want it registered", s.handle.Context, s.client, s.handle.State())
+		}
+	}
+	if n := len(a.unfinished); n != finishPerTick+others-len(later) {
+		t.Errorf("%d streams are unfinished, want %d", n, finishPerTick+others-len(later))
+	}
+}
+
+// A bucket holds orphans of several clients and rules next to live streams. A scan counts each orphan
+// once, under its own rule, however many races its write loses. A bucket without orphans it leaves
+// alone.
+func TestScanCountsOrphans(t *testing.T) {
+	w := newWorld().small(0) // one bucket
+	w.limits.MaxStreams = 3
+	a, b := w.thread(), w.thread()
+	a.open("alice")
+	alive := b.open("alice")
+	a.open("alice")
+	a.open("carol")
+	events := alive.handle.Rule
+	w.rule = "stocks"
+	stocks := a.open("dave").handle.Rule
+	a.fence()
+	a.crash()
+
+	writes, races := 0, 2
+	b.port.before = func(c call) error {
+		if c.name == "set" && isBucket(c) {
+			if writes++; writes <= races {
+				return ErrCasMismatch
+			}
+		}
+		return nil
+	}
+	found, err := b.tick()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Swept != 4 || w.meter.counts[Swept] != 4 || writes != races+1 {
+		t.Errorf("%d orphans are swept, %d counted, with %d writes, want 4, 4 and %d", found.Swept, w.meter.counts[Swept], writes, races+1)
+	}
+	if n, m := w.meter.active[events], w.meter.active[stocks]; n != 1 || m != 0 {
+		t.Errorf("%d and %d streams are active, want 1 and 0", n, m)
+	}
+	left, err := w.registry()
+	if err != nil || len(left) != 1 || left[0].Context != alive.handle.Context {
+		t.Errorf("%v is left, error %v, want stream %d of alice", left, err, alive.handle.Context)
+	}
+	if _, err := b.tick(); err != nil || writes != races+1 {
+		t.Errorf("the next tick writes the bucket again, or fails: %v", err)
+	}
+}
