@@ -119,6 +119,9 @@ func (x *exchange) answer(response fields) {
 
 func (x *exchange) answerWith(response fields, endOfStream bool) {
 	x.host.t.Helper()
+	if x.waits || x.reply != nil {
+		x.host.t.Fatalf("stream %d cannot have a response: the backend has no request", x.id)
+	}
 	if x.response = response; x.stream != nil {
 		x.host.call(inResponse, x, func() { x.action = x.stream.Response(endOfStream) })
 	}

@@ -58,16 +58,23 @@ type fakeHost struct {
 	worker    *Worker
 	period    uint32               // of ticks; 0: none
 	live      map[uint32]*exchange // that Envoy knows
+	defined   map[string]int       // metrics, how often
 	callback  string               // the one that is running
 	effective *exchange
 	acted     []*exchange // reset or resumed by the running callback
 }
 
+// host is the host of a worker that is to be configured.
+func (e *edge) host() *fakeHost {
+	h := &fakeHost{edge: e, live: map[uint32]*exchange{}, defined: map[string]int{}}
+	h.worker = New(h, "v1")
+	return h
+}
+
 // worker starts a worker with a configuration, which must be valid.
 func (e *edge) worker(config string) *fakeHost {
 	e.t.Helper()
-	h := &fakeHost{edge: e, live: map[uint32]*exchange{}}
-	h.worker = New(h, "v1")
+	h := e.host()
 	if !h.worker.Configure([]byte(config)) {
 		e.t.Fatalf("the configuration is refused: %q", e.log)
 	}
@@ -363,13 +370,16 @@ func (h *fakeHost) Resume() error {
 	return nil
 }
 
-func (e *edge) Define(kind Kind, name string) (Metric, error) {
-	if err := e.failure("define", name); err != nil {
+func (h *fakeHost) Define(kind Kind, name string) (Metric, error) {
+	if err := h.failure("define", name); err != nil {
 		return 0, err
 	}
-	e.kinds[name] = kind
-	e.names = append(e.names, name)
-	return Metric(len(e.names)), nil
+	if h.defined[name]++; h.defined[name] > 2 { // as a rule of its own, and of others: Envoy keeps a number for each
+		h.t.Errorf("metric %s is defined again and again", name)
+	}
+	h.kinds[name] = kind
+	h.names = append(h.names, name)
+	return Metric(len(h.names)), nil
 }
 
 func (e *edge) metric(m Metric) (name string, err error) {

@@ -220,11 +220,12 @@ func TestNoGoodbye(t *testing.T) {
 	}
 }
 
-// A rule that only observes says no goodbye.
+// A rule that only observes says no goodbye, and reads no body for one.
 func TestObserveSaysNoGoodbye(t *testing.T) {
 	e, w, old := parting(t, saysGoodbye+`, "mode": "observe"`, eventStream)
-	if got := old.send("data: 2\n\n", false); got != "data: 2\n\n" {
-		t.Errorf("%q passed, want the event alone", got)
+	e.breaks("body", "", errBroken)
+	if got := old.send("data: 2\n\n", false); got != "data: 2\n\n" || e.lines("warn") != nil {
+		t.Errorf("%q passed, want the event alone; the log says %q", got, e.log)
 	}
 	e.advance(10)
 	if old.ended != "" || len(w.live) != 2 {
@@ -298,5 +299,26 @@ func TestGoodbyesDoNotPileUp(t *testing.T) {
 		if n := len(w.live); n != 1 {
 			t.Errorf("round %d: %d streams live after the grace, want 1", round, n)
 		}
+	}
+}
+
+// A stream that has said its goodbye counts among them until it is reset.
+func TestGoodbyesThatAreSaidCount(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured(saysGoodbye+`, "takeover_limit": false`, ""))
+	var parting []*exchange
+	for range mostLeaving + 1 {
+		parting = append(parting, w.open("alice"))
+		e.run()
+	}
+	e.breaks("enqueue", "", errBroken) // the recalls
+	for _, x := range parting[:mostLeaving] {
+		x.send(":\n\n", false)
+	}
+	e.mend()
+	w.open("alice")
+	e.run()
+	if x := parting[mostLeaving]; x.ended != byReset {
+		t.Errorf("%d streams have said goodbye, and one more stays", mostLeaving)
 	}
 }

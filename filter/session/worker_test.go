@@ -21,8 +21,7 @@ func TestConfigure(t *testing.T) {
 		{configured(`"max_streams": 0, "mode": "both"`, ""), []string{"max_streams", "mode"}},
 	} {
 		e := newEdge(t)
-		h := &fakeHost{edge: e, live: map[uint32]*exchange{}}
-		ok := New(h, "v1").Configure([]byte(c.config))
+		ok := e.host().worker.Configure([]byte(c.config))
 		if ok != (c.faults == nil) {
 			t.Errorf("%q is good: %v", c.config, ok)
 		}
@@ -255,18 +254,18 @@ func TestDeadWorker(t *testing.T) {
 			e.level = Debug
 			a := e.worker(strings.Replace(configured(`"max_streams": 9`, ""), "events", other, 1))
 			b := e.worker(configured("", ""))
-			for range 3 {
-				a.open("alice")
+			for _, client := range []string{"alice", "alice", "carol", "dave"} {
+				a.open(client)
 			}
 			b.open("bob")
 			a.period = 0 // dead
-			e.counted(map[string]int64{other + ".active": map[string]int64{"events": 4, "stocks": 3}[other]})
+			e.counted(map[string]int64{other + ".active": map[string]int64{"events": 5, "stocks": 4}[other]})
 			e.advance(4 + 1<<15/2048)
-			e.counted(map[string]int64{"events.active": 1, "swept": 3})
+			e.counted(map[string]int64{"events.active": 1, "swept": 4})
 			if other == "stocks" {
 				e.counted(map[string]int64{"stocks.active": 0})
 			}
-			if e.lines("debug dead workers=1") == nil || e.lines("info swept streams=3") == nil {
+			if e.lines("debug dead workers=1") == nil || e.lines("info swept streams=") == nil {
 				t.Errorf("the log says %q", e.log)
 			}
 		})
@@ -360,19 +359,14 @@ func TestLogIsLimited(t *testing.T) {
 	e.level = Debug
 	w := e.worker(configured(`"on_duplicate": "reject_new"`, ""))
 	w.open("alice")
-	for range 2 {
-		for range 3 {
-			w.ask("alice")
-			w.worker.warn(errBroken)
-		}
-		e.now += 999
+	for _, c := range []struct{ after, all, limited int }{{0, 1, 1}, {0, 2, 1}, {999, 3, 1}, {1, 4, 2}, {0, 5, 2}, {5000, 6, 3}} {
+		e.now += int64(c.after)
 		w.ask("alice")
 		w.worker.warn(errBroken)
-		e.now++
-	}
-	for text, want := range map[string]int{"info refused": 2, "debug refused": 6, `warn failed error="broken"`: 2} {
-		if n := len(e.lines(text)); n != want {
-			t.Errorf("%d lines %q, want %d", n, text, want)
+		for text, want := range map[string]int{" refused": c.all, "info refused": c.limited, `warn failed error="broken"`: c.limited} {
+			if n := len(e.lines(text)); n != want {
+				t.Errorf("%d lines %q after the call %d, want %d", n, text, c.all, want)
+			}
 		}
 	}
 }
