@@ -1,3 +1,7 @@
+// The emulator of the SDK is built for a native host only.
+
+//go:build !wasip1
+
 package plugin
 
 import (
@@ -13,7 +17,8 @@ import (
 
 // Several configurations in one VM, and Envoy wakes the first plugin for the queues of all. Each
 // worker reads its own queue. A plugin ends while a wake-up for it is under way: nobody reads that
-// queue, as the message is for the next owner of its slot, and the others' queues are read as before.
+// queue, as the message is for the next owner of its slot, and the others' queues are read as
+// before.
 func TestQueuesOfAnEndedPlugin(t *testing.T) {
 	writer := log.Writer()
 	log.SetOutput(io.Discard) // the emulator logs every read of an empty queue

@@ -8,8 +8,8 @@ import (
 
 var withAdmin = configured(`"max_streams": 2`, `"admin_path": "/admin"`)
 
-// The status counts the streams of all workers and rules, whichever worker is asked. To answer takes
-// no slot.
+// The status counts the streams of all workers and rules, whichever worker is asked. To answer
+// takes no slot.
 func TestStatus(t *testing.T) {
 	e := newEdge(t)
 	a := e.worker(strings.Replace(configured("", ""), "events", "stocks", 1))

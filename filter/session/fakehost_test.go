@@ -102,8 +102,8 @@ func (h *fakeHost) call(name string, x *exchange, callback func()) {
 	}
 }
 
-// check holds the worker's streams to their legal states, and its timers to its streams: a timer that
-// nobody needs would keep an ended stream in memory.
+// check holds the worker's streams to their legal states, and its timers to its streams: a timer
+// that nobody needs would keep an ended stream in memory.
 func (h *fakeHost) check() {
 	h.t.Helper()
 	timers := 0
@@ -221,8 +221,8 @@ func (h *fakeHost) only(call string, callbacks ...string) {
 	}
 }
 
-// breaks makes the host call with this name fail, about keys and names that contain a text, until it
-// is mended.
+// breaks makes the host call with this name fail, about keys and names that contain a text, until
+// it is mended.
 func (e *edge) breaks(call, about string, err error) {
 	e.fails = func(c, a string) error {
 		if c == call && strings.Contains(a, about) {
@@ -374,7 +374,8 @@ func (h *fakeHost) Define(kind Kind, name string) (Metric, error) {
 	if err := h.failure("define", name); err != nil {
 		return 0, err
 	}
-	if h.defined[name]++; h.defined[name] > 2 { // as a rule of its own, and of others: Envoy keeps a number for each
+	// Twice: for a rule of its own, and again for what other configurations have.
+	if h.defined[name]++; h.defined[name] > 2 {
 		h.t.Errorf("metric %s is defined again and again", name)
 	}
 	h.kinds[name] = kind

@@ -48,8 +48,9 @@ func TestRequestsThatPass(t *testing.T) {
 	}
 }
 
-// A raw key may be a session cookie. It is gone from the worker's memory when the request's callback
-// returns, whichever way that went. The buffer is used again, but not for ever if one key was huge.
+// A raw key may be a session cookie. It is gone from the worker's memory when the request's
+// callback returns, whichever way that went. The buffer is used again, but not for ever if one key
+// was huge.
 func TestRawKeysAreForgotten(t *testing.T) {
 	rule := `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}, {"header": "x-device"}], "instance": [{"header": "x-tab"}]}]}`
 	secret := strings.Repeat("secret", 20)
@@ -192,7 +193,8 @@ func TestWaits(t *testing.T) {
 	})
 }
 
-// A request whose response cannot be an event stream claims nothing before the backend has answered.
+// A request whose response cannot be an event stream claims nothing before the backend has
+// answered.
 func TestWhatClaimsAtTheRequest(t *testing.T) {
 	for _, c := range []struct {
 		method string
@@ -236,8 +238,8 @@ func TestClaimForNothing(t *testing.T) {
 	}
 }
 
-// What a refused client gets, and when: a GET for a stream before the backend has any work, all else
-// when the backend has answered with a stream.
+// What a refused client gets, and when: a GET for a stream before the backend has any work, all
+// else when the backend has answered with a stream.
 func TestRefusals(t *testing.T) {
 	const reject = `"on_duplicate": "reject_new", "retry": "8s"`
 	for _, c := range []struct {
@@ -248,7 +250,7 @@ func TestRefusals(t *testing.T) {
 		status           uint32
 		reason           string
 		retry            string // in the header or the body
-		logged           string // the wait: the rule's, or the limit's, and the random part of a quarter of it at most
+		logged           string // the wait, with a random part of up to a quarter
 	}{
 		{"duplicate", reject, "", nil,
 			true, 1000, 409, "duplicate", "9", "9000"},
@@ -324,8 +326,8 @@ func TestRefusalsThatPass(t *testing.T) {
 	}
 }
 
-// A newcomer whose write keeps losing races comes in by default, and a tick finishes its claim. With
-// on_contention: refuse it is refused.
+// A newcomer whose write keeps losing races comes in by default, and a tick finishes its claim.
+// With on_contention: refuse it is refused.
 func TestContention(t *testing.T) {
 	for _, c := range []struct {
 		name, more string
@@ -358,8 +360,8 @@ func TestContention(t *testing.T) {
 	}
 }
 
-// What a worker needs to join fails. Requests pass untracked, the log says why, and the next request
-// tries again.
+// What a worker needs to join fails. Requests pass untracked, the log says why, and the next
+// request tries again.
 func TestJoinFails(t *testing.T) {
 	for _, c := range []struct{ call, about string }{
 		{"set", "table"}, {"get", "/w/"}, {"register", ""}, {"ticks", ""}, {"get", "rules"}, {"set", "rules"},

@@ -172,8 +172,8 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
-// The backend's last chunk takes no goodbye: the stream ends in good order by itself. After a goodbye
-// even the last chunk is dropped.
+// The backend's last chunk takes no goodbye: the stream ends in good order by itself. After a
+// goodbye even the last chunk is dropped.
 func TestLastChunk(t *testing.T) {
 	t.Run("before the goodbye", func(t *testing.T) {
 		_, _, old := parting(t, saysGoodbye, eventStream)
@@ -276,8 +276,8 @@ func TestGrace(t *testing.T) {
 	}
 }
 
-// A worker has 128 streams at most that say goodbye; those above are reset at once. When the goodbyes
-// are over, there is room for others.
+// A worker has 128 streams at most that say goodbye; those above are reset at once. When the
+// goodbyes are over, there is room for others.
 func TestGoodbyesDoNotPileUp(t *testing.T) {
 	e := newEdge(t)
 	w := e.worker(configured(saysGoodbye+`, "takeover_limit": false`, ""))

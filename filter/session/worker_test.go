@@ -47,9 +47,9 @@ func TestTotalLimitGauge(t *testing.T) {
 	e.counted(map[string]int64{"max_total_streams": 0})
 }
 
-// One tick finds more to end than one callback can carry, and of every kind: messages whose wake-ups
-// were lost, late claims that are refused, streams that are not in the registry, lifetimes that are
-// over, and waits. It acts on 256 of them, the next callbacks on the others.
+// One tick finds more to end than one callback can carry, and of every kind: messages whose
+// wake-ups were lost, late claims that are refused, streams that are not in the registry, lifetimes
+// that are over, and waits. It acts on 256 of them, the next callbacks on the others.
 func TestOneTickEndsABoundedNumber(t *testing.T) {
 	const many = registry.EndsPerCall - 56 // of each kind
 	rule := func(name, more string) string {
@@ -185,8 +185,8 @@ func TestTimersAreBounded(t *testing.T) {
 	}
 }
 
-// Envoy's log level may change at any time. A worker asks for it on every tick, and builds debug lines
-// only while they are written.
+// Envoy's log level may change at any time. A worker asks for it on every tick, and builds debug
+// lines only while they are written.
 func TestLogLevelIsReadOnTheTick(t *testing.T) {
 	e := newEdge(t)
 	w := e.worker(configured("", ""))
@@ -272,8 +272,8 @@ func TestDeadWorker(t *testing.T) {
 	}
 }
 
-// The names of the rules cannot be read, or are gone: a gauge that has no name is left alone, and the
-// rest of the sweep goes on.
+// The names of the rules cannot be read, or are gone: a gauge that has no name is left alone, and
+// the rest of the sweep goes on.
 func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -300,8 +300,8 @@ func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 	}
 }
 
-// All configurations of an Envoy start with the same words on every thread. The log has them once, at
-// info, and again only when 256 others have come between.
+// All configurations of an Envoy start with the same words on every thread. The log has them once,
+// at info, and again only when 256 others have come between.
 func TestAnnounce(t *testing.T) {
 	e := newEdge(t)
 	w := e.worker(configured("", ""))
@@ -330,7 +330,8 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// Two threads announce at the same moment, or the store fails: the words are in the log all the same.
+// Two threads announce at the same moment, or the store fails: the words are in the log all the
+// same.
 func TestAnnounceLosesRaces(t *testing.T) {
 	for _, c := range []struct {
 		name  string
