@@ -30,7 +30,7 @@ func TestMalformedBucketIsLeftToAClaim(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
 	s, other := a.open("alice"), a.open("bob")
-	if err := b.Join(0); err != nil {
+	if err := b.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.envoy.write(bucketKey(0), []byte("junk"))

@@ -196,7 +196,7 @@ func (w *world) checkRefusal(s *stream) error {
 	if w.rank[s.handle.Context] != 0 {
 		return fmt.Errorf("stream %d of %s was %s, but it has been in the store", s.handle.Context, s.client, s.fate)
 	}
-	if slices.Contains(s.on.streams, &s.handle) {
+	if slices.Contains(s.on.mine(), &s.handle) {
 		return fmt.Errorf("stream %d of %s was %s, but its worker still has it", s.handle.Context, s.client, s.fate)
 	}
 	limits := s.handle.Limits

@@ -13,18 +13,19 @@ type Stream struct {
 	Client   ClientID
 	Instance policy.Instance
 	Rule     RuleID
-	Limits   policy.Limits
-	Enforce  bool   // false: the owners of superseded streams are told, and end nothing
-	Context  uint32 // Envoy's id of the stream context
-	Wait     bool   // Wake returns the stream once the streams that yielded to its claim have ended
-	Of       any    // for the caller; the registry does not look at it
+	Limits   *policy.Limits // of the rule; not changed
+	Enforce  bool           // false: the owners of superseded streams are told, and end nothing
+	Context  uint32         // Envoy's id of the stream context
+	Wait     bool           // Wake returns the stream once the streams that yielded to its claim have ended
+	Of       any            // for the caller; the registry does not look at it
 
 	as      policy.Stream // what it is or was registered as; Claim 0: never registered
 	state   State
-	why     Why   // only in state Out
-	awaits  int   // streams that yielded to its claim and have not ended yet
-	replyTo Reply // the claim that waits for this stream's end
-	index   int   // in Worker.streams
+	why     Why    // only in state Out
+	awaits  int    // streams that yielded to its claim and have not ended yet
+	replyTo *Reply // the claim that waits for this stream's end; nil if none does
+
+	next, previous *Stream // in the list of the worker's streams in the same bucket
 }
 
 // State is where a stream stands between its claim and its release. The states and what leads from
@@ -59,9 +60,6 @@ const (
 	Released
 )
 
-// States lists them all.
-var States = [...]State{Unclaimed, Pending, Registered, Missing, Returning, Out, Releasing, Released}
-
 func (s State) String() string {
 	switch s {
 	case Unclaimed:
@@ -90,8 +88,8 @@ func (s State) alive() bool { return s == Pending || s.counted() }
 // counted reports whether the stream counts as one of the worker's registered streams.
 func (s State) counted() bool { return s == Registered || s == Missing || s == Returning }
 
-// unfinished reports whether a tick has work to do on the stream.
-func (s State) unfinished() bool { return s == Pending || s == Returning || s == Releasing }
+// unfinished reports whether a tick is to try the last write again.
+func (s State) unfinished() bool { return s == Pending || s == Releasing }
 
 // Why is why a stream has no place in the registry any more.
 type Why uint8

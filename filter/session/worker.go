@@ -58,7 +58,7 @@ type Worker struct {
 type rule struct {
 	config.Rule
 	id      registry.RuleID
-	limits  policy.Limits
+	limits  *policy.Limits
 	metrics ruleMetrics
 }
 
@@ -85,7 +85,7 @@ func (w *Worker) Configure(data []byte) bool {
 		w.rules[i] = rule{
 			Rule:    r,
 			metrics: w.defineRuleMetrics(r.Name),
-			limits: policy.Limits{
+			limits: &policy.Limits{
 				MaxStreams:    r.MaxStreams,
 				RejectNew:     r.OnDuplicate == config.RejectNew,
 				TakeoverLimit: r.TakeoverLimit,
@@ -138,12 +138,34 @@ func (w *Worker) join(now int64) error {
 func (w *Worker) Wake(queue uint32) {
 	now := w.host.Now()
 	w.acted = 0
-	streams, err := w.registry.Wake(now, queue)
-	for _, s := range streams {
-		s.Of.(*Stream).recalled(now)
-	}
+	done, err := w.registry.Wake(now, queue)
+	w.carryOut(done, now)
 	w.runTimers(now)
 	w.warn(err)
+}
+
+// carryOut does what the registry has found to do.
+func (w *Worker) carryOut(done registry.Done, now int64) {
+	for _, late := range done.Claimed {
+		s := late.Of.(*Stream)
+		if late.Refusal != 0 {
+			w.countRefusal(s, late.Refusal, 0)
+			s.refusal = late.Refusal
+		}
+		w.countTakeovers(s, late.Superseded, now)
+	}
+	for _, s := range done.Released {
+		s.Of.(*Stream).released()
+	}
+	for _, s := range done.End {
+		s.Of.(*Stream).recalled(now)
+	}
+	if done.Deaths > 0 && w.debug { // also a plugin context that was drained after an update
+		w.host.Log(Debug, fmt.Sprintf("dead workers=%d", done.Deaths))
+	}
+	if done.Swept > 0 {
+		w.host.Log(Info, fmt.Sprintf("swept streams=%d", done.Swept))
+	}
 }
 
 // timersPerCall bounds the timers that one callback looks at. Most belong to busy streams and are only
@@ -173,38 +195,22 @@ func (w *Worker) Tick() {
 	now := w.host.Now()
 	w.acted = 0
 	w.debug = w.host.LogLevel() <= Debug
-	ticked, err := w.registry.Tick(now)
-	for _, late := range ticked.Claimed {
-		s := late.Of.(*Stream)
-		if late.Refusal != 0 {
-			w.countRefusal(s, late.Refusal, 0)
-			s.refusal = late.Refusal
-		}
-		w.countTakeovers(s, late.Superseded, now)
-	}
-	for _, s := range ticked.Released {
-		s.Of.(*Stream).released()
-	}
-	for _, s := range ticked.End {
-		s.Of.(*Stream).recalled(now)
-	}
+	done, err := w.registry.Tick(now)
+	w.carryOut(done, now)
 	w.due.Advance(now)
 	w.runTimers(now)
-	w.endForgotten(ticked.Checked)
-	if ticked.Deaths > 0 && w.debug { // also a plugin context that was drained after an update
-		w.host.Log(Debug, fmt.Sprintf("dead workers=%d", ticked.Deaths))
-	}
-	if ticked.Swept > 0 {
-		w.host.Log(Info, fmt.Sprintf("swept streams=%d", ticked.Swept))
-	}
+	w.endForgotten()
 	w.warn(err)
 }
+
+// forgottenWithin is in how many ticks a stream is ended that Envoy has forgotten.
+const forgottenWithin = 3
 
 // endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in on_log,
 // which Envoy does not call over HTTP/3 for a stream that ends in good order (host/ENVOY.md). So
 // nobody tells of the end of such a stream.
-func (w *Worker) endForgotten(checked []*registry.Stream) {
-	for _, s := range checked {
+func (w *Worker) endForgotten() {
+	for s := range w.registry.Share(forgottenWithin) {
 		if !w.host.Enter(s.Context) {
 			s.Of.(*Stream).End()
 		}

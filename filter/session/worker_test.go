@@ -80,6 +80,7 @@ func TestOneTickEndsABoundedNumber(t *testing.T) {
 	waiting := each("taken", b.ask)
 	e.wakeups = nil
 	e.now += 2000
+	b.tickNow() // lives
 
 	ended := func() (by map[string]int, n int) {
 		by = map[string]int{}
@@ -238,14 +239,14 @@ func TestForgottenStreams(t *testing.T) {
 	w := e.worker(configured("", ""))
 	gone, healthy := w.open("alice"), w.open("bob")
 	gone.vanish()
-	w.tick()
+	e.advance(forgottenWithin)
 	e.counted(map[string]int64{"events.active": 1, "events.released": 1})
 	if gone.stream.phase != done || healthy.stream.phase != open {
 		t.Errorf("gone %v, healthy %v", gone.stream.phase, healthy.stream.phase)
 	}
 }
 
-// A worker dies. Others find it after three of their own ticks, remove its streams, and count them
+// A worker dies. Others find it after three of their own ticks, remove its streams at once, and count them
 // down, also those of a rule that they do not have themselves.
 func TestDeadWorker(t *testing.T) {
 	for _, other := range []string{"events", "stocks"} {
@@ -260,7 +261,7 @@ func TestDeadWorker(t *testing.T) {
 			b.open("bob")
 			a.period = 0 // dead
 			e.counted(map[string]int64{other + ".active": map[string]int64{"events": 5, "stocks": 4}[other]})
-			e.advance(4 + 1<<15/2048)
+			e.advance(4)
 			e.counted(map[string]int64{"events.active": 1, "swept": 4})
 			if other == "stocks" {
 				e.counted(map[string]int64{"stocks.active": 0})
@@ -281,7 +282,7 @@ func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 		warns  bool
 	}{
 		{"unreadable", func(e *edge) { e.breaks("get", "/rules", errBroken) }, true},
-		{"gone", func(e *edge) { delete(e.data, "streamlatch/2/rules") }, false},
+		{"gone", func(e *edge) { delete(e.data, "streamlatch/3/rules") }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEdge(t)
@@ -291,7 +292,7 @@ func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 			b.open("bob")
 			a.period = 0
 			c.breaks(e)
-			e.advance(4 + 1<<15/2048)
+			e.advance(4)
 			e.counted(map[string]int64{"events.active": 1, "stocks.active": 1, "swept": 1})
 			if warns := e.lines("warn") != nil; warns != c.warns {
 				t.Errorf("the log says %q", e.log)
