@@ -119,7 +119,7 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	if err = errors.Join(err, room.err); err != nil || verdict.Refusal != 0 {
 		return verdict, errors.Join(err, room.giveBack(w))
 	}
-	s.as, s.state = mine, Registered
+	s.registerAs(mine)
 	w.registered++
 	w.countChange(s.Rule, len(verdict.Next.Streams)-had, orphans)
 	w.supersede(s, verdict.Superseded)
@@ -152,7 +152,7 @@ func (w *Worker) supersede(s *Stream, yielding []policy.Stream) {
 		return Yield
 	}, reply)
 	if waits {
-		s.awaits = told
+		s.awaits = uint8(told) // at most policy.MaxStreams
 	}
 }
 
@@ -192,8 +192,8 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 	err = w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
 		client := b.client(s.Client)
-		if removed = slices.ContainsFunc(client.Streams, s.as.Is); removed {
-			b.put(s.Client, s.Rule, client.Without(s.as.Is, w.now))
+		if removed = slices.ContainsFunc(client.Streams, s.is); removed {
+			b.put(s.Client, s.Rule, client.Without(s.is, w.now))
 		}
 		return removed
 	})

@@ -144,7 +144,7 @@ func TestLateClaimIsTheNewest(t *testing.T) {
 	if err != nil || len(found.Claimed) != 1 {
 		t.Fatalf("tick found %+v, %v; want one takeover", found, err)
 	}
-	if got := found.Claimed[0]; got.Stream != &first.handle || got.Refusal != 0 || !slices.Equal(got.Superseded, []policy.Stream{second.handle.as}) {
+	if got := found.Claimed[0]; got.Stream != &first.handle || got.Refusal != 0 || !slices.Equal(got.Superseded, []policy.Stream{second.handle.as()}) {
 		t.Fatalf("claim %+v; want the second stream to yield to the first", got)
 	}
 	w.deliver(t)
@@ -174,7 +174,7 @@ func TestContendedBucketDelaysNoOther(t *testing.T) {
 		t.Fatalf("tick: %v", err)
 	}
 	for _, s := range rest {
-		if s.handle.as.Claim == 0 {
+		if s.handle.claim == 0 {
 			t.Errorf("%s is not registered", s.client)
 		}
 	}
@@ -206,8 +206,8 @@ func TestClaimDecidesAfreshAfterALostRace(t *testing.T) {
 	if len(verdict.Superseded) != 0 || verdict.Refusal != 0 || err != nil || between {
 		t.Fatalf("Claim returned %+v, %v, the first stream ended meanwhile %v; want nobody to yield", verdict, err, !between)
 	}
-	if !first.held || s.handle.as.Claim != 2 {
-		t.Errorf("first held %v, second's claim number %d", first.held, s.handle.as.Claim)
+	if !first.held || s.handle.claim != 2 {
+		t.Errorf("first held %v, second's claim number %d", first.held, s.handle.claim)
 	}
 	w.settle(t)
 }

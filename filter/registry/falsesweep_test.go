@@ -46,8 +46,8 @@ func TestSweptWorkerPutsItsStreamsBack(t *testing.T) {
 		t.Fatal("the worker still uses the incarnation that was swept")
 	}
 	for _, s := range streams {
-		if s.handle.as.Owner != a.owner {
-			t.Errorf("%s is registered as %+v", s.client, s.handle.as)
+		if s.handle.as().Owner != a.owner {
+			t.Errorf("%s is registered as %+v", s.client, s.handle.as())
 		}
 	}
 	w.settle(t)

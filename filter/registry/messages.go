@@ -44,7 +44,7 @@ func (w *Worker) gone(to *Reply) {
 
 // address names s, a stream of this worker.
 func (w *Worker) address(s *Stream) Address {
-	return Address{Incarnation: s.as.Owner.Incarnation, Claim: s.as.Claim, Context: s.Context, Bucket: w.table.bucket(s.Client)}
+	return Address{Incarnation: s.life, Claim: s.claim, Context: s.Context, Bucket: w.table.bucket(s.Client)}
 }
 
 // Recall makes a later Wake of this worker return s, which belongs to it. It is for work that must
@@ -140,8 +140,10 @@ func (w *Worker) receive(d *Done, m Message) bool {
 		d.end(s)
 		return false
 	case Gone:
-		if s.awaits--; s.awaits == 0 {
-			d.end(s)
+		if s.awaits > 0 {
+			if s.awaits--; s.awaits == 0 {
+				d.end(s)
+			}
 		}
 		return false
 	}
@@ -168,7 +170,7 @@ func (w *Worker) receive(d *Done, m Message) bool {
 // find returns the worker's stream of this address, or nil.
 func (w *Worker) find(a Address) *Stream {
 	for s := range w.in(a.Bucket) {
-		if s.Context == a.Context && s.as.Claim == a.Claim && s.as.Owner.Incarnation == a.Incarnation {
+		if s.Context == a.Context && s.claim == a.Claim && s.life == a.Incarnation {
 			return s
 		}
 	}

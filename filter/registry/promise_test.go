@@ -137,8 +137,8 @@ func (w *world) checkEntries(entries []registered) error {
 	for _, e := range entries {
 		s := w.opened[e.Context-1]
 		times[e.Context]++
-		if anyLeft && (s.fate != alive || s.handle.as != e.Stream || s.handle.Client != e.client) {
-			return fmt.Errorf("the store holds %+v, but stream %d of %s is %s, and its worker knows it as %+v", e, e.Context, s.client, s.fate, s.handle.as)
+		if anyLeft && (s.fate != alive || s.handle.as() != e.Stream || s.handle.Client != e.client) {
+			return fmt.Errorf("the store holds %+v, but stream %d of %s is %s, and its worker knows it as %+v", e, e.Context, s.client, s.fate, s.handle.as())
 		}
 	}
 	for _, s := range w.opened {

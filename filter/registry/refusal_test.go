@@ -287,7 +287,7 @@ func (t *thread) peek(tb fataler, s *stream) policy.Verdict {
 	if !maps.Equal(active, nowActive) || !maps.Equal(counts, nowCounts) {
 		tb.Fatalf("peek changed the meter to %v %v, was %v %v", nowActive, nowCounts, active, counts)
 	}
-	if s.handle.state != Unclaimed || s.handle.as != (policy.Stream{}) {
+	if s.handle.state != Unclaimed || s.handle.claim != 0 {
 		tb.Fatalf("peek changed the stream to %+v", s.handle)
 	}
 	return verdict

@@ -220,7 +220,7 @@ func TestMessageForAnotherLife(t *testing.T) {
 	a, b := w.thread(), w.thread()
 	s := a.open("alice")
 	b.open("bob")
-	right := Message{Address: Address{Incarnation: a.owner.Incarnation, Claim: s.handle.as.Claim, Context: s.handle.Context, Bucket: a.table.bucket(s.handle.Client)}, Kind: Yield}
+	right := Message{Address: Address{Incarnation: a.owner.Incarnation, Claim: s.handle.claim, Context: s.handle.Context, Bucket: a.table.bucket(s.handle.Client)}, Kind: Yield}
 	for _, wrong := range []func(*Message){
 		func(m *Message) { m.Incarnation++ },
 		func(m *Message) { m.Claim++ },

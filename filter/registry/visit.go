@@ -140,12 +140,12 @@ func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 			if s.state != Returning {
 				continue
 			}
-			as := s.as
+			as := s.as()
 			as.Owner = w.owner
 			client := b.client(s.Client)
 			had := len(client.Streams)
 			// Its old name may be there still.
-			client.Streams = slices.DeleteFunc(slices.Clone(client.Streams), s.as.Is)
+			client.Streams = slices.DeleteFunc(slices.Clone(client.Streams), s.is)
 			b.Claims = max(b.Claims, as.Claim)
 			verdict := policy.Return(client, as, s.Limits.MaxStreams, w.now)
 			w.announce(slices.DeleteFunc(slices.Clone(verdict.Superseded), as.Is))
@@ -172,7 +172,7 @@ func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 		return nil, err
 	}
 	for s := range w.in(n) {
-		switch found := slices.ContainsFunc(w.bucket.client(s.Client).Streams, s.as.Is); {
+		switch found := slices.ContainsFunc(w.bucket.client(s.Client).Streams, s.is); {
 		case s.state != Registered && s.state != Missing:
 		case !found:
 			absent = append(absent, s)
@@ -192,7 +192,7 @@ func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 		case slices.ContainsFunc(p.verdict.Superseded, p.as.Is):
 			w.drop(p.Stream, BySuccessor)
 		default:
-			p.Stream.as, p.state = p.as, Registered
+			p.registerAs(p.as)
 		}
 		w.supersede(p.Stream, slices.DeleteFunc(slices.Clone(p.verdict.Superseded), p.as.Is))
 		d.settled(p.Stream, p.verdict)
