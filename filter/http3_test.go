@@ -21,8 +21,8 @@ func (e *edge) openHTTP3(worker int, client string) *host.Stream {
 	return s
 }
 
-// Over HTTP/3 nobody tells the filter that a stream has ended in good order. The tick asks Envoy, for
-// 512 streams a second, and gives the places back.
+// Over HTTP/3 nobody tells the filter that a stream has ended in good order. The tick asks Envoy,
+// for 512 streams a second, and gives the places back.
 func TestStreamsThatEnvoyHasForgotten(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 1200} {

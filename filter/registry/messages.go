@@ -44,9 +44,8 @@ func (w *Worker) Recall(now int64, s *Stream) error {
 	return nil
 }
 
-// Remind makes the host call Wake once more, with nothing to return, as soon as the callback that is
-// running has returned: for work that is too much for one callback. If the wake-up is lost, it does
-// not come.
+// Remind makes the host call Wake once more, with nothing to return, as soon as the callback that
+// is running has returned: for work that is too much for one callback. A wake-up can be lost.
 func (w *Worker) Remind(now int64) error {
 	m := Message{Incarnation: w.owner.Incarnation, SentAt: now, Kind: Recalled} // of no stream
 	if err := w.queues.Enqueue(w.queue, m.Append(nil)); err != nil {
