@@ -2,6 +2,7 @@
 
 GO          ?= go
 STATICCHECK := build/bin/staticcheck-0.8.2
+ACTIONLINT  := build/bin/actionlint-1.7.12
 # Modules of their own, for what their tests import.
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
 # What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus.
@@ -12,7 +13,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check e2e e2e-container matrix mesh browser bench clean
+.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser picture bench release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -50,8 +51,9 @@ test-all: ## run all tests; looks first for Prometheus, Chromium, a container en
 	@$(call nested,-tags prometheus)
 	@$(MAKE) --no-print-directory e2e-container
 
-check: $(STATICCHECK) ## formatting, vet, staticcheck, import rules, tidy modules, workflows
+check: workflows $(STATICCHECK) ## formatting, vet, staticcheck, import rules, long lines, tidy modules, workflows
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) run ./e2e/cmd/columns
 	@set -e; for tags in '' $(TAGS); do (set -x; $(GO) vet -tags "$$tags" ./... && $(STATICCHECK) -tags "$$tags" ./...); done
 	GOOS=wasip1 GOARCH=wasm $(GO) vet $(WASIP1)
 	GOOS=wasip1 GOARCH=wasm $(STATICCHECK) $(WASIP1)
@@ -65,6 +67,14 @@ $(STATICCHECK):
 	@mkdir -p build/bin
 	GOBIN=$(CURDIR)/build/bin $(GO) install honnef.co/go/tools/cmd/staticcheck@v0.8.2
 	@mv build/bin/staticcheck $@
+
+workflows: $(ACTIONLINT)
+	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
+
+$(ACTIONLINT):
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@mv build/bin/actionlint $@
 
 e2e: ## run the tests that go through real Envoy
 	$(TEST) -v ./e2e/...
@@ -88,29 +98,16 @@ mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files
 browser: ## run the tests that need Chromium: what a page sees
 	$(TEST) -tags browser ./e2e/browser/...
 
+picture: ## make the README's picture of a takeover from the demo page; needs Chromium
+	@$(GO) run ./e2e/browser/picture
+
 bench: build ## measure what the filter costs, against bare Envoy and an empty filter
 	$(GO) run ./e2e/bench
 
-clean: ## remove all that was built or downloaded
-	rm -rf build
-
-.PHONY: release
 release: ## make what a release carries, in build/release: make release VERSION=v1.2.3
 	@$(GO) run ./envoy/cmd/release -check -version '$(if $(filter command%,$(origin VERSION)),$(VERSION))'
 	@$(MAKE) --no-print-directory build
 	@$(GO) run ./envoy/cmd/release -version '$(VERSION)'
 
-.PHONY: picture
-picture: ## make the README's picture of a takeover from the demo page; needs Chromium
-	@$(GO) run ./e2e/browser/picture
-
-ACTIONLINT := build/bin/actionlint-1.7.12
-.PHONY: workflows
-check: workflows
-workflows: $(ACTIONLINT)
-	$(ACTIONLINT) -shellcheck= -pyflakes= .github/workflows/*.yml
-
-$(ACTIONLINT):
-	@mkdir -p build/bin
-	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-	@mv build/bin/actionlint $@
+clean: ## remove all that was built or downloaded
+	rm -rf build

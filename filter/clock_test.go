@@ -8,8 +8,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// Somebody sets the wall clock while streams live. All durations are measured by the monotonic clock,
-// so no stream ends early, and none lives on.
+// Somebody sets the wall clock while streams live. All durations are measured by the monotonic
+// clock, so no stream ends early, and none lives on.
 
 func TestClockSetForwardEndsNoStream(t *testing.T) {
 	t.Parallel()

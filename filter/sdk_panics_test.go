@@ -20,9 +20,10 @@ import (
 	"github.com/streamlatch/streamlatch/host/gobuild"
 )
 
-// A panic in the filter cuts every stream of its worker, and the SDK panics in many places. These tests
-// let every hostcall that the filter makes fail in every way and in every phase of a stream, and give
-// the filter every empty value that Envoy can give. No VM may fail, and the workers must go on serving.
+// A panic in the filter cuts every stream of its worker, and the SDK panics in many places. These
+// tests let every hostcall that the filter makes fail in every way and in every phase of a stream,
+// and give the filter every empty value that Envoy can give. No VM may fail, and the workers must
+// go on serving.
 
 // everyFeature is a configuration in which each feature of the filter is on in some rule.
 const everyFeature = `{
@@ -117,8 +118,8 @@ func (l *life) admin(method, path string) {
 	s.End()
 }
 
-// run is one pass through everything, with clients that no pass before had. All its streams have ended
-// when it returns.
+// run is one pass through everything, with clients that no pass before had. All its streams have
+// ended when it returns.
 func (l *life) run() {
 	l.clients++
 	var streams []*host.Stream
@@ -158,8 +159,9 @@ func (l *life) run() {
 	l.phase = "after"
 }
 
-// healthy fails the test unless no VM has failed and, faults gone and some seconds later, the workers
-// serve: the latest stream of a client lives, its older one does not, nothing is left behind.
+// healthy fails the test unless no VM has failed and, faults gone and some seconds later, the
+// workers serve: the latest stream of a client lives, its older one does not, nothing is left
+// behind.
 func (l *life) healthy(t *testing.T, after string) {
 	t.Helper()
 	l.Intercept(nil)
@@ -200,16 +202,16 @@ func (l *life) exact(t *testing.T, after string) {
 }
 
 // failures are the statuses that Envoy gives to a hostcall of the filter (proxy-wasm-cpp-host,
-// src/exports.cc; Envoy, source/extensions/common/wasm/context.cc). InternalFailure is what a hostcall
-// answers that capability_restriction_config forbids. The SDK knows all but InvalidMemoryAccess, so
-// that one stands for the statuses that it does not know.
+// src/exports.cc; Envoy, source/extensions/common/wasm/context.cc). InternalFailure is what a
+// hostcall answers that capability_restriction_config forbids. The SDK knows all but
+// InvalidMemoryAccess, so that one stands for the statuses that it does not know.
 var failures = []host.Status{
 	host.StatusNotFound, host.StatusBadArgument, host.StatusInvalidMemoryAccess, host.StatusEmpty,
 	host.StatusCasMismatch, host.StatusInternalFailure, host.StatusUnimplemented,
 }
 
-// giving are the hostcalls that give the guest something. If they answer StatusOk alone, they give a
-// null pointer and size 0, as Envoy gives an empty value (copyToPointerSize), or the number 0.
+// giving are the hostcalls that give the guest something. If they answer StatusOk alone, they give
+// a null pointer and size 0, as Envoy gives an empty value (copyToPointerSize), or the number 0.
 var giving = []string{
 	"proxy_get_header_map_value", "proxy_get_property", "proxy_get_buffer_bytes", "proxy_get_shared_data",
 	"proxy_dequeue_shared_queue", "proxy_get_metric", "proxy_get_log_level",
@@ -243,8 +245,8 @@ func made(t *testing.T) map[string][]string {
 	return byPhase
 }
 
-// faulty runs a life in which each call of this name in this phase answers status. It reports whether
-// there was one.
+// faulty runs a life in which each call of this name in this phase answers status. It reports
+// whether there was one.
 func (l *life) faulty(t *testing.T, phase, name string, status host.Status) (hit bool) {
 	l.Intercept(func(c *host.Call) {
 		if l.phase == phase && c.Name == name {
@@ -306,8 +308,8 @@ func TestHostcallsFailAtRandom(t *testing.T) {
 	}
 }
 
-// A hostcall that fails while the plugin starts costs a metric or a log line, or the configuration is
-// refused. The VM does not fail: Envoy would then accept no configuration any more.
+// A hostcall that fails while the plugin starts costs a metric or a log line, or the configuration
+// is refused. The VM does not fail: Envoy would then accept no configuration any more.
 func TestEveryHostcallFailsAtStart(t *testing.T) {
 	t.Parallel()
 	m, err := compiled()
@@ -356,8 +358,8 @@ func TestEveryHostcallFailsAtStart(t *testing.T) {
 	}
 }
 
-// Envoy wakes a queue's context by its id in the VM that the thread has then. After a crash that may be
-// a new VM, in which the id is a stream's, of which the SDK knows no plugin context.
+// Envoy wakes a queue's context by its id in the VM that the thread has then. After a crash that
+// may be a new VM, in which the id is a stream's, of which the SDK knows no plugin context.
 func TestWakeupsOfADeadVM(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{Workers: 4, FailurePolicy: host.FailReload})
@@ -404,7 +406,7 @@ func TestWakeupsOfADeadVM(t *testing.T) {
 // The SDK whose panics were looked for, see DESIGN.md. A newer one may panic elsewhere: look again.
 const reviewedSDK = "v0.0.0-20260105142703-44c7d5847745"
 
-// reviewedCalls are the functions of the SDK that the filter calls, with what keeps them from a panic.
+// reviewedCalls are the functions of the SDK that the filter calls, and why they do not panic.
 var reviewedCalls = map[string]string{
 	"SetVMContext":              "calls nothing",
 	"GetPluginConfiguration":    "a null pointer is an error",
@@ -472,8 +474,8 @@ func TestABIVersionIsExportedFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The names of exports stand in the module as their length and their text, in order. The code
-		// and data of a module that is built with -s have neither name a second time.
+		// The names of exports stand in the module as their length and their text, in order. The
+		// code and data of a module that is built with -s have neither name a second time.
 		at := func(name string) int {
 			entry := append([]byte{byte(len(name))}, name...)
 			if n := bytes.Count(wasm, entry); n != 1 {
@@ -487,8 +489,9 @@ func TestABIVersionIsExportedFirst(t *testing.T) {
 	}
 }
 
-// Go's collector runs in goroutines of its own, and a callback gives them no turn. With many streams
-// it cannot finish a cycle in passing, and the memory grows with every request until the VM dies.
+// Go's collector runs in goroutines of its own, and a callback gives them no turn. With many
+// streams it cannot finish a cycle in passing, and the memory grows with every request until the VM
+// dies.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{})

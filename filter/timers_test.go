@@ -8,7 +8,8 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// busy opens n streams on a worker that get bytes every second, and returns what lets a second pass.
+// busy opens n streams on a worker that get bytes every second, and returns a function that lets a
+// second pass.
 func busy(e *edge, worker, n int) (second func()) {
 	var streams []*host.Stream
 	for i := range n {
@@ -79,8 +80,8 @@ func TestDeadlinesBehindBusyStreams(t *testing.T) {
 	})
 }
 
-// Very many streams expire at once. One callback resets at most 256 of them, as Envoy carries out its
-// resets nested; the others follow in the next callbacks, and not a second later.
+// Very many streams expire at once. One callback resets at most 256 of them, as Envoy carries out
+// its resets nested; the others follow in the next callbacks, and not a second later.
 func TestManyExpireAtOnce(t *testing.T) {
 	t.Parallel()
 	const many = 1500

@@ -1,4 +1,5 @@
-// Package config starts a real Envoy with configurations of the filter, faulty ones and such as a Struct.
+// Package config starts a real Envoy with configurations of the filter, faulty ones and such as a
+// Struct.
 package config
 
 import (

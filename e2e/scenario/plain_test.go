@@ -13,9 +13,9 @@ import (
 	"github.com/streamlatch/streamlatch/filter/session"
 )
 
-// plain is the filter's logic, package session, over a map, with just as much of Envoy around it as a
-// stream needs: no module, no wasm host, no HTTP. After every command each stream must be in a state
-// that package session calls legal.
+// plain is the filter's logic, package session, over a map, with just as much of Envoy around it as
+// a stream needs: no module, no wasm host, no HTTP. After every command each stream must be in a
+// state that package session calls legal.
 type plain struct {
 	t         *testing.T
 	adminPath string

@@ -32,8 +32,8 @@ func FindImage(ctx context.Context, dir string) (Container, error) {
 // FindImage returns an Envoy in an image, and makes sure that the container engine of this machine
 // has the image. It takes the first of:
 //
-//  1. the image that the environment variable ENVOY_IMAGE names; an error if it cannot be pulled, or if
-//     the filter cannot run in it,
+//  1. the image that the environment variable ENVOY_IMAGE names; an error if it cannot be pulled,
+//     or if the filter cannot run in it,
 //  2. [OfficialImage], pulled if necessary,
 //  3. an image that it builds from the pinned binary of [Finder.Find]; the engine keeps it.
 //

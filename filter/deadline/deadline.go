@@ -1,6 +1,6 @@
-// Package deadline keeps many deadlines. Setting, moving and cancelling one takes the same short time
-// however many there are: a busy stream with an idle timeout moves its deadline again and again, and
-// a worker may have a hundred thousand of them.
+// Package deadline keeps many deadlines. Setting, moving and cancelling one takes the same short
+// time however many there are: a busy stream with an idle timeout moves its deadline again and
+// again, and a worker may have a hundred thousand of them.
 //
 // The deadlines lie in slots of some milliseconds. [Queue.Advance] looks at the slots that have
 // passed, and [Queue.Next] hands out what was due in them.
@@ -32,7 +32,7 @@ type Queue[T any] struct {
 	length int
 }
 
-// Len returns the number of scheduled timers. A timer that is due is scheduled until Next returns it.
+// Len returns the number of scheduled timers. A timer that is due counts until Next returns it.
 func (q *Queue[T]) Len() int { return q.length }
 
 // Due reports whether Next would return a timer.
@@ -72,7 +72,8 @@ func (q *Queue[T]) Cancel(t *Timer[T]) {
 }
 
 // Advance makes every timer due whose deadline is at or before now. Its time depends on how many
-// those are, and on how many slots have passed since the last call or are in use, whichever is less.
+// those are, and on how many slots have passed since the last call or are in use: on the
+// smaller of the two.
 func (q *Queue[T]) Advance(now int64) {
 	last := now >> slotBits
 	for slot, l := range q.passed(last) {

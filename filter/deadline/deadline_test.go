@@ -67,9 +67,9 @@ func TestAgainstMap(t *testing.T) {
 	})
 }
 
-// BenchmarkBusyStreams is a second of a worker whose streams all have an idle timeout of ten seconds
-// and bytes all the time: every deadline that passes is set again. Run it with -bench Busy; the time
-// for one timer should not depend on how many there are.
+// BenchmarkBusyStreams is a second of a worker whose streams all have an idle timeout of ten
+// seconds and bytes all the time: every deadline that passes is set again. Run it with -bench Busy;
+// the time for one timer should not depend on how many there are.
 func BenchmarkBusyStreams(b *testing.B) {
 	for _, n := range []int{1_000, 100_000} {
 		b.Run(fmt.Sprintf("timers=%d", n), func(b *testing.B) {

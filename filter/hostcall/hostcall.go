@@ -1,12 +1,14 @@
 // Package hostcall is what the filter needs of the proxy-wasm ABI, version 0.2.1, and the SDK
 // (github.com/proxy-wasm/proxy-wasm-go-sdk) does not offer: ending an HTTP stream, the log level,
 // the monotonic time, and metrics whose failure is an error. The SDK's metrics panic when the host
-// refuses a call, and a panic in the filter cuts every stream of its worker; nor can they set a gauge.
+// refuses a call, and a panic in the filter cuts every stream of its worker; nor can they set a
+// gauge.
 //
-// Each function is one import. Its comment says what Envoy does with it, where that is in the source
-// of proxy-wasm-cpp-host (exports.cc) and Envoy (context.cc), and which errors come back. All errors
-// are a [Status]. A call that Envoy's capability_restriction_config does not allow fails with
-// InternalFailure. Outside of a wasm host, in a plain Go test, every call fails with Unimplemented.
+// Each function is one import. Its comment says what Envoy does with it, where that is in the
+// source of proxy-wasm-cpp-host (exports.cc) and Envoy (context.cc), and which errors come back.
+// All errors are a [Status]. A call that Envoy's capability_restriction_config does not allow fails
+// with InternalFailure. Outside of a wasm host, in a plain Go test, every call fails with
+// Unimplemented.
 //
 // The ABI: https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1
 package hostcall
@@ -50,13 +52,13 @@ func (s Status) err() error {
 	return s
 }
 
-// ResetStream is proxy_close_stream for the response: it resets the stream of the effective context,
-// towards the client and towards the backend. Envoy does so when the running callback has returned
-// (Context::closeStream, DeferAfterCallActions). For a plugin context it succeeds and does nothing.
-// Resetting the request, type 0, does the same.
+// ResetStream is proxy_close_stream for the response: it resets the stream of the effective
+// context, towards the client and towards the backend. Envoy does so when the running callback has
+// returned (Context::closeStream, DeferAfterCallActions). For a plugin context it succeeds and does
+// nothing. Resetting the request, type 0, does the same.
 //
-// A stream must not be reset twice, nor when it has ended: over HTTP/1.1 and HTTP/2 that is one more
-// on_log, over HTTP/3 it crashes Envoy.
+// A stream must not be reset twice, nor when it has ended: over HTTP/1.1 and HTTP/2 that is one
+// more on_log, over HTTP/3 it crashes Envoy.
 //
 // Resets of one callback are carried out nested: some 1,700 of them overflow the VM's stack.
 func ResetStream() error {
@@ -121,8 +123,8 @@ func DefineMetric(kind MetricKind, name string) (m Metric, err error) {
 // that this VM has not defined.
 func IncrementMetric(m Metric, by int64) error { return incrementMetric(m, by).err() }
 
-// RecordMetric is proxy_record_metric: it adds value to a counter, sets a gauge, and records a value
-// in a histogram. It fails with NotFound for a Metric that this VM has not defined.
+// RecordMetric is proxy_record_metric: it adds value to a counter, sets a gauge, and records a
+// value in a histogram. It fails with NotFound for a Metric that this VM has not defined.
 func RecordMetric(m Metric, value uint64) error { return recordMetric(m, value).err() }
 
 // MetricValue is proxy_get_metric: the value that all workers together have given a counter or a

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Every status but 0 is an error with a text of its own, and each call hands on what the host answered.
+// Every status but 0 is an error with its own text, and each call returns what the host answered.
 func TestErrors(t *testing.T) {
 	if err := ok.err(); err != nil {
 		t.Errorf("status 0: %v, want no error", err)

@@ -103,8 +103,9 @@ func (envoy) Log(level session.Level, message string) {
 
 func (envoy) Enter(context uint32) bool { return proxywasm.SetEffectiveContext(context) == nil }
 
-// reason is the filter state that access logs print as %FILTER_STATE(wasm.streamlatch.reason:PLAIN)%.
-// It is one path element: Envoy joins several by NUL, and an access log cannot name those.
+// reason is the filter state that access logs print as
+// %FILTER_STATE(wasm.streamlatch.reason:PLAIN)%. It is one path element: Envoy joins several by
+// NUL, and an access log cannot name those.
 var reason = []string{"streamlatch.reason"}
 
 func (envoy) SetReason(why string) error { return proxywasm.SetProperty(reason, []byte(why)) }

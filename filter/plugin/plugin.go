@@ -1,11 +1,13 @@
-// Package plugin is the filter as Envoy sees it: it hands the SDK's callbacks to package session, and
-// session's calls to the SDK. Nothing is decided here.
+// Package plugin is the filter as Envoy sees it: it hands the SDK's callbacks to package session,
+// and session's calls to the SDK. Nothing is decided here.
 //
 // # The SDK's contexts
 //
 // The SDK makes one context for every request that enters the filter, and all of its callbacks are
 // called for it. So a context is small, and used again when its stream has ended (see
-// [context.OnHttpStreamDone]). A request that no rule matches costs one header read and no allocation.
+// [context.OnHttpStreamDone]). A request that no rule matches costs the header reads that package
+// match needs to see that, at best one, and with an admin_path a read of the path. Nothing is kept
+// of it.
 package plugin
 
 import (
@@ -49,8 +51,8 @@ type plugin struct {
 	requests uint32   // that this plugin context has seen; wraps
 }
 
-// mostKept bounds the contexts that are kept for use again: enough for the requests that pass at one
-// time, and not for the peak of a storm.
+// mostKept bounds the contexts that are kept for use again: enough for the requests that pass at
+// one time, and not for the peak of a storm.
 const mostKept = 1024
 
 // OnPluginStart implements [types.PluginContext].
@@ -62,8 +64,8 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 	return types.OnPluginStartStatus(p.worker.Configure(data))
 }
 
-// OnQueueReady implements [types.PluginContext]. The queue may be another plugin context's, or a dead
-// VM's, see [vm.register].
+// OnQueueReady implements [types.PluginContext]. The queue may be another plugin context's, or a
+// dead VM's, see [vm.register].
 func (p *plugin) OnQueueReady(queue uint32) {
 	if r, ok := p.vm.queues[queue]; ok {
 		r.plugin.worker.Wake(queue)
@@ -137,13 +139,13 @@ func (c *context) OnHttpResponseBody(size int, endOfStream bool) types.Action {
 	return types.ActionContinue
 }
 
-// OnHttpStreamDone implements [types.HttpContext]. The SDK calls it in on_log. After that Envoy makes
-// only on_done and on_delete for the context, of which the SDK tells nobody, so the context can be
-// used for another stream. A stream that is reset twice in one callback would get two on_log; the
-// filter resets none twice, and the second would do nothing.
+// OnHttpStreamDone implements [types.HttpContext]. The SDK calls it in on_log. After that Envoy
+// makes only on_done and on_delete for the context, of which the SDK tells nobody, so the context
+// can be used for another stream. A stream that is reset twice in one callback would get two
+// on_log; the filter resets none twice, and the second would do nothing.
 //
-// Over HTTP/3 Envoy makes no on_log for a stream that ends in good order. Then the worker's tick finds
-// that the stream has gone, and the context is left to the garbage collector.
+// Over HTTP/3 Envoy makes no on_log for a stream that ends in good order. Then the worker's tick
+// finds that the stream has gone, and the context is left to the garbage collector.
 func (c *context) OnHttpStreamDone() {
 	if c.done {
 		return

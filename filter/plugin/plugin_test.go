@@ -27,7 +27,8 @@ func TestContextsAreUsedAgainOnce(t *testing.T) {
 	}
 }
 
-// The SDK asks a plugin context for a TCP context if it gets no HTTP context, and panics without one.
+// If the SDK gets no HTTP context from a plugin context, it asks for a TCP context, and panics
+// without one.
 func TestEveryStreamGetsAContext(t *testing.T) {
 	p := New("test").NewPluginContext(1)
 	var all []types.HttpContext

@@ -334,8 +334,8 @@ func TestWaitIsExact(t *testing.T) {
 }
 
 // TestLaggingClock: a worker that has read the clock a little earlier than the last write neither
-// gives a token back nor loses one. A time that no clock can have shown gives at most one extra fill,
-// and the next fill comes after one interval, however often the client tries.
+// gives a token back nor loses one. A time that no clock can have shown gives at most one extra
+// fill, and the next fill comes after one interval, however often the client tries.
 func TestLaggingClock(t *testing.T) {
 	for _, back := range []Millis{1, maxLag, maxLag + 1, interval, Hour, 10_000 * Hour} {
 		s := situation{limits: Limits{MaxStreams: 1, TakeoverLimit: TokenBucket{3, 1, interval}}, now: start}

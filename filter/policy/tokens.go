@@ -68,9 +68,9 @@ func (s Spent) fill(b TokenBucket, now int64) Spent {
 	s.Tokens = uint16(min(int(s.Tokens), b.MaxTokens))
 	interval := max(1, int64(b.FillInterval))
 	if now-s.Since < -maxLag {
-		// No clock can have shown this. One fill is added, and a new interval starts now. It would not
-		// help to start the interval without a fill: a refusal does not store the new start, so the
-		// client would stay locked out until the clock reaches the old start.
+		// No clock can have shown this. One fill is added, and a new interval starts now. It would
+		// not help to start the interval without a fill: a refusal does not store the new start, so
+		// the client would stay locked out until the clock reaches the old start.
 		s.Since = now - interval
 	}
 	fills := max(0, now-s.Since) / interval

@@ -152,8 +152,8 @@ func TestWrongLengthIsMalformed(t *testing.T) {
 		lengths := 0
 		for n := range whole {
 			if _, err := g.parse(whole[:n]); err == nil {
-				// A bucket that was cut between two entries is a shorter bucket.
-				// The same is true of the names of rules.
+				// A bucket that was cut between two entries is a shorter bucket, and names of rules
+				// that were cut between two names are fewer names.
 				lengths++
 			} else if !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s cut to %d bytes: %v does not wrap ErrMalformed", g.name, n, err)

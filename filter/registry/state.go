@@ -54,7 +54,7 @@ func (s *Stream) registerAs(r policy.Stream) {
 //	Unclaimed ─ Claim ─→ Registered ─ Release ─→ Released
 //
 //	Unclaimed ─ Claim lost every race ─→ Pending ─ tick ─→ Registered, or Out if it is refused
-//	Registered ─ the worker's slot was taken away ─→ Returning ─ tick ─→ Registered, or Out if it yields
+//	Registered ─ the worker lost its slot ─→ Returning ─ tick ─→ Registered, or Out if it yields
 //	Registered ─ a look did not find it ─→ Missing ─ next look ─→ Registered, or Out
 //	Registered, Missing, Returning ─ superseded, dismissed ─→ Out ─ Release ─→ Released
 //	Registered, Missing, Returning ─ Release lost every race ─→ Releasing ─ tick ─→ Released

@@ -35,9 +35,9 @@ func (w *Worker) administer(request Request, path string) {
 	w.warn(w.host.Reply(status, headers, body))
 }
 
-// fromPage reports whether a web page sent the request. An operator's browser can be led to the admin
-// path by a page that it shows, even by one whose name resolves to this machine (DNS rebinding), so
-// that to the browser it is the same origin. Only what the operator typed is "none".
+// fromPage reports whether a web page sent the request. An operator's browser can be led to the
+// admin path by a page that it shows, even by one whose name resolves to this machine (DNS
+// rebinding), so that to the browser it is the same origin. Only what the operator typed is "none".
 func fromPage(request Request) bool {
 	_, origin := request.Header("origin")
 	site, fetched := request.Header("sec-fetch-site")

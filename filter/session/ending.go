@@ -8,8 +8,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/reply"
 )
 
-// Reason is why the filter has ended or refused a stream, as the access log, the filter's log and the
-// goodbye say it.
+// Reason is why the filter has ended or refused a stream, as the access log, the filter's log and
+// the goodbye say it.
 type Reason string
 
 const (
@@ -26,8 +26,8 @@ var Reasons = [...]Reason{Superseded, Expired, Idle, Dismissed, Unregistered, Re
 
 func refusedFor(why policy.Refusal) Reason { return Refused + Reason(why.String()) }
 
-// recalled is called for a stream that [registry.Worker.Wake] or Tick returns: it has lost its place,
-// its wait is over, or its goodbye is written.
+// recalled is called for a stream that [registry.Worker.Wake] or Tick returns: it has lost its
+// place, its wait is over, or its goodbye is written.
 func (s *Stream) recalled(now int64) {
 	switch s.phase {
 	case parted:
@@ -102,12 +102,13 @@ func (s *Stream) schedule() {
 	}
 }
 
-// mostLeaving bounds the streams of a worker that are saying goodbye. They have no place and no limit
-// counts them: no client may pile them up.
+// mostLeaving bounds the streams of a worker that are saying goodbye. They have no place and no
+// limit counts them: no client may pile them up.
 const mostLeaving = registry.EndsPerCall / 2
 
-// end ends a stream with a goodbye if its rule wants one and there is a way to say it, and at once if
-// not. An idle stream has nothing coming that a goodbye could follow; a dismissed one is to be gone.
+// end ends a stream with a goodbye if its rule wants one and there is a way to say it, and at once
+// if not. An idle stream has nothing coming that a goodbye could follow; a dismissed one must go
+// at once.
 func (s *Stream) end(why Reason, now int64) {
 	switch {
 	case why == Dismissed, why == Idle, s.goodbye == nil, s.worker.leaving >= mostLeaving:
@@ -145,8 +146,8 @@ type goodbye struct {
 	tail   []byte // the last bytes of the stream so far
 }
 
-// canAppend reports whether the filter can add bytes to the response: not if it is compressed, or if
-// its length was announced.
+// canAppend reports whether the filter can add bytes to the response: not if it is compressed, or
+// if its length was announced.
 func canAppend(h Response) bool {
 	encoding, encoded := h.Header("content-encoding")
 	_, counted := h.Header("content-length")

@@ -2,8 +2,8 @@ package session
 
 import "github.com/streamlatch/streamlatch/filter/registry"
 
-// Host is what a worker needs of Envoy. In the filter, package plugin implements it with the SDK; in
-// tests a map and a clock are enough.
+// Host is what a worker needs of Envoy. In the filter, package plugin implements it with the SDK;
+// in tests a map and a clock are enough.
 //
 // A call is about the stream whose callback is running, unless [Streams.Enter] has chosen another.
 type Host interface {
@@ -39,7 +39,7 @@ type Request interface {
 	// Header returns the first value of the header with this lower-case name; ":path", ":method",
 	// ":authority" and ":scheme" are headers too. ok is false if there is none.
 	Header(name string) (value string, ok bool)
-	// Property returns the bytes of an attribute of the stream in Envoy. ok is false if there is none.
+	// Property returns the bytes of an attribute of the stream in Envoy. ok is false without one.
 	Property(path ...string) (value string, ok bool)
 }
 

@@ -16,7 +16,7 @@ const announcedKey = "streamlatch/announced"
 const mostAnnounced = 256
 
 // announce logs message at info once for the whole Envoy. Every thread starts the plugin with the
-// same words, and several listeners may have a configuration each; those who come later log at debug.
+// same words, and several listeners may have a configuration each; the later ones log at debug.
 func (w *Worker) announce(message string) {
 	const attempts = 32 // each that fails is another thread's success
 	digest := digestOf(message)

@@ -10,7 +10,7 @@ import (
 // phase is how far a stream has come.
 //
 //	asking ─→ open                          claim_at: response, the default
-//	paused ─→ claimed ─→ open               claim_at: request; paused only if others have to end first
+//	paused ─→ claimed ─→ open               claim_at: request; paused only if others must end first
 //	open ─→ leaving ─→ parted ─→ resetting  ended by the filter, with a goodbye
 //	open ─→ resetting                       ended by the filter, without
 //	open ─→ observed                        the rule only observes: it would have been ended
@@ -29,7 +29,7 @@ const (
 	claimed
 	// open: an event stream.
 	open
-	// leaving: it gets a goodbye after its next event, and is reset at the latest when its timer is due.
+	// leaving: it gets a goodbye after its next event. When its timer is due, it is reset anyway.
 	leaving
 	// parted: the goodbye is written. Nothing may follow; the next callback resets it.
 	parted
@@ -37,7 +37,7 @@ const (
 	observed
 	// resetting: Envoy was told to reset it and has not said yet that it has.
 	resetting
-	// releasing: it has ended by itself; whether it held its place until then, a tick will find out.
+	// releasing: it has ended by itself. A tick will find out whether it held its place until then.
 	releasing
 	// done: nothing is left to do. It has ended, or was refused, or is no event stream.
 	done

@@ -1,7 +1,7 @@
 package session
 
-// reading is a [Request] that reads each header once: a read is a call out of the VM, and rule, key and
-// answer ask for the same few. It is used again for every request.
+// reading is a [Request] that reads each header once: a read is a call out of the VM, and rule, key
+// and answer ask for the same few. It is used again for every request.
 type reading struct {
 	Request
 	headers [8]header

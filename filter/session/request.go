@@ -28,8 +28,8 @@ type Stream struct {
 	refusal policy.Refusal // of a claim that a tick made
 }
 
-// mostWaitMs is how long a request waits for the streams that it superseded to end. Their owners may
-// have died, and then nobody says that they have ended.
+// mostWaitMs is how long a request waits for the streams that it superseded to end. Their owners
+// may have died, and then nobody says that they have ended.
 const mostWaitMs = 1000
 
 // Request is called for every request, with Envoy's id of its context. It returns nil if no more

@@ -1,8 +1,10 @@
-// Package gobuild builds a proxy-wasm guest written in Go, so that a test can build the filter it is about.
+// Package gobuild builds a proxy-wasm guest written in Go, so that a test can build the filter it
+// is about.
 //
 // It is what a person would type:
 //
-//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags '-s -w' -o filter.wasm ./filter
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags '-s -w' \
+//		-o filter.wasm ./filter
 package gobuild
 
 import (
@@ -13,9 +15,10 @@ import (
 	"path/filepath"
 )
 
-// Build compiles a main package into a WebAssembly module and returns its bytes. pkg is an import path, or a path
-// relative to the current directory, which must be inside the package's Go module. ldflags are added to the linker's
-// "-s -w", for example "-X main.version=v1". The same sources give the same bytes, in any directory.
+// Build compiles a main package into a WebAssembly module and returns its bytes. pkg is an import
+// path, or a path relative to the current directory, which must be inside the package's Go module.
+// ldflags are added to the linker's "-s -w", for example "-X main.version=v1". The same sources
+// give the same bytes, in any directory.
 //
 // The error of a failed build contains what the go command printed.
 func Build(ctx context.Context, pkg, ldflags string) ([]byte, error) {

@@ -36,8 +36,9 @@ func (s stream) OnHttpRequestHeaders(headers int, endOfStream bool) types.Action
 }
 
 // abiVersion says which version of the ABI the module is made for. The SDK says 0.2.0, in which
-// Envoy does not offer the log level. Of several versions Envoy takes the one that is exported first
-// (proxy-wasm-cpp-host, src/bytecode_util.cc, getAbiVersion), and Go's linker begins with package main.
+// Envoy does not offer the log level. Of several versions Envoy takes the one that is exported
+// first (proxy-wasm-cpp-host, src/bytecode_util.cc, getAbiVersion), and Go's linker begins with
+// package main.
 //
 //lint:ignore U1000 the host looks for it
 //go:wasmexport proxy_abi_version_0_2_1

@@ -1,5 +1,5 @@
-// Command null is the least that a filter written with the SDK can be: every callback is exported, and none does
-// anything. It is what the cost of the filter is compared with.
+// Command null is the least that a filter written with the SDK can be: every callback is exported,
+// and none does anything. It is what the cost of the filter is compared with.
 package main
 
 import (
