@@ -170,7 +170,7 @@ func (w *Worker) receive(d *Done, m Message) bool {
 
 // find returns the worker's stream of this address, or nil.
 func (w *Worker) find(a Address) *Stream {
-	for s := range w.in(a.Bucket) {
+	for s := w.first(a.Bucket); s != nil; s = s.next {
 		if s.Context == a.Context && s.claim == a.Claim && s.life == a.Incarnation {
 			return s
 		}

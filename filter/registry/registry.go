@@ -43,7 +43,6 @@ package registry
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -193,33 +192,23 @@ func (w *Worker) remove(s *Stream) {
 	s.next, s.previous = nil, nil
 }
 
-// in yields the worker's streams in bucket n. The stream that is yielded may be removed.
-func (w *Worker) in(n uint32) iter.Seq[*Stream] {
-	return func(yield func(*Stream) bool) {
-		if int(n) >= len(w.own) {
-			return
-		}
-		for s := w.own[n]; s != nil; {
-			next := s.next
-			if !yield(s) {
-				return
-			}
-			s = next
-		}
+// first returns the first of the worker's streams in bucket n, or nil.
+func (w *Worker) first(n uint32) *Stream {
+	if int(n) >= len(w.own) {
+		return nil
 	}
+	return w.own[n]
 }
 
-// Share yields some of the worker's streams: in as many calls as ticks, all of them. The stream
-// that is yielded may be released.
-func (w *Worker) Share(ticks int) iter.Seq[*Stream] {
-	return func(yield func(*Stream) bool) {
-		for range (len(w.own) + ticks - 1) / ticks {
-			w.shared = (w.shared + 1) % uint32(len(w.own))
-			for s := range w.in(w.shared) {
-				if !yield(s) {
-					return
-				}
-			}
+// Share calls visit for some of the worker's streams: in as many calls as ticks, for all of them.
+// visit may release the stream.
+func (w *Worker) Share(ticks int, visit func(*Stream)) {
+	for range (len(w.own) + ticks - 1) / ticks {
+		w.shared = (w.shared + 1) % uint32(len(w.own))
+		for s := w.first(w.shared); s != nil; {
+			next := s.next
+			visit(s)
+			s = next
 		}
 	}
 }

@@ -111,6 +111,11 @@ func TestLostMessageOfManyStreams(t *testing.T) {
 	w.second(t, mostCalls)
 	expect(t, endedByCheck, streams[many-1])
 	expect(t, alive, streams[:many-1]...)
+	before := w.envoy.calls
+	w.second(t, mostCalls)
+	if n := w.envoy.calls - before; n > 2*(checksPerTick+visitsPerTick) {
+		t.Errorf("a second later the workers make %d calls: they still look for the message", n)
+	}
 }
 
 // A worker looks at few buckets if no message is missing: a message that arrives is not missing,

@@ -62,7 +62,7 @@ func (w *Worker) join() error {
 	// Streams of the worker's earlier incarnation are put back by the next visits (put back, keep
 	// the number).
 	for n := range uint32(len(w.own)) {
-		for s := range w.in(n) {
+		for s := w.first(n); s != nil; s = s.next {
 			if s.state == Registered || s.state == Missing {
 				s.state = Returning
 				w.visitAll()

@@ -71,7 +71,7 @@ func (w *Worker) fits(d *Done, n uint32) bool {
 		return true
 	}
 	streams := 0
-	for range w.in(n) {
+	for s := w.first(n); s != nil; s = s.next {
 		streams++
 	}
 	return streams <= d.room()
@@ -136,7 +136,7 @@ func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 	defer w.retractRest()
 	err = w.update(n, func(b *Bucket) bool {
 		back, sweeps = back[:0], sweeps[:0]
-		for s := range w.in(n) {
+		for s := w.first(n); s != nil; s = s.next {
 			if s.state != Returning {
 				continue
 			}
@@ -171,7 +171,7 @@ func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for s := range w.in(n) {
+	for s := w.first(n); s != nil; s = s.next {
 		switch found := slices.ContainsFunc(w.bucket.client(s.Client).Streams, s.is); {
 		case s.state != Registered && s.state != Missing:
 		case !found:

@@ -113,7 +113,7 @@ func (w *world) limitsNow() *policy.Limits {
 // mine returns the worker's streams.
 func (t *thread) mine() (all []*Stream) {
 	for n := range uint32(len(t.own)) {
-		for s := range t.in(n) {
+		for s := t.first(n); s != nil; s = s.next {
 			all = append(all, s)
 		}
 	}

@@ -211,11 +211,11 @@ const forgottenWithin = 3
 // on_log, which Envoy does not call over HTTP/3 for a stream that ends in good order
 // (host/ENVOY.md). So nobody tells of the end of such a stream.
 func (w *Worker) endForgotten() {
-	for s := range w.registry.Share(forgottenWithin) {
+	w.registry.Share(forgottenWithin, func(s *registry.Stream) {
 		if !w.host.Enter(s.Context) {
 			s.Of.(*Stream).End()
 		}
-	}
+	})
 }
 
 // Active implements [registry.Meter]. The gauge follows the registry and not this worker's streams,
