@@ -232,3 +232,61 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	w.settle(t)
 	return true
 }
+
+// A worker saw another one's slot before that one had registered its queue. It looks again when it has
+// a message for it.
+func TestQueueIsLearnedLate(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	b.open("bob")
+	a.port.before = func(c call) error {
+		if c.name == "register" {
+			if _, _, err := b.readSlot(1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return nil
+	}
+	s := a.open("alice")
+	if b.peers[1].record.Incarnation != a.owner.Incarnation || b.peers[1].record.Queue != 0 {
+		t.Fatalf("the other worker remembers %+v", b.peers[1].record)
+	}
+	b.open("alice")
+	w.deliver(t)
+	expect(t, endedByMessage, s)
+}
+
+// A slot changes hands, and the new worker's heartbeat shows the number that the old one's showed. The
+// new worker has its own three ticks.
+func TestNewWorkerIsNotTakenForTheOldOne(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	a.open("alice")
+	b.open("bob")
+	a.crash()
+	for range missedTicks {
+		w.now += 1000
+		if _, err := b.tick(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record := b.peers[0].record
+	record.Incarnation++
+	w.envoy.write(slotKey(0), record.Append(nil))
+	for n := range missedTicks + 1 {
+		w.now += 1000
+		done, err := b.tick()
+		if want := n == missedTicks; err != nil || (done.Deaths == 1) != want {
+			t.Fatalf("tick %d finds %d deaths, %v", n, done.Deaths, err)
+		}
+	}
+}
+
+// Incarnation 0 means a free slot, whatever the random source returns.
+func TestIncarnationIsNeverZero(t *testing.T) {
+	w := newWorld()
+	a := NewWorker(w.thread().port, w.threads[0].port, w.meter, func() uint64 { return 0 })
+	if err := a.Join(w.now); err != nil || a.Owner().Incarnation == 0 {
+		t.Errorf("joined as %+v, %v", a.Owner(), err)
+	}
+}
