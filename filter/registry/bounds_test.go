@@ -143,6 +143,37 @@ func TestEndsAreBounded(t *testing.T) {
 	}
 }
 
+// A queue that cannot be read any more does not make the worker wake itself for ever.
+func TestQueueThatBreaks(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	for i := range EndsPerCall + 1 {
+		a.open(clientName(i))
+		b.open(clientName(i))
+	}
+	w.envoy.takeWakeups(a.port.listener)
+	done, err := a.Wake(w.now, a.queue)
+	if err != nil || len(done.End) != EndsPerCall {
+		t.Fatalf("%d streams to end, %v", len(done.End), err)
+	}
+	a.did(done)
+	a.port.before = func(c call) error {
+		if c.name == "dequeue" {
+			return errBroken
+		}
+		return nil
+	}
+	if n := len(w.envoy.takeWakeups(a.port.listener)); n != 1 {
+		t.Fatalf("the worker wakes itself %d times, want once for the rest of the queue", n)
+	}
+	if _, err := a.Wake(w.now, a.queue); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	if n := len(w.envoy.takeWakeups(a.port.listener)); n != 0 {
+		t.Errorf("the worker wakes itself %d times, want none: its queue is broken", n)
+	}
+}
+
 // countingStore remembers which keys were written, and nothing else: every key looks absent.
 type countingStore map[string]struct{}
 
