@@ -24,22 +24,27 @@ func manyStreams(w *world) (a, b *thread, streams []*stream) {
 }
 
 // second lets all workers tick, and delivers wake-ups until there are none. It checks that no call
-// makes more calls of the host than most.
+// makes more calls of the host than most, and that none names too many streams to be ended.
 func (w *world) second(t *testing.T, most int) {
 	t.Helper()
 	w.now += 1000
-	bounded := func(th *thread, name string, call func() error) {
+	bounded := func(th *thread, name string, call func() (Done, error)) {
 		before := w.envoy.calls
-		if err := call(); err != nil {
+		done, err := call()
+		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if n := w.envoy.calls - before; n > most {
 			t.Fatalf("a %s makes %d calls, want at most %d", name, n, most)
 		}
+		if n := len(done.End); n > EndsPerCall {
+			t.Fatalf("a %s names %d streams to be ended, want at most %d", name, n, EndsPerCall)
+		}
+		th.did(done)
 	}
 	for _, th := range w.threads {
 		if !th.crashed {
-			bounded(th, "tick", func() error { _, err := th.tick(); return err })
+			bounded(th, "tick", func() (Done, error) { return th.Tick(w.now) })
 		}
 	}
 	for pending := true; pending; {
@@ -49,11 +54,7 @@ func (w *world) second(t *testing.T, most int) {
 			for _, token := range tokens {
 				pending = true
 				if !th.crashed {
-					bounded(th, "wake-up", func() error {
-						done, err := th.Wake(w.now, token)
-						th.did(done)
-						return err
-					})
+					bounded(th, "wake-up", func() (Done, error) { return th.Wake(w.now, token) })
 				}
 			}
 		}
@@ -75,6 +76,24 @@ func TestManyStreamsReturn(t *testing.T) {
 		t.Errorf("%d streams in the registry after one second, %v; want %d", len(entries), err, many+1)
 	}
 	expect(t, alive, streams...)
+}
+
+// While a worker is taken for dead, all of its clients come back elsewhere. When it returns, its
+// streams end, and no call ends too many.
+func TestManyStreamsReturnTooLate(t *testing.T) {
+	w := newWorld()
+	a, b := w.thread(), w.thread()
+	var streams []*stream
+	for i := range 10 * EndsPerCall {
+		streams = append(streams, a.open(clientName(i)))
+	}
+	b.open("bob")
+	b.sweepNow(t, a)
+	for i := range streams {
+		b.open(clientName(i))
+	}
+	w.second(t, mostCalls)
+	expect(t, endedByMessage, streams...)
 }
 
 // A claim that lost every race is finished by the next tick, though many streams are put back then.
