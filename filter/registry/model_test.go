@@ -210,7 +210,9 @@ func (m *machine) ops() map[string]func(*rapid.T) {
 			if n != had && !m.swept {
 				t.Fatalf("dismissed %d streams of %s; the model has %d", n, client, had)
 			}
-			delete(m.model, client)
+			if had > 0 { // otherwise nobody was dismissed, and nothing is forgotten
+				delete(m.model, client)
+			}
 		},
 		"time passes": func(t *rapid.T) {
 			m.now += int64(rapid.SampledFrom([]int{1, 500, 9_999, 10_000, 25_000}).Draw(t, "ms"))
