@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/streamlatch/streamlatch/filter/registry"
 	"github.com/streamlatch/streamlatch/host"
@@ -59,6 +60,14 @@ func newEdge(t *testing.T, config host.Config) *edge {
 }
 
 var eventStream = host.Response(200, "content-type", "text/event-stream")
+
+// pass lets whole seconds pass: timers and wake-ups come.
+func (e *edge) pass(d time.Duration) {
+	for range int(d / time.Second) {
+		e.Advance(time.Second)
+		e.Run()
+	}
+}
 
 // request lets a request for an event stream arrive, and go on to the backend.
 func (e *edge) request(worker int, client string) *host.Stream {
@@ -133,7 +142,7 @@ func (e *edge) registered() int {
 	e.t.Helper()
 	n := 0
 	for key, value := range e.SharedData() {
-		if !strings.HasPrefix(key, "streamlatch/2/b/") {
+		if !strings.HasPrefix(key, "streamlatch/3/b/") {
 			continue
 		}
 		b, err := registry.ParseBucket(value.Bytes)

@@ -43,7 +43,7 @@ func TestClientsLeaveNothing(t *testing.T) {
 	keys, used, bytes := 0, 0, 0
 	for key, value := range e.SharedData() {
 		keys++
-		if strings.HasPrefix(key, "streamlatch/2/b/") {
+		if strings.HasPrefix(key, "streamlatch/3/b/") {
 			used++
 			bytes += len(value.Bytes)
 		}

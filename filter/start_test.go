@@ -36,7 +36,7 @@ func TestStart(t *testing.T) {
 func workerKeys(e *edge) int {
 	n := 0
 	for key := range e.SharedData() {
-		if strings.HasPrefix(key, "streamlatch/2/w/") {
+		if strings.HasPrefix(key, "streamlatch/3/w/") {
 			n++
 		}
 	}

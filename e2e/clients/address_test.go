@@ -8,8 +8,8 @@ import (
 )
 
 const addressRules = `{"rules": [
-	{"name": "address", "match": {"path": {"prefix": "/address/"}}, "client": [{"source_address": true}]},
-	{"name": "agent",   "match": {"path": {"prefix": "/agent/"}},   "client": [{"source_address": true}, {"header": "x-agent"}]}
+	{"name": "address", "match": {"path": {"prefix": "/address/"}}, "client": [{"source_address": true}], "takeover_limit": false},
+	{"name": "agent",   "match": {"path": {"prefix": "/agent/"}},   "client": [{"source_address": true}, {"header": "x-agent"}], "takeover_limit": false}
 ]}`
 
 // Behind one trusted proxy the client's address is the last one in x-forwarded-for, which this

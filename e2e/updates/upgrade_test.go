@@ -111,7 +111,7 @@ func TestNewFormatStartsAnEmptyRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const keys, otherKeys = "streamlatch/2/", "streamlatch/X/"
+	const keys, otherKeys = "streamlatch/3/", "streamlatch/X/"
 	if !bytes.Contains(wasm, []byte(keys)) {
 		t.Fatalf("the module: want %q in it: if the format has a new version, change this test", keys)
 	}

@@ -73,8 +73,11 @@ func (envoy) Random() uint64 { return rand.Uint64() }
 
 func (envoy) StartTicks(periodMs uint32) error { return proxywasm.SetTickPeriodMilliSeconds(periodMs) }
 
-func (envoy) LogLevel() session.Level {
-	switch level, err := hostcall.EffectiveLogLevel(); {
+func (envoy) LogLevel() session.Level { return levelOf(hostcall.EffectiveLogLevel()) }
+
+// levelOf is the level of session for the host's.
+func levelOf(level hostcall.LogLevel, err error) session.Level {
+	switch {
 	case err != nil || level <= hostcall.Debug: // a line too many is better than one too few
 		return session.Debug
 	case level == hostcall.Info:

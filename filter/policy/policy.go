@@ -49,7 +49,31 @@ type Client struct {
 	Streams    []Stream   // in claim order, oldest first
 	Superseded []Instance // instances that lost their stream to another, the latest last; never 0
 	Spent      Spent      // tokens taken from the rule's TakeoverLimit
+	Reconnects Spent      // tokens taken from [ReconnectLimit]
+	MaxStreams int        // of the limits that the newest stream was admitted under; 0: unknown
+	Dismissed  uint64     // streams up to this claim number were dismissed by an operator; 0: none
+	Until      int64      // what is kept besides the streams matters until then, in milliseconds; 0: nothing is
 }
+
+// At returns the client as it is at now: what is over is forgotten.
+func (c Client) At(now int64) Client {
+	if c.Until <= now {
+		c.Dismissed, c.Until = 0, 0
+		if len(c.Streams) == 0 {
+			return Client{}
+		}
+	}
+	return c
+}
+
+// ReconnectLimit limits how often an instance may supersede its own stream. It is generous: a page
+// on a bad network waits a few seconds at most, but two streams of one page that supersede each
+// other again and again do not cost more than a request every few seconds.
+var ReconnectLimit = TokenBucket{MaxTokens: 10, TokensPerFill: 1, FillInterval: 5 * Second}
+
+// MaxMemory is how long spent tokens, or a dismissal, are remembered at most after the client's last
+// stream has ended.
+const MaxMemory = Hour
 
 // Limits is what a rule allows each client.
 type Limits struct {
@@ -66,7 +90,7 @@ const (
 	Duplicate Refusal = iota + 1
 	// Superseded: the stream's instance was superseded, and the client is still at its MaxStreams.
 	Superseded
-	// TakeoverLimit: no token is left for a takeover.
+	// TakeoverLimit: no token is left for a takeover, or for a reconnect of an instance.
 	TakeoverLimit
 	// Overloaded: this Envoy is at its total limit of streams.
 	Overloaded
@@ -105,6 +129,8 @@ type Verdict struct {
 	Refusal Refusal
 	// Wait is the time until the next token, if Refusal is TakeoverLimit; else 0.
 	Wait Millis
+	// Dismissed is set by Return if the returning stream was dismissed meanwhile.
+	Dismissed bool
 }
 
 // Decide decides whether newcomer becomes one of client's streams, and which streams it supersedes.
@@ -114,7 +140,8 @@ type Verdict struct {
 // The first case that applies decides:
 //
 //  1. Newcomer's instance has a stream: newcomer supersedes that stream. It is the same page or
-//     process reconnecting, and neither a limit nor a full Envoy may lock it out.
+//     process reconnecting, and neither a limit nor a full Envoy may lock it out. It costs a token
+//     of [ReconnectLimit]; if none is left, it is refused as TakeoverLimit.
 //  2. The client has fewer than MaxStreams streams: newcomer is admitted, or refused as Overloaded
 //     if full.
 //  3. Newcomer's instance was superseded: newcomer is refused as Superseded. Otherwise the
@@ -128,7 +155,9 @@ type Verdict struct {
 //
 // Decide does not change client, and the verdict shares no memory with it.
 func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64) Verdict {
-	next := Client{Superseded: client.Superseded, Spent: client.Spent}
+	client = client.At(now)
+	next := client
+	next.MaxStreams = limits.MaxStreams
 	var superseded []Stream
 	next.Streams = make([]Stream, 0, len(client.Streams)+1)
 	for _, s := range client.Streams {
@@ -142,8 +171,13 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 	refuse := func(why Refusal, wait Millis) Verdict {
 		return Verdict{Next: client.clone(), Refusal: why, Wait: wait}
 	}
+	var wait Millis
 	switch reconnects := len(superseded) > 0; {
 	case reconnects:
+		if next.Reconnects, wait = client.Reconnects.take(ReconnectLimit, now); wait > 0 {
+			return refuse(TakeoverLimit, wait)
+		}
+		next.Until = max(next.Until, next.Reconnects.fullAt(ReconnectLimit, now))
 	case len(client.Streams) < limits.MaxStreams:
 		if full {
 			return refuse(Overloaded, 0)
@@ -153,10 +187,10 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 	case limits.RejectNew:
 		return refuse(Duplicate, 0)
 	default:
-		var wait Millis
 		if next.Spent, wait = client.Spent.take(limits.TakeoverLimit, now); wait > 0 {
 			return refuse(TakeoverLimit, wait)
 		}
+		next.Until = max(next.Until, next.Spent.fullAt(limits.TakeoverLimit, now))
 	}
 
 	next.Streams = append(next.Streams, newcomer)
@@ -174,18 +208,28 @@ func Decide(client Client, newcomer Stream, limits Limits, full bool, now int64)
 // without a decision: other workers declared its worker dead while it was alive, and removed it.
 //
 // The stream takes the place of its old claim number, so it cannot beat a newer stream that has
-// superseded it. Of each instance only the newest stream stays, and of those the newest MaxStreams.
-// The others are superseded, the returning stream perhaps among them. Nothing is ever refused.
+// superseded it. Of each instance only the newest stream stays, and of those the newest MaxStreams:
+// of the limits that the client's newest stream was admitted under, or maxStreams if there is none.
+// The others are superseded, the returning stream perhaps among them. Nothing is ever refused. A
+// stream that was dismissed meanwhile does not come back.
 //
 // Return does not change client, and the verdict shares no memory with it.
-func Return(client Client, returning Stream, limits Limits) Verdict {
+func Return(client Client, returning Stream, maxStreams int, now int64) Verdict {
+	client = client.At(now)
+	if returning.Claim <= client.Dismissed {
+		return Verdict{Next: client.clone(), Superseded: []Stream{returning}, Dismissed: true}
+	}
 	at, taken := slices.BinarySearchFunc(client.Streams, returning.Claim, func(s Stream, claim uint64) int {
 		return cmp.Compare(s.Claim, claim)
 	})
 	if taken { // neither stream is newer; the registered one stays
 		return Verdict{Next: client.clone(), Superseded: []Stream{returning}}
 	}
-	next := Client{Superseded: client.Superseded, Spent: client.Spent}
+	next := client
+	next.Streams = nil
+	if len(client.Streams) == 0 || client.MaxStreams == 0 {
+		next.MaxStreams = maxStreams
+	}
 	all := slices.Insert(slices.Clone(client.Streams), at, returning)
 	var superseded []Stream
 	for i, s := range all {
@@ -197,11 +241,28 @@ func Return(client Client, returning Stream, limits Limits) Verdict {
 		}
 	}
 	var excess []Stream
-	next.Streams, excess = newest(next.Streams, limits.MaxStreams)
+	next.Streams, excess = newest(next.Streams, next.MaxStreams)
 	superseded = append(superseded, excess...)
 	sortByClaim(superseded)
 	next.Superseded = remember(next, superseded)
 	return Verdict{Next: next, Superseded: superseded}
+}
+
+// Without returns client after its streams for which gone holds have ended, or were removed. The
+// last of them takes the superseded instances along.
+func (c Client) Without(gone func(Stream) bool, now int64) Client {
+	c = c.At(now)
+	c.Streams = slices.DeleteFunc(slices.Clone(c.Streams), gone)
+	if len(c.Streams) == 0 {
+		c.Superseded, c.MaxStreams = nil, 0
+	}
+	return c.At(now)
+}
+
+// Dismiss returns client after an operator has dismissed its streams, all of which have claim
+// numbers up to newest. None of them can come back, see [Return]. Nothing else is remembered.
+func (c Client) Dismiss(newest uint64, now int64) Client {
+	return Client{Dismissed: newest, Until: now + int64(MaxMemory)}
 }
 
 // clone returns a copy of c that shares no memory with it.

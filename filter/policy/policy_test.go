@@ -137,7 +137,7 @@ func situations() iter.Seq[situation] {
 					for _, p := range part.buckets {
 						for n := range 5 * 3 * 2 * 2 {
 							s := situation{
-								client:   Client{held, superseded, p.spent},
+								client:   memories[(n+len(held))%len(memories)](Client{Streams: held, Superseded: superseded, Spent: p.spent}, p.now),
 								newcomer: Stream{Claim: 99, Owner: Owner{9, 9}, Context: 99, ClaimedAt: p.now, Instance: Instance(n % 5)},
 								limits:   Limits{MaxStreams: 1 + n/5%3, RejectNew: n/15%2 == 1, TakeoverLimit: p.bucket},
 								full:     n/30 == 1,
@@ -154,13 +154,31 @@ func situations() iter.Seq[situation] {
 	}
 }
 
+// memories are what a client may have besides streams, superseded instances and spent tokens.
+var memories = []func(Client, int64) Client{
+	func(c Client, _ int64) Client { return c },
+	func(c Client, now int64) Client { // nothing left for a reconnect
+		c.Reconnects, c.MaxStreams, c.Until = Spent{uint16(ReconnectLimit.MaxTokens), now - 1}, 2, now+1
+		return c
+	},
+	func(c Client, now int64) Client { // dismissed
+		c.Reconnects, c.MaxStreams, c.Dismissed, c.Until = Spent{3, now - 7000}, 1, 1, now+1
+		return c
+	},
+	func(c Client, now int64) Client { // dismissed, and that is over
+		c.MaxStreams, c.Dismissed, c.Until = 3, 1, now
+		return c
+	},
+}
+
 func same(v, w Verdict) bool {
 	return sameClient(v.Next, w.Next) && slices.Equal(v.Superseded, w.Superseded) &&
-		v.Refusal == w.Refusal && v.Wait == w.Wait
+		v.Refusal == w.Refusal && v.Wait == w.Wait && v.Dismissed == w.Dismissed
 }
 
 func sameClient(c, d Client) bool {
-	return slices.Equal(c.Streams, d.Streams) && slices.Equal(c.Superseded, d.Superseded) && c.Spent == d.Spent
+	return slices.Equal(c.Streams, d.Streams) && slices.Equal(c.Superseded, d.Superseded) && c.Spent == d.Spent &&
+		c.Reconnects == d.Reconnects && c.MaxStreams == d.MaxStreams && c.Dismissed == d.Dismissed && c.Until == d.Until
 }
 
 // TestDecideExhaustive compares Decide with the reference in every small situation.
@@ -187,7 +205,7 @@ func TestDecideInvariants(t *testing.T) {
 		spare := Stream{Claim: 12345}
 		held := append(slices.Clone(s.client.Streams), spare)
 		known := append(slices.Clone(s.client.Superseded), 12345)
-		before := s.client
+		before, given := s.client.At(s.now), s.client
 		s.client.Streams, s.client.Superseded = held[:len(held)-1], known[:len(known)-1]
 		v := s.decide()
 		if fault := violation(s.client, s.limits, v); fault != "" {
@@ -213,7 +231,7 @@ func TestDecideInvariants(t *testing.T) {
 		for i := range v.Next.Superseded[:cap(v.Next.Superseded)] {
 			v.Next.Superseded[:cap(v.Next.Superseded)][i] = 666
 		}
-		if !slices.Equal(held, append(slices.Clone(before.Streams), spare)) || !slices.Equal(known, append(slices.Clone(before.Superseded), 12345)) {
+		if !slices.Equal(held, append(slices.Clone(given.Streams), spare)) || !slices.Equal(known, append(slices.Clone(given.Superseded), 12345)) {
 			t.Fatalf("%+v: the verdict shares memory with the client: %v, %v", s, held, known)
 		}
 	}
@@ -234,6 +252,8 @@ func violation(client Client, limits Limits, v Verdict) string {
 		return "more streams than MaxStreams"
 	case len(v.Next.Superseded) > MaxSuperseded:
 		return "too many superseded instances"
+	case v.Dismissed:
+		return "" // the returning stream was none of them
 	case v.Refusal == 0 && n+len(v.Superseded) != len(client.Streams)+1:
 		return "a stream is lost or duplicated"
 	}
@@ -255,17 +275,23 @@ func violation(client Client, limits Limits, v Verdict) string {
 	return ""
 }
 
-// TestReconnectAlwaysSucceeds: an instance that has a stream gets its next stream under any limits,
-// and takes no token.
-func TestReconnectAlwaysSucceeds(t *testing.T) {
+// TestReconnectSucceeds: an instance that has a stream gets its next stream under any limits, and
+// takes no token for a takeover. Only the ReconnectLimit can refuse it.
+func TestReconnectSucceeds(t *testing.T) {
 	cases := 0
 	for s := range situations() {
 		i := slices.IndexFunc(s.client.Streams, func(r Stream) bool { return r.Instance == s.newcomer.Instance })
 		if s.newcomer.Instance == 0 || i < 0 {
 			continue
 		}
-		cases++
 		v := s.decide()
+		if s.client.Reconnects.Tokens == uint16(ReconnectLimit.MaxTokens) {
+			if v.Refusal != TakeoverLimit {
+				t.Fatalf("%+v\nverdict %+v: no token is left for a reconnect", s, v)
+			}
+			continue
+		}
+		cases++
 		if v.Refusal != 0 || v.Next.Spent != s.client.Spent || !slices.Contains(v.Superseded, s.client.Streams[i]) {
 			t.Fatalf("%+v\nverdict %+v", s, v)
 		}
@@ -378,7 +404,7 @@ func TestSupersededStaysOut(t *testing.T) {
 	claim := uint64(0)
 	open := func(instance Instance) Verdict {
 		claim++
-		v := Decide(client, Stream{Claim: claim, Context: uint32(claim), Instance: instance}, limits, false, start)
+		v := Decide(client, Stream{Claim: claim, Context: uint32(claim), Instance: instance}, limits, false, start+int64(claim)*int64(ReconnectLimit.FillInterval))
 		client = v.Next
 		return v
 	}
@@ -422,9 +448,10 @@ func returns() iter.Seq[situation] {
 				for _, claim := range []uint64{1, 3, 4, 5, 7, 9} {
 					for n := range 5 * 3 * 2 {
 						s := situation{
-							client:   Client{held, superseded, Spent{uint16(n % 2), start * int64(n%2)}},
+							client:   memories[(n+len(held))%len(memories)](Client{Streams: held, Superseded: superseded, Spent: Spent{uint16(n % 2), start * int64(n%2)}}, start),
 							newcomer: Stream{Claim: claim, Owner: Owner{9, 9}, Context: 99, ClaimedAt: start, Instance: Instance(n % 5)},
 							limits:   Limits{MaxStreams: 1 + n/5%3, RejectNew: n/15 == 1},
+							now:      start,
 						}
 						if !yield(s) {
 							return
@@ -444,13 +471,16 @@ func TestReturnExhaustive(t *testing.T) {
 		known := append(slices.Clone(s.client.Superseded), 12345)
 		s.client.Streams, s.client.Superseded = held[:len(held)-1], known[:len(known)-1]
 		heldBefore, knownBefore := slices.Clone(held), slices.Clone(known)
-		got, want := Return(s.client, s.newcomer, s.limits), referenceReturn(s)
+		got, want := Return(s.client, s.newcomer, s.limits.MaxStreams, s.now), referenceReturn(s)
 		if !same(got, want) {
 			t.Fatalf("%+v\n got %+v\nwant %+v", s, got, want)
 		}
 		limits := s.limits
 		limits.RejectNew = false
-		if slices.ContainsFunc(s.client.Streams, func(r Stream) bool { return r.Claim == s.newcomer.Claim }) {
+		if s.client.MaxStreams > 0 && len(s.client.Streams) > 0 {
+			limits.MaxStreams = s.client.MaxStreams
+		}
+		if got.Dismissed || slices.ContainsFunc(s.client.Streams, func(r Stream) bool { return r.Claim == s.newcomer.Claim }) {
 			limits.MaxStreams = max(limits.MaxStreams, len(s.client.Streams)) // nothing changes
 		}
 		if fault := violation(s.client, limits, got); fault != "" {
@@ -478,7 +508,7 @@ func TestSlicesAreIndependent(t *testing.T) {
 	held := Client{Streams: []Stream{{Claim: 1}, {Claim: 2}}}
 	for name, v := range map[string]Verdict{
 		"Decide": Decide(held, Stream{Claim: 3}, Limits{MaxStreams: 2}, false, start),
-		"Return": Return(held, Stream{Claim: 3}, Limits{MaxStreams: 2}),
+		"Return": Return(held, Stream{Claim: 3}, 2, start),
 	} {
 		_ = append(v.Superseded, Stream{Claim: 100})
 		if v.Next.Streams[0].Claim != 2 {

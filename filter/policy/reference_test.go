@@ -49,11 +49,32 @@ func (set streamSet) hasInstance(instance Instance) bool {
 
 // referenceDecide is the reference for Decide.
 func referenceDecide(s situation) Verdict {
+	s.client = referenceAt(s.client, s.now)
 	staying, leaving := setOf(s.client.Streams...), streamSet{}
 	refused := func(why Refusal, wait Millis) Verdict {
 		return Verdict{Next: s.client, Refusal: why, Wait: wait}
 	}
-	spent := s.client.Spent
+	next := s.client
+	// takes takes a token of b; false: none is left, for so long.
+	takes := func(b TokenBucket, spent *Spent) (wait Millis, ok bool) {
+		if b.MaxTokens == 0 {
+			return 0, true
+		}
+		tokens, since := tokensLeft(b, *spent, s.now)
+		if tokens == 0 {
+			return b.FillInterval - Millis(s.now-since), false
+		}
+		if tokens == b.MaxTokens {
+			since = s.now // the first token taken from a full bucket
+		}
+		*spent = Spent{Tokens: uint16(b.MaxTokens - tokens + 1), Since: since}
+		full := since
+		for filled := tokens - 1; filled < b.MaxTokens && full < s.now+int64(Hour); filled += b.TokensPerFill {
+			full += int64(b.FillInterval)
+		}
+		next.Until = max(next.Until, min(full, s.now+int64(Hour)))
+		return 0, true
+	}
 
 	instance := s.newcomer.Instance
 	isReconnect := instance != 0 && staying.hasInstance(instance)
@@ -64,6 +85,9 @@ func referenceDecide(s situation) Verdict {
 				leaving.add(r)
 				delete(staying, r.Claim)
 			}
+		}
+		if wait, ok := takes(ReconnectLimit, &next.Reconnects); !ok {
+			return refused(TakeoverLimit, wait)
 		}
 	} else if hasRoom {
 		if s.full {
@@ -78,15 +102,8 @@ func referenceDecide(s situation) Verdict {
 		if s.limits.RejectNew {
 			return refused(Duplicate, 0)
 		}
-		if size := s.limits.TakeoverLimit.MaxTokens; size > 0 {
-			tokens, since := tokensLeft(s.limits.TakeoverLimit, spent, s.now)
-			if tokens == 0 {
-				return refused(TakeoverLimit, s.limits.TakeoverLimit.FillInterval-Millis(s.now-since))
-			}
-			if tokens == size {
-				since = s.now // the first token taken from a full bucket
-			}
-			spent = Spent{Tokens: uint16(size - tokens + 1), Since: since}
+		if wait, ok := takes(s.limits.TakeoverLimit, &next.Spent); !ok {
+			return refused(TakeoverLimit, wait)
 		}
 	}
 
@@ -94,19 +111,37 @@ func referenceDecide(s situation) Verdict {
 	for len(staying) > s.limits.MaxStreams && !s.limits.RejectNew {
 		leaving.add(staying.removeOldest())
 	}
-	next, superseded := staying.drain(), leaving.drain()
-	return Verdict{
-		Next:       Client{next, referenceRemember(s.client.Superseded, superseded, next), spent},
-		Superseded: superseded,
+	superseded := leaving.drain()
+	next.Streams, next.MaxStreams = staying.drain(), s.limits.MaxStreams
+	next.Superseded = referenceRemember(s.client.Superseded, superseded, next.Streams)
+	return Verdict{Next: next, Superseded: superseded}
+}
+
+// referenceAt forgets what is over.
+func referenceAt(c Client, now int64) Client {
+	if c.Until > now {
+		return c
 	}
+	if len(c.Streams) == 0 {
+		return Client{}
+	}
+	return Client{Streams: c.Streams, Superseded: c.Superseded, Spent: c.Spent, Reconnects: c.Reconnects, MaxStreams: c.MaxStreams}
 }
 
 // referenceReturn is the reference for Return.
 func referenceReturn(s situation) Verdict {
+	s.client = referenceAt(s.client, s.now)
+	if s.client.Dismissed >= s.newcomer.Claim {
+		return Verdict{Next: s.client, Superseded: []Stream{s.newcomer}, Dismissed: true}
+	}
 	for _, r := range s.client.Streams {
 		if r.Claim == s.newcomer.Claim {
 			return Verdict{Next: s.client, Superseded: []Stream{s.newcomer}}
 		}
+	}
+	most := s.client.MaxStreams
+	if len(s.client.Streams) == 0 || most == 0 {
+		most = s.limits.MaxStreams
 	}
 	all := append(slices.Clone(s.client.Streams), s.newcomer)
 	byAge := setOf(all...).drain()
@@ -114,17 +149,17 @@ func referenceReturn(s situation) Verdict {
 	for i := len(byAge) - 1; i >= 0; i-- { // the newest stream has precedence
 		r := byAge[i]
 		instanceStays := r.Instance != 0 && staying.hasInstance(r.Instance)
-		if instanceStays || len(staying) == s.limits.MaxStreams {
+		if instanceStays || len(staying) == most {
 			leaving.add(r)
 		} else {
 			staying.add(r)
 		}
 	}
-	next, superseded := staying.drain(), leaving.drain()
-	return Verdict{
-		Next:       Client{next, referenceRemember(s.client.Superseded, superseded, next), s.client.Spent},
-		Superseded: superseded,
-	}
+	superseded := leaving.drain()
+	next := s.client
+	next.Streams, next.MaxStreams = staying.drain(), most
+	next.Superseded = referenceRemember(s.client.Superseded, superseded, next.Streams)
+	return Verdict{Next: next, Superseded: superseded}
 }
 
 // referenceRemember lists the superseded instances: those from before, then those of the superseded

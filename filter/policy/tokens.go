@@ -45,6 +45,20 @@ func (s Spent) take(b TokenBucket, now int64) (after Spent, wait Millis) {
 	return s, 0
 }
 
+// fullAt returns when bucket b is full again, but at most [MaxMemory] after now.
+func (s Spent) fullAt(b TokenBucket, now int64) int64 {
+	if s.Tokens == 0 || b.MaxTokens == 0 {
+		return 0
+	}
+	perFill := max(1, int64(b.TokensPerFill))
+	fills := (int64(s.Tokens) + perFill - 1) / perFill
+	interval := max(1, int64(b.FillInterval))
+	if fills > int64(MaxMemory)/interval {
+		return now + int64(MaxMemory)
+	}
+	return min(s.Since+fills*interval, now+int64(MaxMemory))
+}
+
 // fill adds the fills that were due until now. If the configuration has made the bucket smaller
 // than what was spent, the bucket counts as empty.
 func (s Spent) fill(b TokenBucket, now int64) Spent {

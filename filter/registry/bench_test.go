@@ -25,7 +25,7 @@ func BenchmarkClaimRelease(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				s := Stream{Client: ids[i%len(ids)], Limits: w.limits, Context: 1 << 30}
+				s := Stream{Client: ids[i%len(ids)], Limits: w.limitsNow(), Context: 1 << 30}
 				if _, err := worker.Claim(w.now, &s); err != nil {
 					b.Fatal(err)
 				}
@@ -46,7 +46,7 @@ func BenchmarkTick(b *testing.B) {
 			w := newWorld()
 			w.envoy.onWrite = nil
 			worker := w.thread()
-			if err := worker.Join(0); err != nil {
+			if err := worker.Join(w.now); err != nil {
 				b.Fatal(err)
 			}
 			for i := range live {

@@ -40,19 +40,19 @@ func TestTickIsBounded(t *testing.T) {
 		most int
 		want error
 	}{
-		{"nothing to do", func(*world, *thread, *thread) {}, fixed + checkPerTick + scanPerTick, nil},
+		{"nothing to do", func(*world, *thread, *thread) {}, fixed + checksPerTick + visitsPerTick, nil},
 		{"put back after a false sweep", func(_ *world, a, _ *thread) { a.fence() },
-			fixed + 3*finishPerTick + checkPerTick + scanPerTick, nil}, // read the bucket, read the slot of the old name, write the bucket
+			fixed + 3*(checksPerTick+visitsPerCall), nil}, // read the bucket, read a slot of an old name, write the bucket
 		{"another worker died", func(_ *world, a, b *thread) {
 			if _, _, err := a.readSlot(b.owner.Slot); err != nil {
 				panic(err)
 			}
 			a.peers[b.owner.Slot].looks = missedTicks
-		}, fixed + checkPerTick + 2*sweepPerTick + 10_000, nil}, // and one read of the slot for every orphan
+		}, fixed + checksPerTick + 2*visitsPerCall + 10_000, nil}, // and one read of the slot for every orphan
 		{"everything contended", func(_ *world, a, _ *thread) {
 			a.fence()
 			a.port.before = failing("set", ErrCasMismatch)
-		}, fixed + finishPerTick*3*casAttempts + checkPerTick + scanPerTick*3*casAttempts, ErrContended},
+		}, fixed + (checksPerTick+visitsPerCall)*3*casAttempts, ErrContended},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var calls []int
@@ -71,8 +71,8 @@ func TestTickIsBounded(t *testing.T) {
 			if calls[0] > test.most || calls[1] > test.most {
 				t.Errorf("a tick with 10,000 and 20,000 streams makes %v calls, want at most %d", calls, test.most)
 			}
-			if calls[0] < checkPerTick {
-				t.Errorf("a tick with 10,000 streams makes %d calls, want at least one for each stream it looks up: are calls counted?", calls[0])
+			if calls[0] < checksPerTick {
+				t.Errorf("a tick with 10,000 streams makes %d calls, want at least one for each bucket it visits: are calls counted?", calls[0])
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestWakeIsBounded(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
-	if err := b.Join(0); err != nil {
+	if err := b.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	for range readPerCall {
@@ -101,12 +101,12 @@ func TestWakeIsBounded(t *testing.T) {
 		return b.port.Enqueue(a.queue, Message{Kind: Yield}.Append(nil))
 	}
 	for range 2 {
-		ends, err := a.Wake(w.now, a.queue)
+		done, err := a.Wake(w.now, a.queue)
 		if err != nil {
 			t.Fatalf("wake: %v", err)
 		}
 		a.port.before = nil
-		a.end(ends)
+		a.did(done)
 	}
 	expect(t, endedByMessage, first)
 }
@@ -115,12 +115,9 @@ func TestWakeIsBounded(t *testing.T) {
 // them in batches, or ticks if the wake-ups were lost. None is forgotten.
 func TestEndsAreBounded(t *testing.T) {
 	const streams = 2*EndsPerCall + 10
-	for name, next := range map[string]func(*thread) ([]*Stream, error){
-		"by wake-ups": func(a *thread) ([]*Stream, error) { return a.Wake(a.world.now, a.queue) },
-		"by ticks": func(a *thread) ([]*Stream, error) {
-			found, err := a.Tick(a.world.now)
-			return found.End, err
-		},
+	for name, next := range map[string]func(*thread) (Done, error){
+		"by wake-ups": func(a *thread) (Done, error) { return a.Wake(a.world.now, a.queue) },
+		"by ticks":    func(a *thread) (Done, error) { return a.Tick(a.world.now) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
@@ -133,11 +130,11 @@ func TestEndsAreBounded(t *testing.T) {
 			}
 			var batches []int
 			for range 3 {
-				ends, err := next(a)
+				done, err := next(a)
 				if err != nil {
 					t.Fatal(err)
 				}
-				batches = append(batches, len(ends))
+				batches = append(batches, len(done.End))
 			}
 			if want := []int{EndsPerCall, EndsPerCall, 10}; !slices.Equal(batches, want) {
 				t.Errorf("ended in batches of %d, want %d", batches, want)
@@ -160,7 +157,7 @@ func (s countingStore) Set(key string, _ []byte, _ uint32) error {
 func TestKeysAreBounded(t *testing.T) {
 	w := newWorld()
 	a := w.thread()
-	if err := a.Join(0); err != nil {
+	if err := a.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	keys := countingStore{}
@@ -169,7 +166,7 @@ func TestKeysAreBounded(t *testing.T) {
 	key := make([]byte, 0, 16)
 	for i := range clients {
 		key = fmt.Appendf(key[:0], "%d", i)
-		s := Stream{Client: a.table.Client("events", key), Limits: w.limits, Context: 1}
+		s := Stream{Client: a.table.Client("events", key), Limits: w.limitsNow(), Context: 1}
 		if _, err := a.Claim(w.now, &s); err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +182,96 @@ func TestKeysAreBounded(t *testing.T) {
 			t.Errorf("key %q, want the prefix of this version", key)
 		}
 	}
-	if len(a.streams) != 0 || len(a.byContext) != 0 || len(a.unfinished) != 0 {
-		t.Errorf("the worker still holds %d streams, %d contexts, %d unfinished", len(a.streams), len(a.byContext), len(a.unfinished))
+	if len(a.mine()) != 0 || len(a.unfinished) != 0 {
+		t.Errorf("the worker still holds %d streams, %d unfinished", len(a.mine()), len(a.unfinished))
+	}
+}
+
+// More claims are left over than a tick tries again, and those that it tries fail once more. They go
+// to the end of the list, so the next tick gets to the others.
+func TestFinishTakesTurns(t *testing.T) {
+	const others = 44
+	w := newWorld()
+	a := w.thread()
+	if err := a.Join(w.now); err != nil {
+		t.Fatal(err)
+	}
+	a.port.before = failing("set", ErrCasMismatch)
+	contended := map[string]bool{} // the buckets of the streams that the first tick tries
+	var later []*stream
+	for i := range finishPerCall + others {
+		s := a.open(clientName(i))
+		if key := bucketKey(a.table.bucket(s.handle.Client)); i < finishPerCall {
+			contended[key] = true
+		} else if !contended[key] {
+			later = append(later, s)
+		}
+	}
+	if len(later) < others/2 {
+		t.Fatalf("only %d streams are behind the first batch", len(later))
+	}
+	a.port.before = func(c call) error {
+		if c.name == "set" && contended[c.on] {
+			return ErrCasMismatch
+		}
+		return nil
+	}
+	for range 2 {
+		if _, err := a.tick(); !errors.Is(err, ErrContended) {
+			t.Fatalf("tick: %v, want %v", err, ErrContended)
+		}
+	}
+	for _, s := range later {
+		if s.handle.State() != Registered {
+			t.Errorf("stream %d of %s is %v after two ticks, want it registered", s.handle.Context, s.client, s.handle.State())
+		}
+	}
+	if n := len(a.unfinished); n != finishPerCall+others-len(later) {
+		t.Errorf("%d streams are unfinished, want %d", n, finishPerCall+others-len(later))
+	}
+}
+
+// A bucket holds orphans of several clients and rules next to live streams. A scan counts each orphan
+// once, under its own rule, however many races its write loses. A bucket without orphans it leaves
+// alone.
+func TestScanCountsOrphans(t *testing.T) {
+	w := newWorld().small(0) // one bucket
+	w.limits.MaxStreams = 3
+	a, b := w.thread(), w.thread()
+	a.open("alice")
+	alive := b.open("alice")
+	a.open("alice")
+	a.open("carol")
+	events := alive.handle.Rule
+	w.rule = "stocks"
+	stocks := a.open("dave").handle.Rule
+	a.fence()
+	a.crash()
+
+	writes, races := 0, 2
+	b.port.before = func(c call) error {
+		if c.name == "set" && isBucket(c) {
+			if writes++; writes <= races {
+				return ErrCasMismatch
+			}
+		}
+		return nil
+	}
+	found, err := b.tick()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Swept != 4 || w.meter.counts[Swept] != 4 || writes != races+1 {
+		t.Errorf("%d orphans are swept, %d counted, with %d writes, want 4, 4 and %d", found.Swept, w.meter.counts[Swept], writes, races+1)
+	}
+	if n, m := w.meter.active[events], w.meter.active[stocks]; n != 1 || m != 0 {
+		t.Errorf("%d and %d streams are active, want 1 and 0", n, m)
+	}
+	left, err := w.registry()
+	if err != nil || len(left) != 1 || left[0].Context != alive.handle.Context {
+		t.Errorf("%v is left, error %v, want stream %d of alice", left, err, alive.handle.Context)
+	}
+	if _, err := b.tick(); err != nil || writes != races+1 {
+		t.Errorf("the next tick writes the bucket again, or fails: %v", err)
 	}
 }

@@ -14,20 +14,44 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 	if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {
 		return policy.Verdict{}, err
 	}
-	client := w.bucket.client(s.Client)
-	client.Streams, _ = w.withoutOrphans(client.Streams)
+	client, _ := w.withoutOrphans(w.bucket.client(s.Client))
 	newcomer := policy.Stream{Claim: w.bucket.Claims + 1, Owner: w.owner, Context: s.Context, ClaimedAt: now, Instance: s.Instance}
-	verdict := policy.Decide(client, newcomer, s.Limits, false, now)
+	verdict := w.decide(client, newcomer, s.Limits, false)
 	if w.maxTotal > 0 && verdict.Refusal == 0 && len(verdict.Next.Streams) > len(client.Streams) {
 		others, err := w.othersTotal()
 		if err != nil {
 			return policy.Verdict{}, err
 		}
 		if others+w.registered >= w.maxTotal {
-			verdict = policy.Decide(client, newcomer, s.Limits, true, now)
+			verdict = w.decide(client, newcomer, s.Limits, true)
 		}
 	}
 	return verdict, nil
+}
+
+// decide is [policy.Decide], but nobody is refused for the sake of streams whose workers are silent: a
+// worker that has crashed is not known to be dead for some seconds. If one of them lives after all,
+// the newcomer supersedes its stream.
+func (w *Worker) decide(client policy.Client, newcomer policy.Stream, limits *policy.Limits, full bool) policy.Verdict {
+	verdict := policy.Decide(client, newcomer, *limits, full, w.now)
+	if verdict.Refusal != policy.Duplicate && verdict.Refusal != policy.Superseded {
+		return verdict
+	}
+	heard := client
+	heard.Streams = slices.DeleteFunc(slices.Clone(client.Streams), w.silent)
+	if len(heard.Streams) == len(client.Streams) {
+		return verdict
+	}
+	without := policy.Decide(heard, newcomer, *limits, full, w.now)
+	if without.Refusal != 0 {
+		return verdict
+	}
+	for _, s := range client.Streams {
+		if !slices.ContainsFunc(without.Next.Streams, s.Is) && !slices.ContainsFunc(without.Superseded, s.Is) {
+			without.Superseded = append(without.Superseded, s)
+		}
+	}
+	return without
 }
 
 // Claim writes s into the registry as its client's newest stream, and sends a message to the owners
@@ -53,9 +77,10 @@ func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 	if verdict.Refusal != 0 {
 		return verdict, nil
 	}
-	s.index = len(w.streams)
-	w.streams = append(w.streams, s)
-	w.byContext[s.Context] = s
+	if w.table == (Table{}) { // the registry was never reached
+		return policy.Verdict{}, err
+	}
+	w.add(s)
 	if err != nil {
 		w.later(s, Pending, err)
 		return policy.Verdict{}, err
@@ -66,6 +91,7 @@ func (w *Worker) Claim(now int64, s *Stream) (policy.Verdict, error) {
 // register gives s the next claim number of its bucket and a place in its client's entry, and tells
 // the owners of the streams that yield.
 func (w *Worker) register(s *Stream) (policy.Verdict, error) {
+	defer w.retractRest()
 	mine := policy.Stream{Owner: w.owner, Context: s.Context, ClaimedAt: w.now, Instance: s.Instance}
 	var verdict policy.Verdict
 	var had, orphans int
@@ -73,18 +99,19 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
 		client := b.client(s.Client)
 		had = len(client.Streams)
-		client.Streams, orphans = w.withoutOrphans(client.Streams)
+		client, orphans = w.withoutOrphans(client)
 		mine.Claim = b.Claims + 1
-		verdict = policy.Decide(client, mine, s.Limits, false, w.now)
+		verdict = w.decide(client, mine, s.Limits, false)
 		if verdict.Refusal == 0 && w.maxTotal > 0 {
 			room.reserve(w)
 			if adds := len(verdict.Next.Streams) > len(client.Streams); adds && room.over(w) {
-				verdict = policy.Decide(client, mine, s.Limits, true, w.now)
+				verdict = w.decide(client, mine, s.Limits, true)
 			}
 		}
 		if verdict.Refusal != 0 || room.err != nil {
 			return false
 		}
+		w.announce(verdict.Superseded)
 		b.Claims = mine.Claim
 		b.put(s.Client, s.Rule, verdict.Next)
 		return true
@@ -92,42 +119,10 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	if err = errors.Join(err, room.err); err != nil || verdict.Refusal != 0 {
 		return verdict, errors.Join(err, room.giveBack(w))
 	}
-	s.as, s.state = mine, Registered
+	s.registerAs(mine)
 	w.registered++
 	w.countChange(s.Rule, len(verdict.Next.Streams)-had, orphans)
 	w.supersede(s, verdict.Superseded)
-	return verdict, nil
-}
-
-// putBack registers s again, under the number of its first claim: other workers declared this one
-// dead and removed its streams. If newer streams have taken the place since, s itself is among
-// those that yield, and is out.
-func (w *Worker) putBack(s *Stream) (policy.Verdict, error) {
-	mine := s.as
-	mine.Owner = w.owner
-	var verdict policy.Verdict
-	var had, orphans int
-	err := w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
-		client := b.client(s.Client)
-		had = len(client.Streams)
-		client.Streams = slices.DeleteFunc(client.Streams, s.as.Is) // its old name, if nobody has removed it yet
-		client.Streams, orphans = w.withoutOrphans(client.Streams)
-		b.Claims = max(b.Claims, mine.Claim)
-		verdict = policy.Return(client, mine, s.Limits)
-		b.put(s.Client, s.Rule, verdict.Next)
-		return true
-	})
-	if err != nil {
-		return verdict, err
-	}
-	w.countChange(s.Rule, len(verdict.Next.Streams)-had, orphans)
-	if slices.ContainsFunc(verdict.Superseded, mine.Is) {
-		w.drop(s, BySuccessor)
-	} else {
-		s.as, s.state = mine, Registered
-	}
-	others := slices.DeleteFunc(slices.Clone(verdict.Superseded), mine.Is)
-	w.supersede(s, others)
 	return verdict, nil
 }
 
@@ -145,9 +140,9 @@ func (w *Worker) supersede(s *Stream, yielding []policy.Stream) {
 	var reply Reply
 	waits := s.Wait && s.Enforce && s.state == Registered
 	if waits {
-		reply = Reply{Queue: w.queue, Incarnation: w.owner.Incarnation, Claim: s.as.Claim, Context: s.Context}
+		reply = Reply{Queue: w.queue, Address: w.address(s)}
 	}
-	told := w.tell(yielding, func(yields policy.Stream) MessageKind {
+	told := w.tell(w.table.bucket(s.Client), yielding, func(yields policy.Stream) MessageKind {
 		switch {
 		case !s.Enforce:
 			return Noted
@@ -157,7 +152,7 @@ func (w *Worker) supersede(s *Stream, yielding []policy.Stream) {
 		return Yield
 	}, reply)
 	if waits {
-		s.awaits = told
+		s.awaits = uint8(told) // at most policy.MaxStreams
 	}
 }
 
@@ -176,13 +171,7 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 	if !s.state.alive() && s.state != Out {
 		return false, nil
 	}
-	last := len(w.streams) - 1
-	w.streams[s.index] = w.streams[last]
-	w.streams[s.index].index = s.index
-	w.streams[last] = nil
-	w.streams = w.streams[:last]
-	delete(w.byContext, s.Context)
-
+	w.remove(s)
 	w.gone(s.replyTo)
 	if !s.state.counted() {
 		s.state = Released
@@ -203,10 +192,8 @@ func (w *Worker) Release(s *Stream) (held bool, err error) {
 func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 	err = w.update(w.table.bucket(s.Client), func(b *Bucket) bool {
 		client := b.client(s.Client)
-		i := slices.IndexFunc(client.Streams, s.as.Is)
-		if removed = i >= 0; removed {
-			client.Streams = slices.Delete(client.Streams, i, i+1)
-			b.put(s.Client, s.Rule, client)
+		if removed = slices.ContainsFunc(client.Streams, s.is); removed {
+			b.put(s.Client, s.Rule, client.Without(s.is, w.now))
 		}
 		return removed
 	})
@@ -220,13 +207,15 @@ func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 }
 
 // Dismiss removes all streams of a client from the registry, tells their owners to end them, and
-// returns how many they were. The worker must have read the table, see [Worker.Open]. now is in
+// returns how many they were. None of them comes back, even if its worker was taken for dead: see
+// [policy.Return]. The worker must have read the table, see [Worker.Open]. now is in
 // milliseconds.
 func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 	w.now = now
 	var rule RuleID
 	var dismissed []policy.Stream
 	var had int
+	defer w.retractRest()
 	err = w.update(w.table.bucket(id), func(b *Bucket) bool {
 		at, found := b.find(id)
 		if !found {
@@ -234,15 +223,19 @@ func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
 			return false
 		}
 		rule, had = b.Entries[at].Rule, len(b.Entries[at].Streams)
-		dismissed, _ = w.withoutOrphans(slices.Clone(b.Entries[at].Streams))
-		b.put(id, rule, policy.Client{})
-		return true
+		client, _ := w.withoutOrphans(b.Entries[at].Client)
+		dismissed = client.Streams
+		if had > 0 {
+			w.announce(dismissed)
+			b.put(id, rule, client.Dismiss(b.Claims, w.now))
+		}
+		return had > 0
 	})
 	if err != nil || had == 0 {
 		return 0, err
 	}
 	w.countChange(rule, -had, had-len(dismissed))
-	w.tell(dismissed, func(policy.Stream) MessageKind { return Dismissed }, Reply{})
+	w.tell(w.table.bucket(id), dismissed, func(policy.Stream) MessageKind { return Dismissed }, Reply{})
 	return len(dismissed), nil
 }
 

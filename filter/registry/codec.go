@@ -16,15 +16,19 @@ import (
 // the same bytes, so there is exactly one way to write a state. formatVersion is the first byte of
 // every value and a part of every key.
 const (
-	formatVersion = 2
-	keyPrefix     = "streamlatch/2/"
+	formatVersion = 3
+	keyPrefix     = "streamlatch/3/"
 
 	bucketHeaderSize = 1 + 8
-	entryHeaderSize  = 16 + 4 + 2 + 8 + 1 + 1
+	entryHeaderSize  = 16 + 4 + 1 + 1 + 1 + 1
+	spentSize        = 2 + 8
+	dismissedSize    = 8
+	untilSize        = 8
 	instanceSize     = 8
 	streamSize       = 8 + 8 + 8 + 8 + 4 + 2
-	recordSize       = 1 + 8 + 4 + 8 + 8 + 4
-	messageSize      = 1 + 8 + 8 + 4 + 8 + (4 + 8 + 8 + 4) + 1
+	recordSize       = 1 + 8 + 4 + 8 + 8 + 4 + 4
+	messageSize      = 1 + addressSize + 8 + (4 + addressSize) + 1
+	addressSize      = 8 + 8 + 4 + 4
 )
 
 // MaxWorkers is the number of worker slots.
@@ -53,8 +57,9 @@ type Bucket struct {
 	instances []policy.Instance // memory of parse: the superseded instances of all entries
 }
 
-// Entry is what the registry holds about one client. It goes with the client's last stream, so
-// memory depends on live streams and not on the number of clients ever seen.
+// Entry is what the registry holds about one client. It goes with the client's last stream, or some
+// time later if something is remembered about the client until then (policy.Client.Until). So
+// memory depends on live and recent streams, and not on the number of clients ever seen.
 type Entry struct {
 	ID   ClientID
 	Rule RuleID
@@ -76,25 +81,91 @@ func (b *Bucket) client(id ClientID) policy.Client {
 	return policy.Client{}
 }
 
-// put stores client in the entry of id. If client has no streams, it removes the entry.
+// mostMemories bounds the entries without streams in one bucket.
+const mostMemories = 16
+
+// put stores client in the entry of id. If there is nothing to store, it removes the entry. If there
+// are too many entries without streams, the one that would go first goes.
 func (b *Bucket) put(id ClientID, rule RuleID, client policy.Client) {
 	at, found := b.find(id)
 	switch {
-	case len(client.Streams) == 0 && found:
-		b.Entries = slices.Delete(b.Entries, at, at+1)
-	case len(client.Streams) == 0:
+	case len(client.Streams) == 0 && client.Until == 0:
+		if found {
+			b.Entries = slices.Delete(b.Entries, at, at+1)
+		}
+		return
 	case found:
 		b.Entries[at].Client = client
 	default:
 		b.Entries = slices.Insert(b.Entries, at, Entry{ID: id, Rule: rule, Client: client})
 	}
+	if len(client.Streams) > 0 {
+		return
+	}
+	memories, first := 0, 0
+	for i := range b.Entries {
+		if len(b.Entries[i].Streams) > 0 {
+			continue
+		}
+		if memories++; memories == 1 || b.Entries[i].Until < b.Entries[first].Until {
+			first = i
+		}
+	}
+	if memories > mostMemories {
+		b.Entries = slices.Delete(b.Entries, first, first+1)
+	}
+}
+
+// What an entry has besides its streams, as bits of one byte.
+const (
+	hasSpent = 1 << iota
+	hasReconnects
+	hasDismissed
+	hasUntil
+)
+
+// has returns the bits of what e has.
+func (e *Entry) has() (bits byte) {
+	if e.Spent != (policy.Spent{}) {
+		bits |= hasSpent
+	}
+	if e.Reconnects != (policy.Spent{}) {
+		bits |= hasReconnects
+	}
+	if e.Dismissed != 0 {
+		bits |= hasDismissed
+	}
+	if e.Until != 0 {
+		bits |= hasUntil
+	}
+	return bits
+}
+
+// sizeOf returns how many bytes that takes.
+func sizeOf(bits byte) (n int) {
+	for i, size := range [...]int{spentSize, spentSize, dismissedSize, untilSize} {
+		if bits&(1<<i) != 0 {
+			n += size
+		}
+	}
+	return n
+}
+
+func appendSpent(dst []byte, s policy.Spent) []byte {
+	dst = binary.LittleEndian.AppendUint16(dst, s.Tokens)
+	return binary.LittleEndian.AppendUint64(dst, uint64(s.Since))
+}
+
+func parseSpent(b []byte) policy.Spent {
+	return policy.Spent{Tokens: binary.LittleEndian.Uint16(b), Since: int64(binary.LittleEndian.Uint64(b[2:]))}
 }
 
 // Append appends the stored form of b to dst.
 func (b *Bucket) Append(dst []byte) []byte {
 	size := bucketHeaderSize
 	for i := range b.Entries {
-		size += entryHeaderSize + instanceSize*len(b.Entries[i].Superseded) + streamSize*len(b.Entries[i].Streams)
+		e := &b.Entries[i]
+		size += entryHeaderSize + sizeOf(e.has()) + instanceSize*len(e.Superseded) + streamSize*len(e.Streams)
 	}
 	dst = slices.Grow(dst, size)
 	dst = append(dst, formatVersion)
@@ -103,9 +174,20 @@ func (b *Bucket) Append(dst []byte) []byte {
 		e := &b.Entries[i]
 		dst = append(dst, e.ID[:]...)
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(e.Rule))
-		dst = binary.LittleEndian.AppendUint16(dst, e.Spent.Tokens)
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Spent.Since))
-		dst = append(dst, byte(len(e.Superseded)), byte(len(e.Streams)))
+		has := e.has()
+		dst = append(dst, byte(e.MaxStreams), has, byte(len(e.Superseded)), byte(len(e.Streams)))
+		if has&hasSpent != 0 {
+			dst = appendSpent(dst, e.Spent)
+		}
+		if has&hasReconnects != 0 {
+			dst = appendSpent(dst, e.Reconnects)
+		}
+		if has&hasDismissed != 0 {
+			dst = binary.LittleEndian.AppendUint64(dst, e.Dismissed)
+		}
+		if has&hasUntil != 0 {
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Until))
+		}
 		for _, instance := range e.Superseded {
 			dst = binary.LittleEndian.AppendUint64(dst, uint64(instance))
 		}
@@ -155,18 +237,39 @@ func (b *Bucket) parse(value []byte) error {
 			return bad("is cut short")
 		}
 		e := Entry{ID: ClientID(rest), Rule: RuleID(binary.LittleEndian.Uint32(rest[16:]))}
-		e.Spent.Tokens = binary.LittleEndian.Uint16(rest[20:])
-		e.Spent.Since = int64(binary.LittleEndian.Uint64(rest[22:]))
-		known, n := int(rest[30]), int(rest[31])
+		e.MaxStreams = int(rest[20])
+		has, known, n := rest[21], int(rest[22]), int(rest[23])
 		rest = rest[entryHeaderSize:]
 		switch {
-		case n < 1 || n > policy.MaxStreams || known > policy.MaxSuperseded:
-			return bad("has %d streams, want 1 to %d, and %d superseded instances, want up to %d",
-				n, policy.MaxStreams, known, policy.MaxSuperseded)
-		case e.Spent.Tokens == 0 && e.Spent.Since != 0:
-			return bad("has no spent token, but the time %d of one", e.Spent.Since)
-		case len(rest) < known*instanceSize+n*streamSize:
+		case n > policy.MaxStreams || e.MaxStreams > policy.MaxStreams || known > policy.MaxSuperseded:
+			return bad("has %d streams and a limit of %d, want up to %d, and %d superseded instances, want up to %d",
+				n, e.MaxStreams, policy.MaxStreams, known, policy.MaxSuperseded)
+		case (n == 0) != (e.MaxStreams == 0), n == 0 && known > 0:
+			return bad("has %d streams, a limit of %d and %d superseded instances, want none or all", n, e.MaxStreams, known)
+		case has >= 2*hasUntil, n == 0 && has&hasUntil == 0, has&hasDismissed != 0 && has&hasUntil == 0:
+			return bad("has %d streams and the bits %b, want a time until which something is remembered", n, has)
+		case len(rest) < sizeOf(has)+known*instanceSize+n*streamSize:
 			return bad("is cut short")
+		}
+		if has&hasSpent != 0 {
+			e.Spent, rest = parseSpent(rest), rest[spentSize:]
+		}
+		if has&hasReconnects != 0 {
+			e.Reconnects, rest = parseSpent(rest), rest[spentSize:]
+		}
+		if has&hasDismissed != 0 {
+			e.Dismissed, rest = binary.LittleEndian.Uint64(rest), rest[dismissedSize:]
+		}
+		if has&hasUntil != 0 {
+			e.Until, rest = int64(binary.LittleEndian.Uint64(rest)), rest[untilSize:]
+		}
+		switch {
+		case e.has() != has:
+			return bad("has the bits %b for values that are 0", has)
+		case e.Spent.Tokens == 0 && e.Spent.Since != 0, e.Reconnects.Tokens == 0 && e.Reconnects.Since != 0:
+			return bad("has no spent token, but the time of one")
+		case e.Dismissed > b.Claims:
+			return bad("has dismissed claim %d, want at most %d", e.Dismissed, b.Claims)
 		}
 		if k := len(b.Entries); k > 0 && bytes.Compare(b.Entries[k-1].ID[:], e.ID[:]) >= 0 {
 			return bad("is out of order")
@@ -204,7 +307,9 @@ func (b *Bucket) parse(value []byte) error {
 			last = s.Claim
 			streams = append(streams, s)
 		}
-		e.Streams = streams[first:len(streams):len(streams)]
+		if n > 0 {
+			e.Streams = streams[first:len(streams):len(streams)]
+		}
 		b.Entries = append(b.Entries, e)
 	}
 	b.streams, b.instances = streams, instances
@@ -216,8 +321,9 @@ type Record struct {
 	Incarnation uint64 // of the worker that holds the slot; 0 if it is free, and then all else is 0
 	Queue       uint32 // token of the slot's queue; 0 until the worker has registered it
 	Heartbeat   uint64 // a live worker moves it on at every tick
-	BeatAt      int64  // time of the last heartbeat in milliseconds; for people, no decision uses it
+	BeatAt      int64  // time of the last heartbeat in milliseconds, see Worker.silent
 	Live        uint32 // streams of the worker in the registry, as of the last heartbeat or claim
+	Told        uint32 // messages that others have sent, or are about to send, to this incarnation
 }
 
 // Append appends the stored form of r to dst.
@@ -227,7 +333,8 @@ func (r Record) Append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, r.Queue)
 	dst = binary.LittleEndian.AppendUint64(dst, r.Heartbeat)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.BeatAt))
-	return binary.LittleEndian.AppendUint32(dst, r.Live)
+	dst = binary.LittleEndian.AppendUint32(dst, r.Live)
+	return binary.LittleEndian.AppendUint32(dst, r.Told)
 }
 
 // ParseRecord reads the stored form of a worker slot.
@@ -241,6 +348,7 @@ func ParseRecord(value []byte) (Record, error) {
 		Heartbeat:   binary.LittleEndian.Uint64(value[13:]),
 		BeatAt:      int64(binary.LittleEndian.Uint64(value[21:])),
 		Live:        binary.LittleEndian.Uint32(value[29:]),
+		Told:        binary.LittleEndian.Uint32(value[33:]),
 	}
 	if r.Incarnation == 0 && r != (Record{}) {
 		return Record{}, malformed("worker slot: incarnation 0 is a free slot, want all other bytes 0: %x", value)
@@ -248,22 +356,26 @@ func ParseRecord(value []byte) (Record, error) {
 	return r, nil
 }
 
-// Message is what one worker sends another about a stream of the receiver.
-type Message struct {
-	Incarnation uint64 // of the receiver; a later owner of the queue ignores the message
+// Address names a stream to its owner.
+type Address struct {
+	Incarnation uint64 // of the owner; a later owner of the queue ignores the message
 	Claim       uint64 // the stream's claim number
 	Context     uint32
-	SentAt      int64 // milliseconds
-	ReplyTo     Reply // the claim that waits for the stream's end; zero if none does
-	Kind        MessageKind
+	Bucket      uint32
+}
+
+// Message is what one worker sends another about a stream of the receiver.
+type Message struct {
+	Address
+	SentAt  int64 // milliseconds
+	ReplyTo Reply // the claim that waits for the stream's end; zero if none does
+	Kind    MessageKind
 }
 
 // Reply names a claim that waits until a stream that it superseded has ended.
 type Reply struct {
-	Queue       uint32 // of the claim's worker, never 0
-	Incarnation uint64
-	Claim       uint64
-	Context     uint32
+	Queue uint32 // of the claim's worker, never 0
+	Address
 }
 
 // MessageKind is what a [Message] says.
@@ -278,17 +390,29 @@ const (
 	Replaced                         // the stream was superseded by one of its own instance: end it
 )
 
+func (a Address) append(dst []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, a.Incarnation)
+	dst = binary.LittleEndian.AppendUint64(dst, a.Claim)
+	dst = binary.LittleEndian.AppendUint32(dst, a.Context)
+	return binary.LittleEndian.AppendUint32(dst, a.Bucket)
+}
+
+func parseAddress(b []byte) Address {
+	return Address{
+		Incarnation: binary.LittleEndian.Uint64(b),
+		Claim:       binary.LittleEndian.Uint64(b[8:]),
+		Context:     binary.LittleEndian.Uint32(b[16:]),
+		Bucket:      binary.LittleEndian.Uint32(b[20:]),
+	}
+}
+
 // Append appends the form in which m is sent to dst.
 func (m Message) Append(dst []byte) []byte {
 	dst = append(dst, formatVersion)
-	dst = binary.LittleEndian.AppendUint64(dst, m.Incarnation)
-	dst = binary.LittleEndian.AppendUint64(dst, m.Claim)
-	dst = binary.LittleEndian.AppendUint32(dst, m.Context)
+	dst = m.Address.append(dst)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.SentAt))
 	dst = binary.LittleEndian.AppendUint32(dst, m.ReplyTo.Queue)
-	dst = binary.LittleEndian.AppendUint64(dst, m.ReplyTo.Incarnation)
-	dst = binary.LittleEndian.AppendUint64(dst, m.ReplyTo.Claim)
-	dst = binary.LittleEndian.AppendUint32(dst, m.ReplyTo.Context)
+	dst = m.ReplyTo.Address.append(dst)
 	return append(dst, byte(m.Kind))
 }
 
@@ -297,18 +421,12 @@ func ParseMessage(value []byte) (Message, error) {
 	if len(value) != messageSize || value[0] != formatVersion {
 		return Message{}, malformed("message: found %d bytes %x, want %d bytes of version %d", len(value), value[:min(len(value), messageSize)], messageSize, formatVersion)
 	}
+	const sentAt = 1 + addressSize
 	m := Message{
-		Incarnation: binary.LittleEndian.Uint64(value[1:]),
-		Claim:       binary.LittleEndian.Uint64(value[9:]),
-		Context:     binary.LittleEndian.Uint32(value[17:]),
-		SentAt:      int64(binary.LittleEndian.Uint64(value[21:])),
-		ReplyTo: Reply{
-			Queue:       binary.LittleEndian.Uint32(value[29:]),
-			Incarnation: binary.LittleEndian.Uint64(value[33:]),
-			Claim:       binary.LittleEndian.Uint64(value[41:]),
-			Context:     binary.LittleEndian.Uint32(value[49:]),
-		},
-		Kind: MessageKind(value[messageSize-1]),
+		Address: parseAddress(value[1:]),
+		SentAt:  int64(binary.LittleEndian.Uint64(value[sentAt:])),
+		ReplyTo: Reply{Queue: binary.LittleEndian.Uint32(value[sentAt+8:]), Address: parseAddress(value[sentAt+12:])},
+		Kind:    MessageKind(value[messageSize-1]),
 	}
 	if m.Kind < Noted || m.Kind > Replaced {
 		return Message{}, malformed("message: kind %d, want %d to %d", m.Kind, Noted, Replaced)

@@ -93,7 +93,7 @@ func TestSweepOfTheWholeTable(t *testing.T) {
 	b.open("bob")
 	w.ticks(t, 1)
 	a.crash()
-	w.ticks(t, missedTicks+(1<<bucketBits)/sweepPerTick-1)
+	w.ticks(t, missedTicks+(1<<bucketBits)/visitsPerCall-1)
 	if entries, _ := w.registry(); len(entries) != 1 {
 		t.Fatalf("%d entries left, want bob's only", len(entries))
 	}
@@ -124,12 +124,12 @@ func TestSweepGoesOnAfterAnError(t *testing.T) {
 		t.Fatalf("tick found %+v, %v; want a death and an error", found, err)
 	}
 	b.port.before = nil
-	w.ticks(t, (1<<bucketBits)/sweepPerTick)
+	w.ticks(t, (1<<bucketBits)/visitsPerCall)
 	entries, _ := w.registry()
 	if len(entries) > 1+5 { // the slow search finds those in the bucket that failed
 		t.Fatalf("%d entries left, want bob's and at most those of one bucket", len(entries))
 	}
-	w.ticks(t, (1<<bucketBits)/scanPerTick)
+	w.ticks(t, (1<<bucketBits)/visitsPerTick)
 	w.settle(t)
 }
 
@@ -155,7 +155,7 @@ func TestDeathIsKeptDespiteAnError(t *testing.T) {
 		t.Fatalf("tick found %+v, %v; want a death and an error", found, err)
 	}
 	b.port.before = nil
-	w.ticks(t, (1<<bucketBits)/sweepPerTick)
+	w.ticks(t, (1<<bucketBits)/visitsPerCall)
 	if entries, _ := w.registry(); len(entries) != 2 {
 		t.Fatalf("%d entries left, want bob's and carol's", len(entries))
 	}
@@ -174,7 +174,7 @@ func TestSweeperDies(t *testing.T) {
 	a.crash()
 	a.fence()
 	b.crash()
-	w.ticks(t, (1<<bucketBits)/scanPerTick)
+	w.ticks(t, (1<<bucketBits)/visitsPerTick)
 	expect(t, cutByCrash, s)
 	w.settle(t)
 }
@@ -192,7 +192,7 @@ func TestSlotIsReused(t *testing.T) {
 	w.ticks(t, missedTicks)
 
 	c := w.thread()
-	if err := c.Join(0); err != nil {
+	if err := c.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	if c.owner.Slot != a.owner.Slot || c.queue != a.queue || c.owner == a.owner {
@@ -203,7 +203,7 @@ func TestSlotIsReused(t *testing.T) {
 	if _, err := c.Claim(w.now, &s); err != nil {
 		t.Fatal(err)
 	}
-	if ends, err := c.Wake(w.now, c.queue); len(ends) != 0 || err != nil {
+	if ends, err := c.Wake(w.now, c.queue); len(ends.End) != 0 || err != nil {
 		t.Fatalf("a message for the dead worker ended %v, %v", ends, err)
 	}
 }

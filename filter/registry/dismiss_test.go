@@ -181,10 +181,10 @@ func TestRecall(t *testing.T) {
 		t.Errorf("another worker is woken %d times, want 0", n)
 	}
 	recalled, err := a.Wake(w.now, a.queue)
-	if err != nil || !slices.Equal(recalled, []*Stream{&s.handle}) || s.handle.Why() != 0 {
+	if err != nil || !slices.Equal(recalled.End, []*Stream{&s.handle}) || s.handle.Why() != 0 {
 		t.Fatalf("recalled %v, %v, why %d; want the stream, which the registry does not want ended", recalled, err, s.handle.Why())
 	}
-	if again, err := a.Wake(w.now, a.queue); len(again) != 0 || err != nil {
+	if again, err := a.Wake(w.now, a.queue); len(again.End) != 0 || err != nil {
 		t.Fatalf("recalled once more: %v, %v", again, err)
 	}
 	if entries, _ := w.registry(); len(entries) != 2 || w.meter.counts[LostWakeup] != 0 {
@@ -220,14 +220,11 @@ func TestRecalledAndSuperseded(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		before bool
-		next   func(*thread) ([]*Stream, error)
+		next   func(*thread) (Done, error)
 	}{
-		{"recalled first, woken", true, func(a *thread) ([]*Stream, error) { return a.Wake(a.world.now, a.queue) }},
-		{"recalled last, woken", false, func(a *thread) ([]*Stream, error) { return a.Wake(a.world.now, a.queue) }},
-		{"by a tick", true, func(a *thread) ([]*Stream, error) {
-			found, err := a.Tick(a.world.now)
-			return found.End, err
-		}},
+		{"recalled first, woken", true, func(a *thread) (Done, error) { return a.Wake(a.world.now, a.queue) }},
+		{"recalled last, woken", false, func(a *thread) (Done, error) { return a.Wake(a.world.now, a.queue) }},
+		{"by a tick", true, func(a *thread) (Done, error) { return a.Tick(a.world.now) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld()
@@ -247,11 +244,11 @@ func TestRecalledAndSuperseded(t *testing.T) {
 			if !test.before {
 				recall()
 			}
-			end, err := test.next(a)
-			if err != nil || !slices.Equal(end, []*Stream{&s.handle}) || s.handle.Why() != BySuccessor {
-				t.Fatalf("to end: %v, %v, why %d; want the stream once", end, err, s.handle.Why())
+			done, err := test.next(a)
+			if err != nil || !slices.Equal(done.End, []*Stream{&s.handle}) || s.handle.Why() != BySuccessor {
+				t.Fatalf("to end: %v, %v, why %d; want the stream once", done, err, s.handle.Why())
 			}
-			a.end(end)
+			a.did(done)
 			w.settle(t)
 		})
 	}
@@ -266,11 +263,11 @@ func TestRecalledAndReleased(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.close(s)
-	next := Stream{Client: s.handle.Client, Rule: s.handle.Rule, Limits: w.limits, Context: s.handle.Context}
+	next := Stream{Client: s.handle.Client, Rule: s.handle.Rule, Limits: w.limitsNow(), Context: s.handle.Context}
 	if _, err := a.Claim(w.now, &next); err != nil {
 		t.Fatal(err)
 	}
-	if recalled, err := a.Wake(w.now, a.queue); len(recalled) != 0 || err != nil {
+	if recalled, err := a.Wake(w.now, a.queue); len(recalled.End) != 0 || err != nil {
 		t.Fatalf("recalled %v, %v", recalled, err)
 	}
 }

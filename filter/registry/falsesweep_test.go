@@ -46,8 +46,8 @@ func TestSweptWorkerPutsItsStreamsBack(t *testing.T) {
 		t.Fatal("the worker still uses the incarnation that was swept")
 	}
 	for _, s := range streams {
-		if s.handle.as.Owner != a.owner {
-			t.Errorf("%s is registered as %+v", s.client, s.handle.as)
+		if s.handle.as().Owner != a.owner {
+			t.Errorf("%s is registered as %+v", s.client, s.handle.as())
 		}
 	}
 	w.settle(t)
@@ -178,10 +178,10 @@ func TestOrphansAreRemoved(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld().small(0)
 			a, b := w.thread(), w.thread()
-			if err := a.Join(0); err != nil {
+			if err := a.Join(w.now); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Join(0); err != nil {
+			if err := b.Join(w.now); err != nil {
 				t.Fatal(err)
 			}
 			a.port.before = func(c call) error {
@@ -209,7 +209,7 @@ func TestOrphansAreRemoved(t *testing.T) {
 func TestPutBackOfManyStreams(t *testing.T) {
 	w := newWorld().small(4)
 	a, b := w.thread(), w.thread()
-	const n = 2*finishPerTick + 1
+	const n = 2*finishPerCall + 1
 	var streams []*stream
 	for i := range n {
 		streams = append(streams, a.open(clientName(i)))

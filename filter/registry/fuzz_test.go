@@ -117,8 +117,8 @@ func claimed(a *thread) error {
 		return err
 	}
 	at, found := b.find(s.handle.Client)
-	if !found || len(b.Entries[at].Streams) != 1 || b.Entries[at].Streams[0] != s.handle.as {
-		return fmt.Errorf("after a claim as %+v the bucket holds %+v", s.handle.as, b)
+	if !found || len(b.Entries[at].Streams) != 1 || b.Entries[at].Streams[0] != s.handle.as() {
+		return fmt.Errorf("after a claim as %+v the bucket holds %+v", s.handle.as(), b)
 	}
 	return nil
 }

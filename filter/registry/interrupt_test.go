@@ -144,7 +144,7 @@ func TestUnreadableSlotIsNotFree(t *testing.T) {
 	w := newWorld().small(0)
 	w.limits.MaxStreams = 2
 	b, a := w.thread(), w.thread()
-	if err := b.Join(0); err != nil {
+	if err := b.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	first := a.open("alice") // in a slot that b has not seen yet

@@ -104,7 +104,7 @@ func TestLateVerdictsAreIndependent(t *testing.T) {
 	}
 	for i, claimed := range found.Claimed {
 		holder := slices.IndexFunc(w.opened, func(s *stream) bool { return s.on == a && s.client == late[i].client })
-		if claimed.Stream != &late[i].handle || !slices.Equal(claimed.Next.Streams, []policy.Stream{w.opened[holder].handle.as}) {
+		if claimed.Stream != &late[i].handle || !slices.Equal(claimed.Next.Streams, []policy.Stream{w.opened[holder].handle.as()}) {
 			t.Errorf("verdict on %s: %+v", late[i].client, claimed.Verdict)
 		}
 	}

@@ -44,11 +44,11 @@ func TestLateJoinTakesWakeups(t *testing.T) {
 	b.open("bob")
 	slow.port.before = once(func(c call) bool { return c.name == "register" }, func() {
 		w.envoy.write(slotKey(1), Record{}.Append(nil)) // swept
-		if err := a.Join(0); err != nil || a.owner.Slot != 1 {
+		if err := a.Join(w.now); err != nil || a.owner.Slot != 1 {
 			t.Fatalf("joined as %+v, %v", a.owner, err)
 		}
 	})
-	if err := slow.Join(0); !errors.Is(err, errSwept) || slow.owner.Incarnation != 0 {
+	if err := slow.Join(w.now); !errors.Is(err, errSwept) || slow.owner.Incarnation != 0 {
 		t.Fatalf("join: %v, as %+v; want %v and no slot", err, slow.owner, errSwept)
 	}
 	first := a.open("alice")
@@ -185,8 +185,8 @@ func TestReleaseWhileMissing(t *testing.T) {
 	a.close(first)
 	w.ticks(t, 2)
 	expect(t, closed, first)
-	if n := w.meter.counts[LostWakeup]; n != 0 || len(a.missing) != 0 {
-		t.Errorf("%d lost wake-ups counted, %d missing", n, len(a.missing))
+	if n := w.meter.counts[LostWakeup]; n != 0 || len(a.suspects) != 0 {
+		t.Errorf("%d lost wake-ups counted, %d missing", n, len(a.suspects))
 	}
 	w.settle(t)
 }
@@ -215,7 +215,7 @@ func TestMessageThatCannotBeSent(t *testing.T) {
 func TestSelfCheckSeesEveryStream(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
-	const n = 2*checkPerTick + 1
+	const n = 2*checksPerTick + 1
 	var streams []*stream
 	for i := range n {
 		streams = append(streams, a.open(clientName(i)))

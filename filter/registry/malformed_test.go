@@ -14,7 +14,7 @@ func TestMalformedBucket(t *testing.T) {
 		t.Errorf("%d malformed values counted, want 1", n)
 	}
 	entries, err := w.registry()
-	if err != nil || len(entries) != 1 || entries[0].Stream != second.handle.as {
+	if err != nil || len(entries) != 1 || entries[0].Stream != second.handle.as() {
 		t.Errorf("the registry holds %+v, %v; want the second stream", entries, err)
 	}
 	w.ticks(t, 2)
@@ -30,7 +30,7 @@ func TestMalformedBucketIsLeftToAClaim(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
 	s, other := a.open("alice"), a.open("bob")
-	if err := b.Join(0); err != nil {
+	if err := b.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.envoy.write(bucketKey(0), []byte("junk"))
@@ -64,8 +64,8 @@ func TestMalformedBucketGoesOnCounting(t *testing.T) {
 	b.sweepNow(t, a)
 	w.envoy.write(bucketKey(0), []byte("junk"))
 	second := b.open("alice")
-	if second.handle.as.Claim <= first.handle.as.Claim {
-		t.Errorf("claim %d came after claim %d", second.handle.as.Claim, first.handle.as.Claim)
+	if second.handle.claim <= first.handle.claim {
+		t.Errorf("claim %d came after claim %d", second.handle.claim, first.handle.claim)
 	}
 	w.ticks(t, 2)
 	expect(t, endedByMessage, first)
@@ -86,8 +86,8 @@ func TestPutBackIntoANewBucket(t *testing.T) {
 	w.ticks(t, 1)
 	expect(t, alive, first)
 	second := b.open("alice")
-	if n := w.meter.counts[Malformed]; n != 0 || second.handle.as.Claim <= first.handle.as.Claim {
-		t.Errorf("%d malformed values; claim %d came after claim %d", n, second.handle.as.Claim, first.handle.as.Claim)
+	if n := w.meter.counts[Malformed]; n != 0 || second.handle.claim <= first.handle.claim {
+		t.Errorf("%d malformed values; claim %d came after claim %d", n, second.handle.claim, first.handle.claim)
 	}
 	w.settle(t)
 	expect(t, endedByMessage, first)

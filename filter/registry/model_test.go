@@ -23,29 +23,51 @@ func init() {
 // to the end of it, and streams over the limit fall out at the front.
 type model map[string]*account
 
-// account is what one would note about a client that has streams.
+// account is what one would note about a client.
 type account struct {
-	list       []*stream
-	superseded []policy.Instance // instances that were superseded by another
-	tokens     int               // left
-	filled     int64             // when tokens were last added, or the first was taken
+	list                  []*stream
+	superseded            []policy.Instance // instances that were superseded by another
+	takeovers, reconnects purse
+}
+
+// purse holds the tokens of a bucket. A new one is full.
+type purse struct {
+	spent  int
+	filled int64 // when tokens were last added, or the first was taken
+}
+
+// take takes a token at now, and reports whether there was one.
+func (p *purse) take(bucket policy.TokenBucket, now int64) bool {
+	if bucket.MaxTokens == 0 {
+		return true
+	}
+	for ; p.spent > 0 && p.filled+int64(bucket.FillInterval) <= now; p.filled += int64(bucket.FillInterval) {
+		p.spent = max(p.spent-bucket.TokensPerFill, 0)
+	}
+	if p.spent == bucket.MaxTokens {
+		return false
+	}
+	if p.spent == 0 {
+		p.filled = now
+	}
+	p.spent++
+	return true
 }
 
 // open returns the refusal that s gets, or the streams that yield to it.
 func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream) {
 	limits, instance := s.handle.Limits, s.handle.Instance
-	bucket := limits.TakeoverLimit
 	a := m[s.client]
 	if a == nil {
-		a = &account{tokens: bucket.MaxTokens}
+		a = &account{}
 		m[s.client] = a
-	}
-	for ; a.tokens < bucket.MaxTokens && a.filled+int64(bucket.FillInterval) <= now; a.filled += int64(bucket.FillInterval) {
-		a.tokens = min(a.tokens+bucket.TokensPerFill, bucket.MaxTokens)
 	}
 	again := slices.IndexFunc(a.list, func(r *stream) bool { return instance != 0 && r.handle.Instance == instance })
 	switch {
 	case again >= 0:
+		if !a.reconnects.take(policy.ReconnectLimit, now) {
+			return policy.TakeoverLimit, nil
+		}
 		out = append(out, a.list[again])
 		a.list = slices.Delete(a.list, again, again+1)
 	case len(a.list) < limits.MaxStreams:
@@ -54,14 +76,8 @@ func (m model) open(s *stream, now int64) (refusal policy.Refusal, out []*stream
 	case limits.RejectNew:
 		return policy.Duplicate, nil
 	default:
-		if bucket.MaxTokens > 0 {
-			if a.tokens == 0 {
-				return policy.TakeoverLimit, nil
-			}
-			if a.tokens == bucket.MaxTokens {
-				a.filled = now
-			}
-			a.tokens--
+		if !a.takeovers.take(limits.TakeoverLimit, now) {
+			return policy.TakeoverLimit, nil
 		}
 		out = append(out, a.list[0])
 		a.list = a.list[1:]
@@ -81,7 +97,7 @@ func (m model) close(s *stream) {
 	if a := m[s.client]; a != nil {
 		a.list = slices.DeleteFunc(slices.Clone(a.list), func(r *stream) bool { return r == s })
 		if len(a.list) == 0 {
-			delete(m, s.client)
+			a.superseded = nil
 		}
 	}
 }
@@ -126,7 +142,7 @@ func (m *machine) anyThread(t *rapid.T) *thread {
 
 func (m *machine) joinedThread(t *rapid.T) *thread {
 	th := m.anyThread(t)
-	if err := th.Join(0); err != nil {
+	if err := th.Join(m.now); err != nil {
 		t.Fatalf("join: %v", err)
 	}
 	return th
@@ -198,6 +214,14 @@ func (m *machine) ops() map[string]func(*rapid.T) {
 		},
 		"time passes": func(t *rapid.T) {
 			m.now += int64(rapid.SampledFrom([]int{1, 500, 9_999, 10_000, 25_000}).Draw(t, "ms"))
+			for _, th := range m.threads {
+				if !th.crashed && th.owner.Incarnation != 0 {
+					th.Worker.now = m.now
+					if err := th.beat(th.registered); err != nil && !errors.Is(err, errSwept) {
+						t.Fatalf("heartbeat: %v", err)
+					}
+				}
+			}
 		},
 		"deliver": func(t *rapid.T) {
 			if err := m.anyThread(t).wake(); err != nil {
@@ -282,6 +306,9 @@ func TestAgainstModelWithDeaths(t *testing.T) {
 			t.Fatal(err)
 		}
 		for client, a := range m.model {
+			if len(a.list) == 0 {
+				continue
+			}
 			if newest := a.list[len(a.list)-1]; !late[client] && newest.fate != alive && newest.fate != cutByCrash {
 				t.Fatalf("stream %d, the newest of %s, must not be ended; it was %s", newest.handle.Context, client, newest.fate)
 			}

@@ -137,8 +137,8 @@ func (w *world) checkEntries(entries []registered) error {
 	for _, e := range entries {
 		s := w.opened[e.Context-1]
 		times[e.Context]++
-		if anyLeft && (s.fate != alive || s.handle.as != e.Stream || s.handle.Client != e.client) {
-			return fmt.Errorf("the store holds %+v, but stream %d of %s is %s, and its worker knows it as %+v", e, e.Context, s.client, s.fate, s.handle.as)
+		if anyLeft && (s.fate != alive || s.handle.as() != e.Stream || s.handle.Client != e.client) {
+			return fmt.Errorf("the store holds %+v, but stream %d of %s is %s, and its worker knows it as %+v", e, e.Context, s.client, s.fate, s.handle.as())
 		}
 	}
 	for _, s := range w.opened {
@@ -196,7 +196,7 @@ func (w *world) checkRefusal(s *stream) error {
 	if w.rank[s.handle.Context] != 0 {
 		return fmt.Errorf("stream %d of %s was %s, but it has been in the store", s.handle.Context, s.client, s.fate)
 	}
-	if slices.Contains(s.on.streams, &s.handle) {
+	if slices.Contains(s.on.mine(), &s.handle) {
 		return fmt.Errorf("stream %d of %s was %s, but its worker still has it", s.handle.Context, s.client, s.fate)
 	}
 	limits := s.handle.Limits

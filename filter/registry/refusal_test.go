@@ -60,8 +60,8 @@ func TestRefusalChangesNothing(t *testing.T) {
 			if s.verdict.Refusal != test.why || s.verdict.Wait != test.wait || len(s.verdict.Superseded) != 0 {
 				t.Errorf("verdict %+v, want %v after %v", s.verdict, test.why, test.wait)
 			}
-			if s.handle.Why() != 0 || len(b.streams) != 0 || len(b.byContext) != 0 || len(b.unfinished) != 0 || b.registered != 0 {
-				t.Errorf("the worker keeps the stream: %d streams, %d contexts, %d unfinished, %d registered", len(b.streams), len(b.byContext), len(b.unfinished), b.registered)
+			if s.handle.Why() != 0 || len(b.mine()) != 0 || len(b.unfinished) != 0 || b.registered != 0 {
+				t.Errorf("the worker keeps the stream: %d streams, %d unfinished, %d registered", len(b.mine()), len(b.unfinished), b.registered)
 			}
 			if held, err := b.Release(&s.handle); held || err != nil {
 				t.Errorf("release: held %v, %v", held, err)
@@ -179,8 +179,14 @@ func TestMemoryGoesWithTheLastStream(t *testing.T) {
 		t.Fatalf("after the second stream's end: %+v", got)
 	}
 	a.close(third)
+	// The spent token is remembered until it is there again.
+	if got := remembered(); got.Spent != spent || got.Until != w.now+int64(policy.Hour) || len(got.Superseded) != 0 {
+		t.Fatalf("after the last stream's end: %+v", got)
+	}
+	w.now += int64(policy.Hour)
+	w.ticks(t, 1)
 	if len(w.envoy.data[bucketKey(0)].value) != bucketHeaderSize {
-		t.Fatalf("after the last stream's end the bucket holds %x", w.envoy.data[bucketKey(0)].value)
+		t.Fatalf("an hour after the last stream's end the bucket holds %x", w.envoy.data[bucketKey(0)].value)
 	}
 	first := b.open("alice/A")
 	expect(t, alive, first)
@@ -281,7 +287,7 @@ func (t *thread) peek(tb fataler, s *stream) policy.Verdict {
 	if !maps.Equal(active, nowActive) || !maps.Equal(counts, nowCounts) {
 		tb.Fatalf("peek changed the meter to %v %v, was %v %v", nowActive, nowCounts, active, counts)
 	}
-	if s.handle.state != Unclaimed || s.handle.as != (policy.Stream{}) {
+	if s.handle.state != Unclaimed || s.handle.claim != 0 {
 		tb.Fatalf("peek changed the stream to %+v", s.handle)
 	}
 	return verdict

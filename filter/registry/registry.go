@@ -26,26 +26,31 @@
 //
 //   - compare and swap: update is the only function that writes a bucket.
 //   - release by name: unregister removes a stream by its own name, see [policy.Stream.Is].
-//   - self-check: selfCheck looks the worker's streams up, and ends those that are missing twice.
-//   - sweep the dead: watch takes the slot of a worker whose heartbeat stands still, and sweep
+//   - self-check: visit looks the worker's streams up, and confirm ends those that are missing
+//     twice.
+//   - sweep the dead: watch takes the slot of a worker whose heartbeat stands still, and visit
 //     removes its streams.
 //   - fence first: watch frees the slot before anything removes a stream of its worker.
-//   - slot last: selfCheck reads the worker's own slot after the buckets; if the slot is lost, it
+//   - slot last: confirm reads the worker's own slot after the buckets; if the slot is lost, it
 //     ends nothing.
-//   - put back: keepSlot takes another slot after a loss, and finish puts the streams back.
+//   - put back: keepSlot takes another slot after a loss, and visit puts the streams back.
 //   - keep the number: putBack uses the stream's old claim number, and entries stand in that order.
-//   - remove orphans: withoutOrphans runs in every claim and in every scan of a bucket.
+//   - remove orphans: every claim and every visit of a bucket removes those that it meets.
+//   - remember a dismissal: Dismiss leaves a claim number in the entry, and a stream that is not
+//     newer does not come back.
 package registry
 
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// Bounds of one call. A healthy Envoy stays far below them. A later tick does what is left over.
+// Bounds of one call. A healthy Envoy stays far below them. What is left over is done in the next
+// call, which the worker asks for by a message to itself: within milliseconds.
 const (
 	// EndsPerCall is how many streams one call may name to be reset. Envoy carries out the
 	// resets of one callback nested, one inside the other: at about 1,700 the VM's stack is
@@ -54,12 +59,14 @@ const (
 
 	casAttempts    = 32   // tries of one compare-and-swap; each failure is another worker's success
 	readPerCall    = 4096 // messages read from the queue
-	finishPerTick  = 256  // claims and releases tried again
-	checkPerTick   = 512  // own streams looked up in the registry
-	watchPerTick   = 64   // slots looked at, to find dead workers
-	scanPerTick    = 64   // buckets searched for orphans
-	sweepPerTick   = 2048 // the same, after a worker's death until all buckets have been searched
+	finishPerCall  = 256  // claims and releases tried again
+	visitsPerCall  = 512  // buckets visited; some 3 ms
+	checksPerTick  = 256  // buckets with own streams visited in every tick
+	visitsPerTick  = 64   // buckets visited in every tick, whoever's streams are in them
+	watchPerTick   = 64   // held slots looked at, to find dead workers
 	missedTicks    = 3    // own ticks without a heartbeat of another worker, after which it is dead
+	silentMs       = 1500 // without a heartbeat; then nobody is refused for the sake of its streams
+	tryJoinAfterMs = 1000 // if all slots were taken
 	wakeupIsLateMs = 500  // if a tick finds an older message, the wake-up for it was lost
 )
 
@@ -113,18 +120,29 @@ type Worker struct {
 	peers  []peer // by slot, as of the last read
 	now    int64  // milliseconds, as given to the call that is running
 	bucket Bucket // scratch of update and look
+	heard  uint32 // messages that were counted in Record.Told and have come
 	value  []byte // scratch of update
 
-	streams    []*Stream // all from Claim to Release
-	byContext  map[uint32]*Stream
-	registered int       // those in the states of State.counted
-	unfinished []*Stream // work for a tick, oldest first; may hold streams that need none any more
-	missing    []*Stream // not found by the last self-check; may hold streams of other states
+	announced []announcement // scratch of announce
 
-	watched uint16 // the slot that watch reads next
-	checked int    // the index in streams that the self-check looked up last
-	scanned uint32 // the bucket that sweep searched last
-	toSweep uint32 // buckets that are still to be searched after a death
+	own        []*Stream // from Claim to Release, by bucket: the first of each; len 0 before the first Claim
+	registered int       // those in the states of State.counted
+	unfinished []*Stream // Pending and Releasing, oldest first; may hold streams of other states
+	suspects   []uint32  // buckets of the streams in state Missing; may hold others
+
+	// What the running tick has still to do, in this call or the next.
+	toFinish  int    // from the front of unfinished
+	toConfirm int    // from the front of suspects
+	toCheck   int    // buckets with own streams, from checked on
+	toVisit   uint32 // buckets, from visited on
+	unread    bool   // messages may be in the queue that have no wake-up
+	reminded  bool   // a message to itself is under way
+
+	visited   uint32 // the bucket that was visited last
+	checked   uint32 // the bucket with own streams that was visited last
+	shared    uint32 // the bucket whose streams Share has yielded last
+	alarm     int    // ticks in which watch reads all slots
+	fullUntil int64  // all slots were taken: Join does not look again before
 }
 
 // peer is what a worker remembers of a slot.
@@ -136,7 +154,7 @@ type peer struct {
 // NewWorker returns a worker. It does not touch the store before [Worker.Join] or [Worker.Open].
 // random supplies incarnations and the seed of the table: clients must not be able to predict it.
 func NewWorker(store Store, queues Queues, meter Meter, random func() uint64) *Worker {
-	return &Worker{store: store, queues: queues, meter: meter, random: random, byContext: map[uint32]*Stream{}}
+	return &Worker{store: store, queues: queues, meter: meter, random: random}
 }
 
 // LimitTotal sets how many streams all workers together may have in the registry; 0 means no limit.
@@ -150,6 +168,62 @@ func (w *Worker) Owner() policy.Owner { return w.owner }
 // Table returns what all workers agree on. It is zero before the first Join or Open.
 func (w *Worker) Table() Table { return w.table }
 
+// add makes s one of the worker's streams.
+func (w *Worker) add(s *Stream) {
+	if len(w.own) == 0 {
+		w.own = make([]*Stream, w.table.Buckets())
+	}
+	first := &w.own[w.table.bucket(s.Client)]
+	if s.next = *first; s.next != nil {
+		s.next.previous = s
+	}
+	*first = s
+}
+
+// remove makes s no stream of the worker any more.
+func (w *Worker) remove(s *Stream) {
+	if s.next != nil {
+		s.next.previous = s.previous
+	}
+	if s.previous != nil {
+		s.previous.next = s.next
+	} else {
+		w.own[w.table.bucket(s.Client)] = s.next
+	}
+	s.next, s.previous = nil, nil
+}
+
+// in yields the worker's streams in bucket n. The stream that is yielded may be removed.
+func (w *Worker) in(n uint32) iter.Seq[*Stream] {
+	return func(yield func(*Stream) bool) {
+		if int(n) >= len(w.own) {
+			return
+		}
+		for s := w.own[n]; s != nil; {
+			next := s.next
+			if !yield(s) {
+				return
+			}
+			s = next
+		}
+	}
+}
+
+// Share yields some of the worker's streams: in as many calls as ticks, all of them. The stream that
+// is yielded may be released.
+func (w *Worker) Share(ticks int) iter.Seq[*Stream] {
+	return func(yield func(*Stream) bool) {
+		for range (len(w.own) + ticks - 1) / ticks {
+			w.shared = (w.shared + 1) % uint32(len(w.own))
+			for s := range w.in(w.shared) {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // update reads bucket n, lets step change it, and writes it with compare-and-swap. If another
 // worker has written the bucket meanwhile, update begins again; after casAttempts tries it returns
 // [ErrContended]. If step returns false, nothing is written. step may run several times, and must
@@ -157,11 +231,13 @@ func (w *Worker) Table() Table { return w.table }
 func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 	key := bucketKey(n)
 	for range casAttempts {
+		w.retract()
 		cas, malformed, err := w.look(key)
 		if err != nil {
 			return err
 		}
 		if !step(&w.bucket) {
+			w.retract()
 			return nil
 		}
 		w.value = w.bucket.Append(w.value[:0])
@@ -173,9 +249,11 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 			return nil
 		}
 		if !errors.Is(err, ErrCasMismatch) {
+			w.retract()
 			return fmt.Errorf("write %s: %w", key, err)
 		}
 	}
+	w.retract()
 	return fmt.Errorf("write %s: %w", key, ErrContended)
 }
 

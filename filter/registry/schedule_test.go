@@ -238,7 +238,7 @@ func (a *actor) try(op string) error {
 	n, _ := strconv.Atoi(arg)
 	switch word {
 	case "open":
-		if err := a.Join(0); err != nil {
+		if err := a.Join(a.world.now); err != nil {
 			return err
 		}
 		s := a.newStream(arg)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,8 +39,14 @@ func (w *Worker) join() error {
 	if err := w.Open(); err != nil {
 		return err
 	}
+	if w.now < w.fullUntil {
+		return ErrFull
+	}
 	owner := policy.Owner{Incarnation: w.random() | 1} // never 0, which means a free slot
 	if err := w.takeSlot(&owner); err != nil {
+		if errors.Is(err, ErrFull) {
+			w.fullUntil = w.now + tryJoinAfterMs
+		}
 		return err
 	}
 	// Only the slot's owner may register the slot's queue, because that moves the wake-ups. The
@@ -50,13 +57,16 @@ func (w *Worker) join() error {
 		err = fmt.Errorf("register queue %s: %w", queueName(owner.Slot), err)
 		return errors.Join(err, w.leaveSlot(owner))
 	}
-	w.owner, w.queue = owner, queue
-	// Streams of the worker's earlier incarnation are put back by a tick (put back, keep the
-	// number).
-	for _, s := range w.streams {
-		if s.state == Registered || s.state == Missing {
-			s.state = Returning
-			w.unfinished = append(w.unfinished, s)
+	w.owner, w.queue, w.heard = owner, queue, 0
+	w.reminded = false
+	// Streams of the worker's earlier incarnation are put back by the next visits (put back, keep
+	// the number).
+	for n := range uint32(len(w.own)) {
+		for s := range w.in(n) {
+			if s.state == Registered || s.state == Missing {
+				s.state = Returning
+				w.visitAll()
+			}
 		}
 	}
 	err = w.beat(w.registered)
@@ -69,7 +79,7 @@ func (w *Worker) join() error {
 // takeSlot writes the incarnation of owner into the lowest free slot, and sets owner.Slot. Because
 // slots are taken from the lowest, the first absent key comes after all slots that were ever used.
 func (w *Worker) takeSlot(owner *policy.Owner) error {
-	record := Record{Incarnation: owner.Incarnation}
+	record := Record{Incarnation: owner.Incarnation, BeatAt: w.now}
 	for slot := range uint16(MaxWorkers) {
 		for range casAttempts {
 			held, cas, err := w.readSlot(slot)
@@ -175,36 +185,56 @@ func (w *Worker) holds(owner policy.Owner) (Record, bool) {
 	return record, record.Incarnation == owner.Incarnation
 }
 
-// withoutOrphans returns streams without the orphans, and the number of orphans. Call it between
-// reading and writing the bucket, so that the write fails if the bucket has changed.
-func (w *Worker) withoutOrphans(streams []policy.Stream) ([]policy.Stream, int) {
-	n := len(streams)
-	streams = slices.DeleteFunc(streams, func(s policy.Stream) bool {
-		_, held := w.holds(s.Owner)
-		return !held
-	})
-	return streams, n - len(streams)
+// orphaned reports whether the worker of s has lost its slot.
+func (w *Worker) orphaned(s policy.Stream) bool {
+	_, held := w.holds(s.Owner)
+	return !held
 }
 
-// watch reads some slots each tick, in a circle, and takes the slot of a worker whose heartbeat has
-// stood still over missedTicks of this worker's own ticks. It takes the slot only; sweep removes
-// the streams (fence first). It compares no clocks: after the machine was suspended, workers must
-// not declare each other dead.
-func (w *Worker) watch(t *Ticked) error {
-	for range watchPerTick {
-		slot := w.watched
+// withoutOrphans returns client without the orphans, and the number of orphans. Call it between
+// reading and writing the bucket, so that the write fails if the bucket has changed.
+func (w *Worker) withoutOrphans(client policy.Client) (policy.Client, int) {
+	if !slices.ContainsFunc(client.Streams, w.orphaned) {
+		return client, 0
+	}
+	n := len(client.Streams)
+	client = client.Without(w.orphaned, w.now)
+	return client, n - len(client.Streams)
+}
+
+// silent reports whether the worker of s has let no heartbeat be seen for silentMs. All workers share
+// one clock.
+func (w *Worker) silent(s policy.Stream) bool {
+	if s.Owner == w.owner {
+		return false
+	}
+	record, _, err := w.readSlot(s.Owner.Slot)
+	return err == nil && record.Incarnation == s.Owner.Incarnation && w.now-record.BeatAt > silentMs
+}
+
+// watch reads the slots that follow the worker's own, in a circle, and takes the slot of a worker
+// whose heartbeat has stood still over missedTicks of this worker's own ticks. It takes the slot only;
+// visits of the buckets remove the streams (fence first). It compares no clocks: after the machine was
+// suspended, workers must not declare each other dead.
+//
+// It reads until it has seen watchPerTick slots that are held, so a thousand workers do not read a
+// million slots a second, and each is watched by those before it. After a death it reads all: many
+// may have died at once.
+func (w *Worker) watch(d *Done) error {
+	used, failed := w.usedSlots()
+	most := watchPerTick
+	if w.alarm > 0 {
+		w.alarm--
+		most = MaxWorkers
+	}
+	for i := 1; i < used && most > 0; i++ {
+		slot := uint16((int(w.owner.Slot) + i) % used)
 		record, cas, err := w.readSlot(slot)
-		if err != nil {
-			return err
-		}
-		if cas == Absent { // no slot was ever used from here on
-			w.watched = 0
-			return nil
-		}
-		w.watched = (slot + 1) % MaxWorkers
-		if record.Incarnation == 0 || slot == w.owner.Slot {
+		failed = cmp.Or(failed, err)
+		if err != nil || record.Incarnation == 0 {
 			continue
 		}
+		most--
 		p := &w.peers[slot]
 		if p.looks++; p.looks <= missedTicks {
 			continue
@@ -212,12 +242,27 @@ func (w *Worker) watch(t *Ticked) error {
 		switch err := w.store.Set(slotKey(slot), Record{}.Append(nil), cas); {
 		case err == nil:
 			p.record, p.looks = Record{}, 0
-			t.Deaths++
+			d.Deaths++
+			w.alarm = missedTicks + 1
+			w.visitAll()
 		case !errors.Is(err, ErrCasMismatch): // a mismatch: the worker lives, or another worker took its slot first
-			return fmt.Errorf("write %s: %w", slotKey(slot), err)
+			failed = cmp.Or(failed, fmt.Errorf("write %s: %w", slotKey(slot), err))
 		}
 	}
-	return nil
+	return failed
+}
+
+// usedSlots returns how many slots were ever used. They are the first, see takeSlot.
+func (w *Worker) usedSlots() (int, error) {
+	for {
+		n := len(w.peers)
+		if n == MaxWorkers {
+			return n, nil
+		}
+		if _, cas, err := w.readSlot(uint16(n)); err != nil || cas == Absent {
+			return n, err
+		}
+	}
 }
 
 // Slot is a worker as other workers see it.

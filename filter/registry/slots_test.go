@@ -23,18 +23,18 @@ func TestJoin(t *testing.T) {
 	if _, err := a.tick(); err != nil || w.envoy.calls != 0 {
 		t.Fatalf("a plugin context that has seen no stream made %d calls, %v; want none", w.envoy.calls, err)
 	}
-	if err := a.Join(0); err != nil {
+	if err := a.Join(9); err != nil {
 		t.Fatal(err)
 	}
 	if w.envoy.tokens[queueName(0)] != a.queue || a.Owner().Slot != 0 || a.Owner().Incarnation == 0 {
 		t.Fatalf("joined as %+v on queue %d", a.Owner(), a.queue)
 	}
 	record, err := ParseRecord(w.envoy.data[slotKey(0)].value)
-	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 1}); record != want || err != nil {
+	if want := (Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 1, BeatAt: 9}); record != want || err != nil {
 		t.Fatalf("the slot holds %+v, %v; want %+v", record, err, want)
 	}
 	calls, was := w.envoy.calls, a.owner
-	if err := a.Join(0); err != nil || w.envoy.calls != calls || a.owner != was {
+	if err := a.Join(w.now); err != nil || w.envoy.calls != calls || a.owner != was {
 		t.Fatalf("joined twice: %+v, %v", a.owner, err)
 	}
 }
@@ -65,11 +65,11 @@ func TestRaceForASlot(t *testing.T) {
 			}
 			a, b := w.thread(), w.thread()
 			a.port.before = once(func(c call) bool { return c == call{"set", slotKey(0)} }, func() {
-				if err := b.Join(0); err != nil {
+				if err := b.Join(w.now); err != nil {
 					t.Fatal(err)
 				}
 			})
-			if err := a.Join(0); err != nil {
+			if err := a.Join(w.now); err != nil {
 				t.Fatal(err)
 			}
 			if a.owner.Slot != 1 || b.owner.Slot != 0 || a.queue == b.queue {
@@ -89,11 +89,11 @@ func TestRaceForTheTable(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	a.port.before = once(func(c call) bool { return c == call{"set", tableKey} }, func() {
-		if err := b.Join(0); err != nil {
+		if err := b.Join(w.now); err != nil {
 			t.Fatal(err)
 		}
 	})
-	if err := a.Join(0); err != nil {
+	if err := a.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	if a.table != b.table || a.table.Bits != bucketBits || a.table.Seed == [16]byte{} {
@@ -112,7 +112,7 @@ func TestMalformedTable(t *testing.T) {
 	w := newWorld()
 	w.envoy.write(tableKey, []byte("junk"))
 	a := w.thread()
-	if err := a.Join(0); !errors.Is(err, ErrMalformed) {
+	if err := a.Join(w.now); !errors.Is(err, ErrMalformed) {
 		t.Fatalf("join: %v, want ErrMalformed", err)
 	}
 	if _, err := a.tick(); err != nil {
@@ -147,7 +147,7 @@ func TestAllSlotsTaken(t *testing.T) {
 		w.envoy.write(slotKey(slot), Record{Incarnation: 7}.Append(nil))
 	}
 	a := w.thread()
-	if err := a.Join(0); !errors.Is(err, ErrFull) {
+	if err := a.Join(w.now); !errors.Is(err, ErrFull) {
 		t.Fatalf("join: %v, want ErrFull", err)
 	}
 	if a.owner.Incarnation != 0 {
@@ -166,7 +166,7 @@ func TestAllSlotsTaken(t *testing.T) {
 		}
 	}
 	b := w.thread()
-	if err := b.Join(0); err != nil || b.owner.Slot != 0 {
+	if err := b.Join(w.now); err != nil || b.owner.Slot != 0 {
 		t.Fatalf("joined as %+v, %v; want slot 0", b.owner, err)
 	}
 }
@@ -190,7 +190,7 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	if !firstOfAll {
-		if err := b.Join(0); err != nil {
+		if err := b.Join(w.now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -201,7 +201,7 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 		}
 		return nil
 	}
-	err := a.Join(0)
+	err := a.Join(w.now)
 	if n <= place {
 		return false
 	}
@@ -210,7 +210,7 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	}
 	a.port.before = nil
 	for range 3 {
-		if err := a.Join(0); err != nil {
+		if err := a.Join(w.now); err != nil {
 			t.Fatalf("call %d: join again: %v", place, err)
 		}
 	}

@@ -11,20 +11,41 @@ import (
 // not refuse it until [Worker.Release].
 type Stream struct {
 	Client   ClientID
-	Instance policy.Instance
+	Instance policy.Instance // 0: unknown
 	Rule     RuleID
-	Limits   policy.Limits
-	Enforce  bool   // false: the owners of superseded streams are told, and end nothing
-	Context  uint32 // Envoy's id of the stream context
-	Wait     bool   // Wake returns the stream once the streams that yielded to its claim have ended
-	Of       any    // for the caller; the registry does not look at it
+	Context  uint32         // Envoy's id of the stream context
+	Limits   *policy.Limits // of the rule; not changed
+	Of       any            // for the caller; the registry does not look at it
+	Enforce  bool           // false: the owners of superseded streams are told, and end nothing
+	Wait     bool           // Wake returns the stream once the streams that yielded to its claim have ended
 
-	as      policy.Stream // what it is or was registered as; Claim 0: never registered
-	state   State
-	why     Why   // only in state Out
-	awaits  int   // streams that yielded to its claim and have not ended yet
-	replyTo Reply // the claim that waits for this stream's end
-	index   int   // in Worker.streams
+	state     State
+	why       Why   // only in state Out
+	awaits    uint8 // streams that yielded to its claim and have not ended yet
+	slot      uint16
+	life      uint64 // incarnation; with slot, the owner under which it is or was registered
+	claim     uint64 // 0: never registered
+	claimedAt int64
+	replyTo   *Reply // the claim that waits for this stream's end; nil if none does
+
+	next, previous *Stream // in the list of the worker's streams in the same bucket
+}
+
+// as returns what s is or was registered as.
+func (s *Stream) as() policy.Stream {
+	return policy.Stream{
+		Claim: s.claim, Owner: policy.Owner{Slot: s.slot, Incarnation: s.life}, Context: s.Context,
+		ClaimedAt: s.claimedAt, Instance: s.Instance,
+	}
+}
+
+// is reports whether r is s in the registry.
+func (s *Stream) is(r policy.Stream) bool { return s.as().Is(r) }
+
+// registerAs notes that s is in the registry.
+func (s *Stream) registerAs(r policy.Stream) {
+	s.state, s.claim, s.claimedAt = Registered, r.Claim, r.ClaimedAt
+	s.slot, s.life = r.Owner.Slot, r.Owner.Incarnation
 }
 
 // State is where a stream stands between its claim and its release. The states and what leads from
@@ -59,9 +80,6 @@ const (
 	Released
 )
 
-// States lists them all.
-var States = [...]State{Unclaimed, Pending, Registered, Missing, Returning, Out, Releasing, Released}
-
 func (s State) String() string {
 	switch s {
 	case Unclaimed:
@@ -90,8 +108,8 @@ func (s State) alive() bool { return s == Pending || s.counted() }
 // counted reports whether the stream counts as one of the worker's registered streams.
 func (s State) counted() bool { return s == Registered || s == Missing || s == Returning }
 
-// unfinished reports whether a tick has work to do on the stream.
-func (s State) unfinished() bool { return s == Pending || s == Returning || s == Releasing }
+// unfinished reports whether a tick is to try the last write again.
+func (s State) unfinished() bool { return s == Pending || s == Releasing }
 
 // Why is why a stream has no place in the registry any more.
 type Why uint8
@@ -113,4 +131,4 @@ func (s *Stream) Why() Why { return s.why }
 // Awaits returns how many of the streams that yielded to its claim have not ended yet, as far as
 // their owners have told; always 0 without Wait. An owner may have died, so the caller must limit
 // the wait.
-func (s *Stream) Awaits() int { return s.awaits }
+func (s *Stream) Awaits() int { return int(s.awaits) }

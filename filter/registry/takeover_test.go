@@ -51,7 +51,7 @@ func TestClaimReturnsThoseThatYield(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
 	first := a.open("alice")
-	if err := b.Join(0); err != nil {
+	if err := b.Join(w.now); err != nil {
 		t.Fatal(err)
 	}
 	second := b.newStream("alice")
@@ -112,8 +112,8 @@ func TestClaimTwice(t *testing.T) {
 		t.Fatalf("claimed twice: %+v, %v", verdict, err)
 	}
 	a.close(s)
-	if _, err := a.Claim(w.now, &s.handle); err != nil || len(a.streams) != 0 {
-		t.Fatalf("claimed after its end: %d live, %v", len(a.streams), err)
+	if _, err := a.Claim(w.now, &s.handle); err != nil || len(a.mine()) != 0 {
+		t.Fatalf("claimed after its end: %d live, %v", len(a.mine()), err)
 	}
 	w.settle(t)
 }
@@ -140,8 +140,8 @@ func TestReleaseOfTheHolder(t *testing.T) {
 	if held, err := a.Release(&s.handle); held || err != nil {
 		t.Fatalf("a second Release: held %v, %v", held, err)
 	}
-	if entries, _ := w.registry(); len(entries) != 0 || len(a.streams) != 0 {
-		t.Fatalf("left in the registry: %+v; on the worker: %d", entries, len(a.streams))
+	if entries, _ := w.registry(); len(entries) != 0 || len(a.mine()) != 0 {
+		t.Fatalf("left in the registry: %+v; on the worker: %d", entries, len(a.mine()))
 	}
 	w.settle(t)
 }
@@ -220,11 +220,13 @@ func TestMessageForAnotherLife(t *testing.T) {
 	a, b := w.thread(), w.thread()
 	s := a.open("alice")
 	b.open("bob")
-	right := Message{Incarnation: a.owner.Incarnation, Claim: s.handle.as.Claim, Context: s.handle.Context, Kind: Yield}
+	right := Message{Address: Address{Incarnation: a.owner.Incarnation, Claim: s.handle.claim, Context: s.handle.Context, Bucket: a.table.bucket(s.handle.Client)}, Kind: Yield}
 	for _, wrong := range []func(*Message){
 		func(m *Message) { m.Incarnation++ },
 		func(m *Message) { m.Claim++ },
 		func(m *Message) { m.Context++ },
+		func(m *Message) { m.Bucket++ },
+		func(m *Message) { m.Bucket = 1 << 31 },
 	} {
 		m := right
 		wrong(&m)

@@ -104,6 +104,22 @@ func (w *world) random() uint64 {
 	return w.lastRandom*1000 + 1
 }
 
+// limitsNow returns a copy of the limits for one stream: tests change them.
+func (w *world) limitsNow() *policy.Limits {
+	limits := w.limits
+	return &limits
+}
+
+// mine returns the worker's streams.
+func (t *thread) mine() (all []*Stream) {
+	for n := range uint32(len(t.own)) {
+		for s := range t.in(n) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // rankClaims notes the order in which streams reach the store. It recognises a new stream by its
 // context id, and not by its claim number: claim numbers are what the tests check.
 func (w *world) rankClaims(key string, _, value []byte) {
@@ -139,7 +155,7 @@ func (t *thread) newStream(client string) *stream {
 	s := &stream{client: client, on: t, fate: alive}
 	s.handle = Stream{
 		Client: t.table.Client(w.rule, []byte(client)), Rule: t.table.Rule(w.rule), Instance: instance,
-		Limits: w.limits, Enforce: w.enforce, Context: uint32(len(w.opened) + 1),
+		Limits: w.limitsNow(), Enforce: w.enforce, Context: uint32(len(w.opened) + 1),
 	}
 	w.opened = append(w.opened, s)
 	return s
@@ -190,8 +206,8 @@ func (t *thread) end(streams []*Stream) {
 // wake delivers the wake-ups of this thread.
 func (t *thread) wake() error {
 	for _, token := range t.world.envoy.takeWakeups(t.port.listener) {
-		streams, err := t.Wake(t.world.now, token)
-		t.end(streams)
+		done, err := t.Wake(t.world.now, token)
+		t.did(done)
 		if err != nil {
 			return err
 		}
@@ -199,19 +215,24 @@ func (t *thread) wake() error {
 	return nil
 }
 
-func (t *thread) tick() (Ticked, error) {
-	found, err := t.Tick(t.world.now)
-	t.end(found.End)
+func (t *thread) tick() (Done, error) {
+	done, err := t.Tick(t.world.now)
+	t.did(done)
+	return done, err
+}
+
+// did carries out what a tick or a wake-up has found.
+func (t *thread) did(done Done) {
+	t.end(done.End)
 	t.world.mu.Lock()
 	defer t.world.mu.Unlock()
-	for _, handle := range found.Released {
+	for _, handle := range done.Released {
 		s := t.world.opened[handle.Context-1]
 		if s.held || s.fate == alive || s.on != t {
 			t.world.breaks("a tick reports stream %d of %s as released, but it is %s, held %v", handle.Context, s.client, s.fate, s.held)
 		}
 		s.held = true
 	}
-	return found, err
 }
 
 // dismiss is an operator who ends all streams of a client through this thread.

@@ -14,7 +14,7 @@ import (
 )
 
 // Reader is the kind of client that reads a reply.
-type Reader int
+type Reader uint8
 
 const (
 	// Program is any client that reads status codes.

@@ -31,7 +31,7 @@ func refusedFor(why policy.Refusal) Reason { return Refused + Reason(why.String(
 func (s *Stream) recalled(now int64) {
 	switch s.phase {
 	case parted:
-		s.reset(s.reason)
+		s.reset(s.goodbye.reason)
 		return
 	case resetting, releasing, done:
 		return
@@ -62,7 +62,7 @@ func (s *Stream) timeUp(now int64) {
 	case s.phase == paused:
 		s.resume()
 	case s.phase == leaving || s.phase == parted:
-		s.reset(s.reason) // the backend has sent nothing that the goodbye could follow
+		s.reset(s.goodbye.reason) // the backend has sent nothing that the goodbye could follow
 	case s.phase != open:
 	case s.place.Why() != 0: // superseded in a rule that observes; one that enforces has ended it
 		s.enter(observed)
@@ -111,12 +111,12 @@ const mostLeaving = registry.EndsPerCall / 2
 // at once.
 func (s *Stream) end(why Reason, now int64) {
 	switch {
-	case why == Dismissed, why == Idle, !s.goodbye.possible, s.worker.leaving >= mostLeaving:
+	case why == Dismissed, why == Idle, s.goodbye == nil, s.worker.leaving >= mostLeaving:
 		s.reset(why)
 	case s.phase == leaving: // the last reason counts: a superseded client must wait, an expired one need not
-		s.reason = why
+		s.goodbye.reason = why
 	default:
-		s.reason = why
+		s.goodbye.reason = why
 		s.enter(leaving)
 		s.worker.due.Schedule(&s.timer, now+int64(s.rule.GoodbyeGrace))
 	}
@@ -142,8 +142,8 @@ func (s *Stream) reset(why Reason) {
 
 // goodbye is what the last event of a stream needs, in a rule with goodbye_grace.
 type goodbye struct {
-	possible bool   // the rule enforces, and the response can take more bytes than its backend sends
-	tail     []byte // the last bytes of the stream so far
+	reason Reason // in the phases leaving and parted: why the stream ends
+	tail   []byte // the last bytes of the stream so far
 }
 
 // canAppend reports whether the filter can add bytes to the response: not if it is compressed, or
@@ -157,7 +157,7 @@ func canAppend(h Response) bool {
 // sayGoodbye writes the goodbye after the bytes that are passing, if the stream is leaving and they
 // end an event. What comes after the goodbye is dropped.
 func (s *Stream) sayGoodbye(size int) {
-	w, g := s.worker, &s.goodbye
+	w, g := s.worker, s.goodbye
 	response := w.host.Response()
 	if s.phase == parted {
 		w.warn(response.DropBody())
@@ -175,10 +175,10 @@ func (s *Stream) sayGoodbye(size int) {
 		return
 	}
 	retry := s.rule.Retry + w.jitter(s.rule.Retry/4)
-	if s.reason == Expired {
+	if g.reason == Expired {
 		retry = 0 // it may come back at once
 	}
-	if err := response.AppendBody(reply.Goodbye(string(s.reason), retry)); err != nil {
+	if err := response.AppendBody(reply.Goodbye(string(g.reason), retry)); err != nil {
 		w.warn(err)
 		return
 	}

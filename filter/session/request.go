@@ -15,17 +15,16 @@ import (
 type Stream struct {
 	worker *Worker
 	rule   *rule
-	place  registry.Stream // in the registry
-	phase  phase
-	reader reply.Reader
+	place  registry.Stream         // in the registry
+	timer  deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
 
-	openedAt  int64                   // time of the response; 0: not an event stream, or not yet
-	activeAt  int64                   // time of the last bytes from the backend, if the rule has an idle_timeout
-	expiresAt int64                   // 0: never
-	timer     deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
+	openedAt  int64 // time of the response; 0: not an event stream, or not yet
+	activeAt  int64 // time of the last bytes from the backend, if the rule has an idle_timeout
+	expiresAt int64 // 0: never
 
-	goodbye goodbye
-	reason  Reason         // in the phases leaving and parted: why it ends
+	goodbye *goodbye // nil: none can be said
+	phase   phase
+	reader  reply.Reader
 	refusal policy.Refusal // of a claim that a tick made
 }
 

@@ -38,8 +38,8 @@ func (s *Stream) Response(endOfStream bool) Action {
 		cut := w.jitter(lifetime * policy.Millis(s.rule.LifetimeJitterPercent) / 100)
 		s.expiresAt = now + max(1, int64(lifetime-cut))
 	}
-	if s.rule.GoodbyeGrace > 0 && s.place.Enforce {
-		s.goodbye.possible = canAppend(response)
+	if s.rule.GoodbyeGrace > 0 && s.place.Enforce && canAppend(response) {
+		s.goodbye = &goodbye{}
 	}
 	s.schedule()
 	return Continue
@@ -70,7 +70,7 @@ func (s *Stream) ResponseBody(size int, endOfStream bool) {
 	if s.rule.IdleTimeout > 0 {
 		s.activeAt = s.worker.host.Now()
 	}
-	if s.goodbye.possible && (!endOfStream || s.phase == parted) {
+	if s.goodbye != nil && (!endOfStream || s.phase == parted) {
 		s.sayGoodbye(size)
 	}
 }
