@@ -8,9 +8,9 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
-// A stream takes little of a VM's memory, also if very many come between two ticks: then the collector
-// gets its turn from requests only. With streams that stay and clients that come and go, the memory
-// comes to rest.
+// A stream takes little of a VM's memory, also if very many come between two ticks: then the
+// collector gets its turn from requests only. With streams that stay and clients that come and go,
+// the memory comes to rest.
 func TestMemoryOfStreams(t *testing.T) {
 	t.Parallel()
 	const streams, most = 16_000, 550 // bytes of the VM's memory for each stream, with what the collector needs

@@ -78,10 +78,10 @@ func (p *plugin) OnTick() {
 	runtime.Gosched() // see collectEvery
 }
 
-// collectEvery is after how many requests Go's collector gets a turn. It marks the heap in goroutines
-// of its own. In a wasm module they run only while a callback yields, and callbacks do not: a cycle
-// would begin and never end, and memory would grow with every request, up to Envoy's limit. A yield
-// costs less than a microsecond if there is nothing to do.
+// collectEvery is after how many requests Go's collector gets a turn. It marks the heap in
+// goroutines of its own. In a wasm module they run only while a callback yields, and callbacks do
+// not: a cycle would begin and never end, and memory would grow with every request, up to Envoy's
+// limit. A yield costs less than a microsecond if there is nothing to do.
 const collectEvery = 32
 
 // OnPluginDone implements [types.PluginContext].

@@ -71,8 +71,8 @@ func (c Client) At(now int64) Client {
 // other again and again do not cost more than a request every few seconds.
 var ReconnectLimit = TokenBucket{MaxTokens: 10, TokensPerFill: 1, FillInterval: 5 * Second}
 
-// MaxMemory is how long spent tokens, or a dismissal, are remembered at most after the client's last
-// stream has ended.
+// MaxMemory is how long spent tokens, or a dismissal, are remembered at most after the client's
+// last stream has ended.
 const MaxMemory = Hour
 
 // Limits is what a rule allows each client.

@@ -9,9 +9,9 @@ import (
 
 // This file makes a lost message known. Before a worker takes places away from another worker's
 // streams, it counts in that worker's slot the messages that will follow ([Record].Told). A worker
-// compares the count with the messages that have come. If one is missing, because its sender crashed
-// between the write and the message, or for whatever other reason, the worker looks all of its streams
-// up at once, instead of a few in every tick.
+// compares the count with the messages that have come. If one is missing, because its sender
+// crashed between the write and the message, or for whatever other reason, the worker looks all of
+// its streams up at once, instead of a few in every tick.
 
 // announceAttempts bounds the tries to write another worker's slot. If all fail, a lost message is
 // found later.

@@ -187,8 +187,8 @@ func TestKeysAreBounded(t *testing.T) {
 	}
 }
 
-// More claims are left over than a tick tries again, and those that it tries fail once more. They go
-// to the end of the list, so the next tick gets to the others.
+// More claims are left over than a tick tries again, and those that it tries fail once more. They
+// go to the end of the list, so the next tick gets to the others.
 func TestFinishTakesTurns(t *testing.T) {
 	const others = 44
 	w := newWorld()
@@ -231,9 +231,9 @@ func TestFinishTakesTurns(t *testing.T) {
 	}
 }
 
-// A bucket holds orphans of several clients and rules next to live streams. A scan counts each orphan
-// once, under its own rule, however many races its write loses. A bucket without orphans it leaves
-// alone.
+// A bucket holds orphans of several clients and rules next to live streams. A scan counts each
+// orphan once, under its own rule, however many races its write loses. A bucket without orphans it
+// leaves alone.
 func TestScanCountsOrphans(t *testing.T) {
 	w := newWorld().small(0) // one bucket
 	w.limits.MaxStreams = 3

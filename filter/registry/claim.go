@@ -29,9 +29,9 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 	return verdict, nil
 }
 
-// decide is [policy.Decide], but nobody is refused for the sake of streams whose workers are silent: a
-// worker that has crashed is not known to be dead for some seconds. If one of them lives after all,
-// the newcomer supersedes its stream.
+// decide is [policy.Decide], but nobody is refused for the sake of streams whose workers are
+// silent: a worker that has crashed is not known to be dead for some seconds. If one of them lives
+// after all, the newcomer supersedes its stream.
 func (w *Worker) decide(client policy.Client, newcomer policy.Stream, limits *policy.Limits, full bool) policy.Verdict {
 	verdict := policy.Decide(client, newcomer, *limits, full, w.now)
 	if verdict.Refusal != policy.Duplicate && verdict.Refusal != policy.Superseded {

@@ -84,8 +84,8 @@ func (b *Bucket) client(id ClientID) policy.Client {
 // mostMemories bounds the entries without streams in one bucket.
 const mostMemories = 16
 
-// put stores client in the entry of id. If there is nothing to store, it removes the entry. If there
-// are too many entries without streams, the one that would go first goes.
+// put stores client in the entry of id. If there is nothing to store, it removes the entry. If
+// there are too many entries without streams, the one that would go first goes.
 func (b *Bucket) put(id ClientID, rule RuleID, client policy.Client) {
 	at, found := b.find(id)
 	switch {

@@ -8,9 +8,9 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// tell sends a message to the owner of each stream, which are all in one bucket, and returns how many
-// it has sent. It does not try again: if a message is not sent, the self-check of the owner finds the
-// stream.
+// tell sends a message to the owner of each stream, which are all in one bucket, and returns how
+// many it has sent. It does not try again: if a message is not sent, the self-check of the owner
+// finds the stream.
 func (w *Worker) tell(bucket uint32, streams []policy.Stream, kind func(policy.Stream) MessageKind, reply Reply) (told int) {
 	for _, r := range streams {
 		record, held := w.holds(r.Owner)
@@ -54,9 +54,9 @@ func (w *Worker) Recall(now int64, s *Stream) error {
 	return w.toSelf(Message{Address: w.address(s), SentAt: now, Kind: Recalled})
 }
 
-// Remind makes the host call Wake once more, as soon as the callback that is running has returned: for
-// work that is too much for one callback. If the wake-up is lost, it does not come before the next
-// Tick.
+// Remind makes the host call Wake once more, as soon as the callback that is running has returned:
+// for work that is too much for one callback. If the wake-up is lost, it does not come before the
+// next Tick.
 func (w *Worker) Remind(now int64) error {
 	if w.reminded {
 		return nil
@@ -72,7 +72,8 @@ func (w *Worker) toSelf(m Message) error {
 	return nil
 }
 
-// Wake reads the worker's queue, and goes on with what a tick has left over. now is in milliseconds.
+// Wake reads the worker's queue, and goes on with what a tick has left over. now is in
+// milliseconds.
 //
 // A message names context id, incarnation and claim of a stream. One that was meant for an earlier
 // life of the slot therefore finds nothing. If queue is not the worker's any more, Wake leaves its
@@ -92,8 +93,8 @@ func (w *Worker) Wake(now int64, queue uint32) (Done, error) {
 	return d, err
 }
 
-// drain reads messages until the call has named enough streams. late is how many of the streams that
-// lost their place learned it from a message sent before the given time.
+// drain reads messages until the call has named enough streams. late is how many of the streams
+// that lost their place learned it from a message sent before the given time.
 func (w *Worker) drain(d *Done, before int64) (late int, err error) {
 	for range readPerCall {
 		if d.room() == 0 {

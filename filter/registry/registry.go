@@ -209,8 +209,8 @@ func (w *Worker) in(n uint32) iter.Seq[*Stream] {
 	}
 }
 
-// Share yields some of the worker's streams: in as many calls as ticks, all of them. The stream that
-// is yielded may be released.
+// Share yields some of the worker's streams: in as many calls as ticks, all of them. The stream
+// that is yielded may be released.
 func (w *Worker) Share(ticks int) iter.Seq[*Stream] {
 	return func(yield func(*Stream) bool) {
 		for range (len(w.own) + ticks - 1) / ticks {

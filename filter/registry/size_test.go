@@ -60,8 +60,8 @@ func (w *world) second(t *testing.T, most int) {
 	}
 }
 
-// mostCalls is more than one call of a worker needs: each bucket is read and written once, and a few
-// slots are read for each.
+// mostCalls is more than one call of a worker needs: each bucket is read and written once, and a
+// few slots are read for each.
 const mostCalls = 10 * (checksPerTick + 2*visitsPerCall)
 
 // A worker that was taken for dead has all of its streams back after one tick.
@@ -98,8 +98,8 @@ func TestContendedClaimBesideAReturn(t *testing.T) {
 	}
 }
 
-// One lost message among many streams: its stream is found at once, and ended when the next tick has
-// confirmed it.
+// One lost message among many streams: its stream is found at once, and ended when the next tick
+// has confirmed it.
 func TestLostMessageOfManyStreams(t *testing.T) {
 	w := newWorld()
 	a, b, streams := manyStreams(w)
@@ -113,8 +113,8 @@ func TestLostMessageOfManyStreams(t *testing.T) {
 	expect(t, alive, streams[:many-1]...)
 }
 
-// A worker looks at few buckets if no message is missing: a message that arrives is not missing, nor is
-// one that was announced for a claim that was then refused, nor one of its own.
+// A worker looks at few buckets if no message is missing: a message that arrives is not missing,
+// nor is one that was announced for a claim that was then refused, nor one of its own.
 func TestNothingIsMissed(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -154,8 +154,8 @@ func TestNothingIsMissed(t *testing.T) {
 	w.settle(t)
 }
 
-// The owner of a dismissed stream stalls, is swept, and loses its slot, with the message in its queue,
-// to another worker. It comes back, and the stream does not.
+// The owner of a dismissed stream stalls, is swept, and loses its slot, with the message in its
+// queue, to another worker. It comes back, and the stream does not.
 func TestDismissalSurvivesTheOwner(t *testing.T) {
 	w := newWorld().small(0)
 	a, b := w.thread(), w.thread()
@@ -186,8 +186,8 @@ func TestDismissalSurvivesTheOwner(t *testing.T) {
 	}
 }
 
-// A stream that was admitted under an old limit of one comes back to a client that may have four now.
-// It ends none of the newer streams.
+// A stream that was admitted under an old limit of one comes back to a client that may have four
+// now. It ends none of the newer streams.
 func TestReturnUnderAnOldLimit(t *testing.T) {
 	w := newWorld().small(0)
 	old, fresh := w.thread(), w.thread()
@@ -273,8 +273,8 @@ func TestReconnectsAreLimited(t *testing.T) {
 	}
 }
 
-// Nobody is refused for the sake of a worker that has crashed, though it is not known to be dead yet.
-// If the worker only stalled, its stream yields.
+// Nobody is refused for the sake of a worker that has crashed, though it is not known to be dead
+// yet. If the worker only stalled, its stream yields.
 func TestSilentWorkers(t *testing.T) {
 	for name, lives := range map[string]bool{"crashed": false, "stalled": true} {
 		t.Run(name, func(t *testing.T) {
@@ -310,7 +310,8 @@ func TestSilentWorkers(t *testing.T) {
 	}
 }
 
-// A death is found within ten ticks, with any number of workers, and also if most of them die at once.
+// A death is found within ten ticks, with any number of workers, and also if most of them die at
+// once.
 func TestDeathAmongManyWorkers(t *testing.T) {
 	for _, workers := range []int{2, 8, 64, 130, 520, MaxWorkers} {
 		for _, mostDie := range []bool{false, true} {

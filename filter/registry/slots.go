@@ -202,8 +202,8 @@ func (w *Worker) withoutOrphans(client policy.Client) (policy.Client, int) {
 	return client, n - len(client.Streams)
 }
 
-// silent reports whether the worker of s has let no heartbeat be seen for silentMs. All workers share
-// one clock.
+// silent reports whether the worker of s has let no heartbeat be seen for silentMs. All workers
+// share one clock.
 func (w *Worker) silent(s policy.Stream) bool {
 	if s.Owner == w.owner {
 		return false
@@ -213,9 +213,9 @@ func (w *Worker) silent(s policy.Stream) bool {
 }
 
 // watch reads the slots that follow the worker's own, in a circle, and takes the slot of a worker
-// whose heartbeat has stood still over missedTicks of this worker's own ticks. It takes the slot only;
-// visits of the buckets remove the streams (fence first). It compares no clocks: after the machine was
-// suspended, workers must not declare each other dead.
+// whose heartbeat has stood still over missedTicks of this worker's own ticks. It takes the slot
+// only; visits of the buckets remove the streams (fence first). It compares no clocks: after the
+// machine was suspended, workers must not declare each other dead.
 //
 // It reads until it has seen watchPerTick slots that are held, so a thousand workers do not read a
 // million slots a second, and each is watched by those before it. After a death it reads all: many

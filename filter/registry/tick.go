@@ -28,10 +28,10 @@ type Late struct {
 	policy.Verdict
 }
 
-// Tick does the worker's housekeeping. Call it about once a second. It does a bounded amount of work,
-// however many streams the worker has; if there is more, the worker sends itself a message, and Wake
-// goes on. An error says what could not be done this time; the next tick tries it again. now is in
-// milliseconds.
+// Tick does the worker's housekeeping. Call it about once a second. It does a bounded amount of
+// work, however many streams the worker has; if there is more, the worker sends itself a message,
+// and Wake goes on. An error says what could not be done this time; the next tick tries it again.
+// now is in milliseconds.
 func (w *Worker) Tick(now int64) (Done, error) {
 	var d Done
 	w.now = now

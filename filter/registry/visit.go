@@ -8,11 +8,11 @@ import (
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
-// This file mends buckets. Whatever goes wrong, a visit of the bucket repairs it: the streams of dead
-// workers are removed, streams that were removed while their worker stalled are put back, and streams
-// that have lost their place without a message are found. In every tick a worker visits some buckets
-// with streams of its own, and a few of all, in circles. If it knows that something is wrong, it visits
-// all of them at once, a part in each call.
+// This file mends buckets. Whatever goes wrong, a visit of the bucket repairs it: the streams of
+// dead workers are removed, streams that were removed while their worker stalled are put back, and
+// streams that have lost their place without a message are found. In every tick a worker visits
+// some buckets with streams of its own, and a few of all, in circles. If it knows that something is
+// wrong, it visits all of them at once, a part in each call.
 
 // visitAll makes the worker visit every bucket, beginning in the running call.
 func (w *Worker) visitAll() { w.toVisit = w.table.Buckets() }
@@ -118,8 +118,8 @@ func (w *Worker) confirm(d *Done) (first error) {
 	return first
 }
 
-// visit mends bucket n, and returns those of the worker's streams that should be there and are not. A
-// stream that is there again is not missing any more. If nothing is wrong, it only reads.
+// visit mends bucket n, and returns those of the worker's streams that should be there and are not.
+// A stream that is there again is not missing any more. If nothing is wrong, it only reads.
 func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 	type putBack struct {
 		*Stream

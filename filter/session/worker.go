@@ -2,13 +2,13 @@
 // on its tick.
 //
 // It is the middle of the filter. Package plugin hands it Envoy's callbacks; the packages match
-// (which rule), identity (which client), policy and registry (who comes in, who yields) decide; reply
-// and admin know the words of an answer. The code here reads, asks, acts and counts. It calls Envoy
-// only through [Host] and holds no clock, no random source and no global state, so a plain Go test
-// can run it against a map.
+// (which rule), identity (which client), policy and registry (who comes in, who yields) decide;
+// reply and admin know the words of an answer. The code here reads, asks, acts and counts. It calls
+// Envoy only through [Host] and holds no clock, no random source and no global state, so a plain Go
+// test can run it against a map.
 //
-// A [Worker] is one configuration in one VM, a plugin context in the words of proxy-wasm. A [Stream]
-// is one request that a rule wants tracked; its phase says how far it has come (phase.go).
+// A [Worker] is one configuration in one VM, a plugin context in the words of proxy-wasm. A
+// [Stream] is one request that a rule wants tracked; its phase says how far it has come (phase.go).
 //
 // Envoy starts a plugin more often than it has worker threads: twice on its main thread, and again
 // for every configuration. Only a worker thread ever sees a request, and nothing else tells them
@@ -69,8 +69,8 @@ func New(host Host, version string) *Worker {
 	return w
 }
 
-// Configure reads the configuration. It logs what is wrong and reports false if the configuration is
-// faulty; Envoy then keeps the one that it had.
+// Configure reads the configuration. It logs what is wrong and reports false if the configuration
+// is faulty; Envoy then keeps the one that it had.
 func (w *Worker) Configure(data []byte) bool {
 	w.debug = w.host.LogLevel() <= Debug
 	c, err := config.Parse(data)
@@ -134,7 +134,8 @@ func (w *Worker) join(now int64) error {
 	return nil
 }
 
-// Wake is called when a message is in the worker's queue: of another worker, or a reminder of its own.
+// Wake is called when a message is in the worker's queue: of another worker, or a reminder of its
+// own.
 func (w *Worker) Wake(queue uint32) {
 	now := w.host.Now()
 	w.acted = 0
@@ -168,8 +169,8 @@ func (w *Worker) carryOut(done registry.Done, now int64) {
 	}
 }
 
-// timersPerCall bounds the timers that one callback looks at. Most belong to busy streams and are only
-// set again; a callback of so many takes about 10 ms.
+// timersPerCall bounds the timers that one callback looks at. Most belong to busy streams and are
+// only set again; a callback of so many takes about 10 ms.
 const timersPerCall = 8192
 
 // runTimers does what the timers that are due are for, until the callback has done enough. Then it
@@ -206,9 +207,9 @@ func (w *Worker) Tick() {
 // forgottenWithin is in how many ticks a stream is ended that Envoy has forgotten.
 const forgottenWithin = 3
 
-// endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in on_log,
-// which Envoy does not call over HTTP/3 for a stream that ends in good order (host/ENVOY.md). So
-// nobody tells of the end of such a stream.
+// endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in
+// on_log, which Envoy does not call over HTTP/3 for a stream that ends in good order
+// (host/ENVOY.md). So nobody tells of the end of such a stream.
 func (w *Worker) endForgotten() {
 	for s := range w.registry.Share(forgottenWithin) {
 		if !w.host.Enter(s.Context) {
@@ -218,8 +219,8 @@ func (w *Worker) endForgotten() {
 }
 
 // Active implements [registry.Meter]. The gauge follows the registry and not this worker's streams,
-// so that it stays true when a worker dies and others remove its streams. They may be of a rule that
-// only an earlier configuration, or another listener's, has.
+// so that it stays true when a worker dies and others remove its streams. They may be of a rule
+// that only an earlier configuration, or another listener's, has.
 func (w *Worker) Active(id registry.RuleID, delta int) {
 	if r := w.ids[id]; r != nil {
 		w.add(r.metrics.active, delta)

@@ -246,8 +246,8 @@ func TestForgottenStreams(t *testing.T) {
 	}
 }
 
-// A worker dies. Others find it after three of their own ticks, remove its streams at once, and count them
-// down, also those of a rule that they do not have themselves.
+// A worker dies. Others find it after three of their own ticks, remove its streams at once, and
+// count them down, also those of a rule that they do not have themselves.
 func TestDeadWorker(t *testing.T) {
 	for _, other := range []string{"events", "stocks"} {
 		t.Run(other, func(t *testing.T) {
