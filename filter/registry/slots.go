@@ -58,7 +58,6 @@ func (w *Worker) join() error {
 		return errors.Join(err, w.leaveSlot(owner))
 	}
 	w.owner, w.queue, w.heard = owner, queue, 0
-	w.reminded = false
 	// Streams of the worker's earlier incarnation are put back by the next visits (put back, keep
 	// the number).
 	for n := range uint32(len(w.own)) {
