@@ -408,3 +408,32 @@ func TestJoinWhenFull(t *testing.T) {
 		t.Errorf("a second later: %+v, %v; want the slot that was freed", late.owner, err)
 	}
 }
+
+// A client has a stream of a silent worker, and one of a worker that lives, and may have no third:
+// not even if the silent worker is dead. An instance that lost its place may come back if the
+// winner's worker is silent.
+func TestSilentWorkersAmongOthers(t *testing.T) {
+	w := newWorld().small(0)
+	w.limits = policy.Limits{MaxStreams: 2, RejectNew: true}
+	a, b := w.thread(), w.thread()
+	b.open("bob")
+	a.open("alice")
+	b.open("alice")
+	w.limits.MaxStreams = 1
+	a.open("carol/A")
+	w.limits.RejectNew = false
+	a.open("carol/B")
+	w.deliver(t)
+	a.crash()
+	w.now += silentMs + 1
+	if _, err := b.tick(); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.open("carol/A"); s.verdict.Refusal != 0 || len(s.verdict.Superseded) != 1 {
+		t.Errorf("the instance that lost gets %+v", s.verdict)
+	}
+	w.limits.RejectNew = true
+	if s := b.open("alice"); s.verdict.Refusal != policy.Duplicate || len(s.verdict.Superseded) != 0 {
+		t.Errorf("the third stream gets %+v, want a refusal", s.verdict)
+	}
+}

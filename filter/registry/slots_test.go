@@ -233,8 +233,8 @@ func failJoinAt(t *testing.T, place int, firstOfAll bool) bool {
 	return true
 }
 
-// A worker saw another one's slot before that one had registered its queue. It looks again when it has
-// a message for it.
+// A worker saw another one's slot before that one had registered its queue. It looks again when it
+// has a message for it.
 func TestQueueIsLearnedLate(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
@@ -256,8 +256,8 @@ func TestQueueIsLearnedLate(t *testing.T) {
 	expect(t, endedByMessage, s)
 }
 
-// A slot changes hands, and the new worker's heartbeat shows the number that the old one's showed. The
-// new worker has its own three ticks.
+// A slot changes hands, and the new worker's heartbeat shows the number that the old one's showed.
+// The new worker has its own three ticks.
 func TestNewWorkerIsNotTakenForTheOldOne(t *testing.T) {
 	w := newWorld()
 	a, b := w.thread(), w.thread()
