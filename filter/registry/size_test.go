@@ -139,6 +139,21 @@ func TestLostMessageOfManyStreams(t *testing.T) {
 	}
 }
 
+// The message of a dismissal is lost among many streams.
+func TestLostDismissalOfManyStreams(t *testing.T) {
+	w := newWorld()
+	a, b, streams := manyStreams(w)
+	w.second(t, mostCalls)
+	if n, err := b.dismiss(clientName(many - 1)); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	w.loseMessages(a)
+	w.second(t, mostCalls)
+	w.second(t, mostCalls)
+	expect(t, endedByCheck, streams[many-1])
+	expect(t, alive, streams[:many-1]...)
+}
+
 // A worker looks at few buckets if no message is missing: a message that arrives is not missing,
 // nor is one that was announced for a claim that was then refused, nor one of its own.
 func TestNothingIsMissed(t *testing.T) {
