@@ -13,7 +13,7 @@ import (
 // the memory comes to rest.
 func TestMemoryOfStreams(t *testing.T) {
 	t.Parallel()
-	const streams, most = 16_000, 550 // bytes of the VM's memory for each stream, with what the collector needs
+	const streams, most = 16_000, 450 // bytes of the VM's memory for each stream, with what the collector needs
 	e := newEdge(t, host.Config{})
 	memory := e.Worker(0).MemoryBytes
 	before := memory()

@@ -160,6 +160,9 @@ func NewWorker(store Store, queues Queues, meter Meter, random func() uint64) *W
 // A worker refuses streams by its own setting only.
 func (w *Worker) LimitTotal(n int) { w.maxTotal = n }
 
+// Streams returns how many streams the worker has in the registry.
+func (w *Worker) Streams() int { return w.registered }
+
 // Owner returns the name under which the worker claims now. Its incarnation is 0 while the worker
 // holds no slot.
 func (w *Worker) Owner() policy.Owner { return w.owner }

@@ -191,6 +191,9 @@ func (w *Worker) runTimers(now int64) {
 	}
 }
 
+// Streams returns how many streams the worker has.
+func (w *Worker) Streams() int { return w.registry.Streams() }
+
 // Tick does the worker's housekeeping.
 func (w *Worker) Tick() {
 	now := w.host.Now()
