@@ -21,19 +21,19 @@ func (w *Worker) announce(message string) {
 	const attempts = 32 // each that fails is another thread's success
 	digest := digestOf(message)
 	for range attempts {
-		said, cas, err := w.host.Get(announcedKey)
+		announced, cas, err := w.host.Get(announcedKey)
 		if err != nil {
-			said, cas = nil, registry.Absent
+			announced, cas = nil, registry.Absent
 		}
-		for i := 0; i+len(digest) <= len(said); i += len(digest) {
-			if string(said[i:i+len(digest)]) == digest {
+		for i := 0; i+len(digest) <= len(announced); i += len(digest) {
+			if string(announced[i:i+len(digest)]) == digest {
 				w.host.Log(Debug, message)
 				return
 			}
 		}
-		said = append(said, digest...)
-		said = said[max(0, len(said)-mostAnnounced*len(digest)):]
-		if err = w.host.Set(announcedKey, said, cas); !errors.Is(err, registry.ErrCasMismatch) {
+		announced = append(announced, digest...)
+		announced = announced[max(0, len(announced)-mostAnnounced*len(digest)):]
+		if err = w.host.Set(announcedKey, announced, cas); !errors.Is(err, registry.ErrCasMismatch) {
 			break
 		}
 	}

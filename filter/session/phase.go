@@ -1,11 +1,6 @@
 package session
 
-import (
-	"fmt"
-	"slices"
-
-	"github.com/streamlatch/streamlatch/filter/registry"
-)
+import "fmt"
 
 // phase is how far a stream has come.
 //
@@ -17,7 +12,7 @@ import (
 //	any ─→ done, or releasing               ended
 //
 // The registry has states of its own for the stream's place there, see [registry.State]. Which of
-// them go with which phase is written down in legal, and the scenarios check it after every step.
+// them go with which phase is in legal.go. The scenarios check it after every step.
 type phase uint8
 
 const (
@@ -42,8 +37,6 @@ const (
 	// done: nothing is left to do. It has ended, or was refused, or is no event stream.
 	done
 )
-
-var phases = [...]phase{asking, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
 
 func (p phase) String() string {
 	switch p {
@@ -71,25 +64,6 @@ func (p phase) String() string {
 	return fmt.Sprintf("phase(%d)", uint8(p))
 }
 
-// legal says which states of the registry a stream may be in, by its phase, when no callback runs.
-// Where a phase before done goes with Out, the registry took the place away: in a rule that only
-// observes, which tells nobody, or from a stream that is on its way out.
-var legal = map[phase][]registry.State{
-	asking:    {registry.Unclaimed},
-	paused:    holding,
-	claimed:   append([]registry.State{registry.Out}, holding...),
-	open:      append([]registry.State{registry.Out}, holding...),
-	leaving:   append([]registry.State{registry.Out}, holding...),
-	parted:    append([]registry.State{registry.Out}, holding...),
-	observed:  {registry.Out, registry.Releasing, registry.Released},
-	resetting: append([]registry.State{registry.Out}, holding...),
-	releasing: {registry.Releasing, registry.Released},
-	done:      {registry.Unclaimed, registry.Releasing, registry.Released},
-}
-
-// holding are the states of a stream with a place, or with a claim to one.
-var holding = []registry.State{registry.Pending, registry.Registered, registry.Missing, registry.Returning}
-
 // enter is the only place that changes a stream's phase.
 func (s *Stream) enter(p phase) {
 	s.worker.leaving += goodbyes(p) - goodbyes(s.phase)
@@ -102,17 +76,4 @@ func goodbyes(p phase) int {
 		return 1
 	}
 	return 0
-}
-
-// Check returns an error if the stream is in a state that it must not be in when no callback runs.
-// It is for tests.
-func (s *Stream) Check() error {
-	state := s.place.State()
-	if !slices.Contains(legal[s.phase], state) {
-		return fmt.Errorf("stream %d is %v, but %v in the registry", s.place.Context, s.phase, state)
-	}
-	if state == registry.Out && s.place.Enforce && (s.phase == claimed || s.phase == open) {
-		return fmt.Errorf("stream %d is %v without a place, in a rule that enforces", s.place.Context, s.phase)
-	}
-	return nil
 }

@@ -61,8 +61,8 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 	if s == nil {
 		return nil, Continue
 	}
-	switch s.comeIn(request, now) {
-	case turnedAway:
+	switch s.admit(request, now) {
+	case refused:
 		return nil, Pause
 	case untracked:
 		return nil, Continue
@@ -125,15 +125,15 @@ func (w *Worker) forget(key []byte) {
 type admission uint8
 
 const (
-	admitted   admission = iota + 1
-	untracked            // it would have been turned away, but its rule only observes
-	turnedAway           // it was answered
+	admitted  admission = iota + 1
+	untracked           // it would have been refused, but its rule only observes
+	refused             // it was answered
 )
 
-// comeIn does what is to be done before the backend gets the request. A rule that claims at the
+// admit does what must be done before the backend gets the request. A rule that claims at the
 // response refuses here only what is sure to become an event stream: a POST that the backend would
 // answer with JSON must not be refused for the client's open streams.
-func (s *Stream) comeIn(request Request, now int64) admission {
+func (s *Stream) admit(request Request, now int64) admission {
 	accept, _ := request.Header("accept")
 	method, _ := request.Header(":method")
 	s.reader = reply.ReaderOf(method, accept)
@@ -202,7 +202,7 @@ func (s *Stream) refuse(v policy.Verdict) admission {
 		w.warn(err)
 		return untracked
 	}
-	return turnedAway
+	return refused
 }
 
 // jitter returns a random part of most, from 0 to most itself.

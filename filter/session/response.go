@@ -25,7 +25,7 @@ func (s *Stream) Response(endOfStream bool) Action {
 	now := w.host.Now()
 	if s.phase == asking {
 		switch s.claim(now) {
-		case turnedAway:
+		case refused:
 			return Pause
 		case untracked:
 			return Continue
