@@ -103,9 +103,9 @@ func TestBackendEndsAfterTheGoodbye(t *testing.T) {
 	t.Parallel()
 	_, old := superseding(t, eventStream, "data: 1\n\n")
 	old.ResponseBody([]byte("data: 2\n\n"), false)
-	said := len(old.ToClient().Body)
+	received := len(old.ToClient().Body)
 	old.ResponseBody([]byte("data: 3\n\n"), true)
-	if rest := old.ToClient().Body[said:]; len(rest) > 0 {
+	if rest := old.ToClient().Body[received:]; len(rest) > 0 {
 		t.Errorf("%q passed after the goodbye, want nothing", rest)
 	}
 }

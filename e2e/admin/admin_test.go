@@ -1,25 +1,18 @@
 package admin
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
-
-// Operators, and backends at a logout, see and end streams through a listener of their own. These
-// tests run the shipped file whole, with that listener in it.
 
 // Operators see and end streams through their own listener, and so do backends at a logout. These
 // tests run the whole shipped file, which has this listener.
@@ -204,7 +197,7 @@ func TestAdmin(t *testing.T) {
 		// A key that path normalization would remove.
 		for _, encoded := range []string{"%2E", "%2E%2E", ".", ".."} {
 			s := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rig.Request{Path: "/one/?client=" + encoded})
-			if got := exchangeAt(t, r, rig.Internal, "DELETE /streamlatch/streams/one/"+encoded+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got != 200 {
+			if got := rigtest.ExchangeAt(t, r, rig.Internal, "DELETE /streamlatch/streams/one/"+encoded+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").StatusCode; got != 200 {
 				t.Errorf("DELETE of the client %q: got status %d, want 200", encoded, got)
 				s.Close()
 				continue
@@ -247,9 +240,9 @@ func TestAdmin(t *testing.T) {
 			{"GET", "/", 404, ""},
 			{"GET", "/one/?client=x", 404, ""},
 		} {
-			got, header := exchangeAll(t, r, rig.Internal, c.method+" "+c.path+" HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-			if got != c.status || header.Get("allow") != c.allow {
-				t.Errorf("%s %s: got status %d, allow %q; want %d, %q", c.method, c.path, got, header.Get("allow"), c.status, c.allow)
+			got := rigtest.ExchangeAt(t, r, rig.Internal, c.method+" "+c.path+" HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			if allow := got.Header.Get("allow"); got.StatusCode != c.status || allow != c.allow {
+				t.Errorf("%s %s: got status %d, allow %q; want %d, %q", c.method, c.path, got.StatusCode, allow, c.status, c.allow)
 			}
 		}
 	})
@@ -284,57 +277,24 @@ func TestAdmin(t *testing.T) {
 func TestEachConfigurationIsAnnouncedOnce(t *testing.T) {
 	t.Parallel()
 	r := rigtest.Start(t, rig.Options{LogLevel: "wasm:debug", Internal: true})
-	said := make(map[string]int)
+	announced := make(map[string]int)
 	wait.Until(t, func() error {
-		clear(said)
+		clear(announced)
 		for _, line := range r.Log.Containing("started version=") {
 			if entry, ok := proxy.ParseLogEntry(line); ok && entry.Level == "info" {
-				said[entry.Message]++
+				announced[entry.Message]++
 			}
 		}
-		if len(said) != 2 {
-			return fmt.Errorf("%d configurations are announced, want 2", len(said))
+		if len(announced) != 2 {
+			return fmt.Errorf("%d configurations are announced, want 2", len(announced))
 		}
 		return nil
 	})
-	for message, n := range said {
+	for message, n := range announced {
 		if n != 1 {
 			t.Errorf("got %d times at info, want once: %s", n, message)
 		}
 	}
-}
-
-// exchangeAt sends the text of a request to a listener, and returns the status of the response. The
-// request must ask for the connection to be closed.
-func exchangeAt(t *testing.T, r *rig.Rig, listener, request string) int {
-	t.Helper()
-	got, _ := exchangeAll(t, r, listener, request)
-	return got
-}
-
-func exchangeAll(t *testing.T, r *rig.Rig, listener, request string) (int, http.Header) {
-	t.Helper()
-	conn, err := r.DialListenerTCP(t.Context(), listener)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(wait.Patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
-	}
-	method, _, _ := strings.Cut(request, " ")
-	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
-	if err != nil {
-		t.Fatalf("%q: %v", request, err)
-	}
-	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, response.Header
 }
 
 // On the listener for clients the admin path is an ordinary path, in every spelling: the request

@@ -121,8 +121,8 @@ func TestVerifiedClaim(t *testing.T) {
 	rigtest.WantNoLeaks(t, r)
 }
 
-// A stranger who guesses a client id cannot evict a stream keyed by a verified principal.
-func TestStrangerCannotEvictPrincipal(t *testing.T) {
+// A stranger who guesses a client id cannot evict a client whose key is a verified claim.
+func TestStrangerCannotEvictClient(t *testing.T) {
 	t.Parallel()
 	issued := rigtest.NewTokens(t)
 	r := rigtest.Start(t, rig.Options{Filter: claimRules, LogLevel: "wasm:debug", Edits: []rig.Edit{issued.JWTAuthn()}})

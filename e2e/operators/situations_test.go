@@ -202,7 +202,7 @@ func wantHealthyRules(t *testing.T, p *server) {
 	if err := p.ask(t, "rules", url.Values{}, &data); err != nil {
 		t.Fatal(err)
 	}
-	said := 0
+	texts := 0
 	for _, group := range data.Groups {
 		for _, rule := range group.Rules {
 			if rule.Health != "ok" {
@@ -210,7 +210,7 @@ func wantHealthyRules(t *testing.T, p *server) {
 			}
 			for _, alert := range rule.Alerts {
 				for name, text := range alert.Annotations {
-					said++
+					texts++
 					if strings.Contains(text, "<") || strings.Contains(text, "%!") || strings.Contains(text, "  ") {
 						t.Errorf("%s: %s: got %q, want a complete text", rule.Name, name, text)
 					}
@@ -218,7 +218,7 @@ func wantHealthyRules(t *testing.T, p *server) {
 			}
 		}
 	}
-	if said == 0 {
+	if texts == 0 {
 		t.Error("got no text of an alert, want some")
 	}
 }

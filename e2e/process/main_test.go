@@ -4,7 +4,6 @@ package process
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -62,14 +61,6 @@ func start(t *testing.T, o proxy.Options) *proxy.Process {
 	return p
 }
 
-// temporaryFiles gives the test its own directory for temporary files, and returns a function that
-// lists it.
-func temporaryFiles(t *testing.T) func() []string {
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
-	return func() []string { return entries(t, dir) }
-}
-
 // synced is a buffer that may be written and read at the same time.
 type synced struct {
 	mu sync.Mutex
@@ -86,18 +77,4 @@ func (s *synced) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
-}
-
-// entries returns the names in a directory.
-func entries(t *testing.T, dir string) []string {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := []string{}
-	for _, e := range list {
-		names = append(names, e.Name())
-	}
-	return names
 }

@@ -8,12 +8,13 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/dir"
 	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
 func TestStartServesAndStopEnds(t *testing.T) {
-	temporary := temporaryFiles(t)
+	temporary := dir.Temporary(t)
 	var stdout, stderr synced
 	p := start(t, proxy.Options{Config: plain, Concurrency: 2, Stdout: &stdout, Stderr: &stderr, ComponentLogLevel: "http:debug"})
 	if left := temporary(); len(left) > 0 {
@@ -117,7 +118,7 @@ func TestStartErrors(t *testing.T) {
 			[]string{"/no/such/envoy", "no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			temporary := temporaryFiles(t)
+			temporary := dir.Temporary(t)
 			if test.path == "" {
 				test.path = realEnvoy(t)
 			}
@@ -142,11 +143,11 @@ func TestStartErrors(t *testing.T) {
 
 // Relative paths in the configuration are relative to Options.Dir.
 func TestStartDirectory(t *testing.T) {
-	dir := t.TempDir()
+	path := t.TempDir()
 	config := strings.Replace(plain, "envoy.access_loggers.stdout", "envoy.access_loggers.file", 1)
 	config = strings.Replace(config, "stream.v3.StdoutAccessLog", `file.v3.FileAccessLog", path: "access.log`, 1)
-	start(t, proxy.Options{Config: config, Concurrency: 1, Dir: dir})
-	if got := entries(t, dir); len(got) != 1 || got[0] != "access.log" {
+	start(t, proxy.Options{Config: config, Concurrency: 1, Dir: path})
+	if got := dir.Names(t, path); len(got) != 1 || got[0] != "access.log" {
 		t.Errorf("got %q in the directory, want access.log", got)
 	}
 }

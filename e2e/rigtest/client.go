@@ -1,9 +1,12 @@
 package rigtest
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +106,28 @@ func Exchange(t *testing.T, r *rig.Rig, request string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return exchange(t, conn, request)
+}
+
+// ExchangeAt is like [Exchange], for a listener by its name. It returns the response; its
+// body is there whole, and need not be closed.
+func ExchangeAt(t *testing.T, r *rig.Rig, listener, request string) *http.Response {
+	t.Helper()
+	conn, err := r.DialListenerTCP(t.Context(), listener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := exchange(t, conn, request)
+	method, _, _ := strings.Cut(request, " ")
+	response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(answer)), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%q: got %q: %v", request, answer, err)
+	}
+	return response
+}
+
+func exchange(t *testing.T, conn net.Conn, request string) string {
+	t.Helper()
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(wait.Patience)); err != nil {
 		t.Fatal(err)

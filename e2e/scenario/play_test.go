@@ -164,11 +164,11 @@ func (p *play) run(t *testing.T, d *datadriven.TestData) string {
 	if err != nil {
 		d.Fatalf(t, "%s: %v", d.Cmd, err)
 	}
-	said, err := p.await(d.Expected, tell)
+	told, err := p.await(d.Expected, tell)
 	if err != nil {
 		d.Fatalf(t, "%s: %v", d.Cmd, err)
 	}
-	return said
+	return told
 }
 
 // end fails the test if there is a change that the scenario does not contain.
@@ -190,19 +190,19 @@ func (p *play) end(t *testing.T) {
 
 // await returns what tell returns, as soon as it is the expected text, or when wait.Patience is
 // over. The changes in it count as told.
-func (p *play) await(expected string, tell func() (string, error)) (said string, err error) {
+func (p *play) await(expected string, tell func() (string, error)) (told string, err error) {
 	deadline := time.Now().Add(wait.Patience)
 	for settled := false; ; {
-		if said, err = tell(); err != nil {
+		if told, err = tell(); err != nil {
 			return "", err
 		}
 		switch {
-		case !p.system.patient() || settled && said == expected, time.Now().After(deadline):
+		case !p.system.patient() || settled && told == expected, time.Now().After(deadline):
 			for name, events := range p.next {
 				p.told[name] = events
 			}
-			return said, nil
-		case said == expected:
+			return told, nil
+		case told == expected:
 			settled = true
 			time.Sleep(settling)
 		default:

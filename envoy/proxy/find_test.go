@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/dir"
 	"github.com/streamlatch/streamlatch/e2e/script"
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
@@ -183,7 +184,7 @@ func TestFindConcurrently(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := entries(t, m.build); !slices.Equal(got, []string{"envoy-1.40.0"}) {
+	if got := dir.Names(t, m.build); !slices.Equal(got, []string{"envoy-1.40.0"}) {
 		t.Errorf("the build directory contains %q, want only envoy-1.40.0", got)
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/dir"
 )
 
 // Start stops an Envoy that does not serve before ctx ends.
 func TestStartTimesOut(t *testing.T) {
-	temporary := temporaryFiles(t)
+	temporary := dir.Temporary(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	path, pid := neverReady(t)

@@ -56,25 +56,3 @@ func contents(t *testing.T, path string) string {
 	}
 	return strings.TrimSpace(string(text))
 }
-
-// entries returns the names in a directory.
-func entries(t *testing.T, dir string) []string {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := []string{}
-	for _, e := range list {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
-// temporaryFiles gives the test an empty directory for temporary files, and returns a function that
-// lists it.
-func temporaryFiles(t *testing.T) func() []string {
-	dir := t.TempDir()
-	t.Setenv("TMPDIR", dir)
-	return func() []string { return entries(t, dir) }
-}
