@@ -4,11 +4,15 @@
 // refuses a call, and a panic in the filter cuts every stream of its worker; nor can they set a
 // gauge.
 //
-// Each function is one import. Its comment says what Envoy does with it, where that is in the
-// source of proxy-wasm-cpp-host (exports.cc) and Envoy (context.cc), and which errors come back.
-// All errors are a [Status]. A call that Envoy's capability_restriction_config does not allow fails
-// with InternalFailure. Outside of a wasm host, in a plain Go test, every call fails with
-// Unimplemented.
+// Each function is one import. Its comment is an entry of a reference: the name of the call in the
+// specification, what it does in Envoy, parameters, when it fails, and where that is in the
+// source. cpp-host is github.com/proxy-wasm/proxy-wasm-cpp-host, and context.cc is Envoy's
+// source/extensions/common/wasm/context.cc. The statuses of a call are listed without two that every
+// call can return:
+//
+//   - InternalFailure: Envoy's capability_restriction_config does not allow the call
+//     (cpp-host, include/proxy-wasm/exports.h)
+//   - Unimplemented: there is no wasm host, as in a plain Go test
 //
 // The ABI: https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1
 package hostcall
@@ -52,15 +56,18 @@ func (s Status) err() error {
 	return s
 }
 
-// ResetStream is proxy_close_stream for the response: it resets the stream of the effective
-// context, towards the client and towards the backend. Envoy does so when the running callback has
-// returned (Context::closeStream, DeferAfterCallActions). For a plugin context it succeeds and does
-// nothing. Resetting the request, type 0, does the same.
+// ResetStream is proxy_close_stream for type 1, the response. It resets the stream of the effective
+// context, towards the client and towards the backend, when the running callback has returned. Type
+// 0, the request, would do the same. It succeeds and does nothing if the effective context has no
+// stream, as a plugin context.
 //
-// A stream must not be reset twice, nor when it has ended: over HTTP/1.1 and HTTP/2 that is one
-// more on_log, over HTTP/3 it crashes Envoy.
+// A stream must not be reset twice, nor after its end: over HTTP/1.1 and HTTP/2 that is one more
+// on_log, over HTTP/3 it crashes Envoy. One callback must reset some 1,700 streams at most: Envoy
+// carries the resets out nested, and the VM's stack would overflow.
 //
-// Resets of one callback are carried out nested: some 1,700 of them overflow the VM's stack.
+// It does not fail: BadArgument is for types above 3.
+//
+// cpp-host: src/exports.cc, close_stream. Envoy: context.cc, closeStream.
 func ResetStream() error {
 	const response = 1
 	return closeStream(response).err()
@@ -80,17 +87,26 @@ const (
 	Off // only as the host's level: it writes nothing
 )
 
-// EffectiveLogLevel is proxy_get_log_level, of ABI 0.2.1: the lowest level that the host writes.
-// It follows a change through Envoy's admin endpoint /logging. It does not fail in Envoy.
+// EffectiveLogLevel is proxy_get_log_level, which Envoy has since ABI 0.2.1. It returns the lowest
+// level that Envoy writes now; Envoy's admin endpoint /logging can change it at any time.
+//
+// It does not fail.
+//
+// cpp-host: src/exports.cc, get_log_level.
 func EffectiveLogLevel() (level LogLevel, err error) {
 	err = getLogLevel(&level).err()
 	return level, err
 }
 
-// MonotonicMs is clock_time_get of WASI for the monotonic clock, in milliseconds. In Envoy that is
-// one clock for the whole process, so workers may compare its times, and nobody can set it
-// (proxy-wasm-cpp-host, src/exports.cc, wasi_unstable_clock_time_get). The time package has no way
-// to read it alone: time.Now makes two calls.
+// MonotonicMs is clock_time_get of WASI for clock 1, the monotonic clock, in milliseconds. In Envoy
+// it is one clock for the whole process, which nobody can set. So workers may compare its times.
+// Zero has no meaning. The time package cannot read this clock alone: time.Now makes two calls.
+//
+// It cannot fail in Envoy: this clock exists (58, ENOTSUP, is for others), and the result has an
+// address (21, EFAULT). Where capability_restriction_config forbids the call (76, ENOTCAPABLE), the
+// VM does not start, because Go's runtime needs it. Without a host the time is 0.
+//
+// cpp-host: src/exports.cc, wasi_unstable_clock_time_get.
 func MonotonicMs() int64 {
 	const monotonic, precision = 1, 1_000_000 // nanoseconds
 	var now int64
@@ -111,25 +127,48 @@ const (
 // Metric names a metric of the whole Envoy: the same name on all workers is one metric.
 type Metric uint32
 
-// DefineMetric is proxy_define_metric. Defining a name again returns another Metric for the same
-// metric. It fails with BadArgument for a kind that the ABI does not have.
+// DefineMetric is proxy_define_metric. It returns a Metric for the name, in which all VMs of the
+// process share one value. Each call returns another Metric, even for a name that is known.
+//
+// Parameters: kind; name, the name without the prefix wasmcustom that Envoy gives it.
+//
+//   - BadArgument: the ABI has no such kind
+//
+// cpp-host: src/exports.cc, define_metric. Envoy: context.cc, defineMetric.
 func DefineMetric(kind MetricKind, name string) (m Metric, err error) {
 	err = defineMetric(kind, unsafe.StringData(name), int32(len(name)), &m).err()
 	return m, err
 }
 
-// IncrementMetric is proxy_increment_metric: it adds to a counter or a gauge. It fails with
-// BadArgument for a histogram, and for a counter unless by is positive; with NotFound for a Metric
-// that this VM has not defined.
+// IncrementMetric is proxy_increment_metric. It adds to a counter or a gauge.
+//
+// Parameters: m, a Metric that this VM has defined; by, which may be negative for a gauge.
+//
+//   - BadArgument: m is a histogram; or it is a counter, and by is 0 or negative
+//   - NotFound: this VM has not defined m
+//
+// cpp-host: src/exports.cc, increment_metric. Envoy: context.cc, incrementMetric.
 func IncrementMetric(m Metric, by int64) error { return incrementMetric(m, by).err() }
 
-// RecordMetric is proxy_record_metric: it adds value to a counter, sets a gauge, and records a
-// value in a histogram. It fails with NotFound for a Metric that this VM has not defined.
+// RecordMetric is proxy_record_metric. It adds value to a counter, sets a gauge to it, and gives a
+// histogram one more sample.
+//
+// Parameters: m, a Metric that this VM has defined; value, in the unit of the metric.
+//
+//   - NotFound: this VM has not defined m
+//
+// cpp-host: src/exports.cc, record_metric. Envoy: context.cc, recordMetric.
 func RecordMetric(m Metric, value uint64) error { return recordMetric(m, value).err() }
 
-// MetricValue is proxy_get_metric: the value that all workers together have given a counter or a
-// gauge. It fails with BadArgument for a histogram and NotFound for a Metric that this VM has not
-// defined.
+// MetricValue is proxy_get_metric. It returns the value that all workers together have given a
+// counter or a gauge.
+//
+// Parameter: m, a Metric that this VM has defined.
+//
+//   - BadArgument: m is a histogram
+//   - NotFound: this VM has not defined m
+//
+// cpp-host: src/exports.cc, get_metric. Envoy: context.cc, getMetric.
 func MetricValue(m Metric) (value uint64, err error) {
 	err = getMetric(m, &value).err()
 	return value, err
