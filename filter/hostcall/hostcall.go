@@ -5,10 +5,9 @@
 // gauge.
 //
 // Each function is one import. Its comment is an entry of a reference: the name of the call in the
-// specification, what it does in Envoy, parameters, when it fails, and where that is in the
-// source. cpp-host is github.com/proxy-wasm/proxy-wasm-cpp-host, and context.cc is Envoy's
-// source/extensions/common/wasm/context.cc. The statuses of a call are listed without two that every
-// call can return:
+// specification, what it does in Envoy, parameters, when it fails, and where that is in the source.
+// There cpp-host is github.com/proxy-wasm/proxy-wasm-cpp-host, and context.cc is Envoy's
+// source/extensions/common/wasm/context.cc. Not listed are two statuses that every call can return:
 //
 //   - InternalFailure: Envoy's capability_restriction_config does not allow the call
 //     (cpp-host, include/proxy-wasm/exports.h)
