@@ -13,8 +13,8 @@ func query(path string) string {
 }
 
 // appendParameter appends the decoded value of the first parameter with this name. Only "&" ends a
-// parameter; ";" is an ordinary character, as it is for Envoy and in the URL standard. A parameter
-// with an invalid escape is skipped, so the next one with the name counts.
+// parameter; ";" is an ordinary character, as it is for Envoy and in the URL standard. A "%" that no
+// two hexadecimal digits follow stands for itself, as in the URL standard.
 //
 // The length comes before the value in the key. So the value is measured first and decoded second,
 // which needs no second buffer.
@@ -26,14 +26,10 @@ func appendParameter(dst []byte, query, name string) (key []byte, ok bool) {
 		if pair == "" || !decodesTo(found, name) {
 			continue
 		}
-		size, valid := decodedLen(value)
-		if !valid {
-			continue
-		}
-		if size == 0 {
+		if value == "" {
 			return dst, false
 		}
-		return appendDecoded(binary.AppendUvarint(dst, uint64(size)), value), true
+		return appendDecoded(binary.AppendUvarint(dst, uint64(decodedLen(value))), value), true
 	}
 	return dst, false
 }
@@ -42,7 +38,7 @@ func appendParameter(dst []byte, query, name string) (key []byte, ok bool) {
 func decodesTo(encoded, plain string) bool {
 	for len(encoded) > 0 {
 		b, width := decode(encoded)
-		if width == 0 || plain == "" || b != plain[0] {
+		if plain == "" || b != plain[0] {
 			return false
 		}
 		encoded, plain = encoded[width:], plain[1:]
@@ -50,26 +46,20 @@ func decodesTo(encoded, plain string) bool {
 	return plain == ""
 }
 
-// decodedLen returns the length of encoded after decoding. valid is false if an escape is invalid.
-func decodedLen(encoded string) (n int, valid bool) {
+// decodedLen returns the length of encoded after decoding.
+func decodedLen(encoded string) (n int) {
 	for len(encoded) > 0 {
 		_, width := decode(encoded)
-		if width == 0 {
-			return 0, false
-		}
 		encoded = encoded[width:]
 		n++
 	}
-	return n, true
+	return n
 }
 
-// appendDecoded decodes encoded, which must be valid, and appends the result.
+// appendDecoded appends the decoded bytes of encoded.
 func appendDecoded(dst []byte, encoded string) []byte {
 	for len(encoded) > 0 {
 		b, width := decode(encoded)
-		if width == 0 {
-			break
-		}
 		dst = append(dst, b)
 		encoded = encoded[width:]
 	}
@@ -77,20 +67,15 @@ func appendDecoded(dst []byte, encoded string) []byte {
 }
 
 // decode decodes the first byte of encoded, which must not be empty. width is how many bytes of
-// encoded it takes, or 0 if they are an invalid escape.
+// encoded it takes.
 func decode(encoded string) (b byte, width int) {
-	switch encoded[0] {
-	case '+':
+	switch {
+	case encoded[0] == '+':
 		return ' ', 1
-	case '%':
-		if len(encoded) < 3 {
-			return 0, 0
+	case encoded[0] == '%' && len(encoded) >= 3:
+		if high, low := unhex(encoded[1]), unhex(encoded[2]); high >= 0 && low >= 0 {
+			return byte(high<<4 | low), 3
 		}
-		high, low := unhex(encoded[1]), unhex(encoded[2])
-		if high < 0 || low < 0 {
-			return 0, 0
-		}
-		return byte(high<<4 | low), 3
 	}
 	return encoded[0], 1
 }
