@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,14 @@ type wasm struct {
 	adminPath string
 	streams   map[string]*host.Stream
 	opened    int
+
+	unanswered []unanswered // requests that the backend does not have yet
+}
+
+// unanswered is a stream's answer, as soon as the backend has the request.
+type unanswered struct {
+	name   string
+	answer answer
 }
 
 type wasmStage struct{ workers int }
@@ -78,9 +87,29 @@ func (w *wasm) open(name string, r request) error {
 		s.RequestBody([]byte("{}"), true)
 	}
 	if r.answer != hold {
-		return w.answer(name, r.answer)
+		w.unanswered = append(w.unanswered, unanswered{name, r.answer})
 	}
+	return w.run()
+}
+
+// run does what is to be done at once. The backend answers a request as soon as it has it.
+func (w *wasm) run() error {
 	w.Run()
+	for i := 0; i < len(w.unanswered); {
+		u := w.unanswered[i]
+		s := w.streams[u.name]
+		if s.ToUpstream().Headers == nil && s.LocalReply() == nil && !s.Ended() {
+			i++ // the filter holds it
+			continue
+		}
+		w.unanswered = slices.Delete(w.unanswered, i, i+1)
+		if s.LocalReply() != nil || s.Ended() {
+			continue
+		}
+		if err := w.answer(u.name, u.answer); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -99,8 +128,7 @@ func (w *wasm) answer(name string, a answer) error {
 	}
 	s.ResponseHeaders(host.Response(status, pairs...), false)
 	s.ResponseBody([]byte(body), all)
-	w.Run()
-	return nil
+	return w.run()
 }
 
 func (w *wasm) stream(name string) (*host.Stream, error) {
@@ -114,7 +142,7 @@ func (w *wasm) send(name string, chunk []byte) error {
 	s, err := w.stream(name)
 	if err == nil {
 		s.ResponseBody(chunk, false)
-		w.Run()
+		err = w.run()
 	}
 	return err
 }
@@ -123,7 +151,7 @@ func (w *wasm) finish(name string) error {
 	s, err := w.stream(name)
 	if err == nil {
 		s.ResponseBody(nil, true)
-		w.Run()
+		err = w.run()
 	}
 	return err
 }
@@ -132,7 +160,7 @@ func (w *wasm) close(name string) error {
 	s, err := w.stream(name)
 	if err == nil {
 		s.End()
-		w.Run()
+		err = w.run()
 	}
 	return err
 }
@@ -142,7 +170,9 @@ func (w *wasm) advance(d time.Duration) error {
 	for d > 0 {
 		step := min(d, 100*time.Millisecond)
 		w.Advance(step)
-		w.Run()
+		if err := w.run(); err != nil {
+			return err
+		}
 		d -= step
 	}
 	return nil
@@ -164,7 +194,9 @@ func (w *wasm) contend(on bool) error {
 func (w *wasm) dismiss(worker int, rule string, parts []string) (int, error) {
 	s := w.worker(worker).Open(host.Request("DELETE", dismissPath(w.adminPath, rule, parts)))
 	s.RequestHeaders(true)
-	w.Run()
+	if err := w.run(); err != nil {
+		return 0, err
+	}
 	reply := s.LocalReply()
 	if reply == nil {
 		return 0, fmt.Errorf("admin path %q: want an answer of the filter", w.adminPath)

@@ -13,8 +13,8 @@ func query(path string) string {
 }
 
 // appendParameter appends the decoded value of the first parameter with this name. Only "&" ends a
-// parameter; ";" is an ordinary character, as it is for Envoy and in the URL standard. A "%" that no
-// two hexadecimal digits follow stands for itself, as in the URL standard.
+// parameter; ";" is an ordinary character, as it is for Envoy and in the URL standard. A "%" that
+// no two hexadecimal digits follow stands for itself, as in the URL standard.
 //
 // The length comes before the value in the key. So the value is measured first and decoded second,
 // which needs no second buffer.

@@ -39,6 +39,52 @@ func WantsStream(method, accept string) bool {
 	return method == "GET" && strings.Contains(strings.ToLower(accept), mediaType)
 }
 
+// IsEventStream reports whether a browser takes a response with this content-type as an event
+// stream. A header that was sent twice is a list, of which the last media type counts (Fetch
+// standard, "extract a MIME type").
+func IsEventStream(contentType string) bool {
+	found := ""
+	for contentType != "" {
+		var value string
+		value, contentType = cutValue(contentType)
+		essence, _, _ := strings.Cut(value, ";")
+		if essence = strings.Trim(essence, " \t\r\n"); isMediaType(essence) {
+			found = essence
+		}
+	}
+	return strings.EqualFold(found, mediaType)
+}
+
+// cutValue cuts a list of header values after its first value. A comma between quotes is part of
+// the value.
+func cutValue(list string) (value, rest string) {
+	quoted := false
+	for i := 0; i < len(list); i++ {
+		switch c := list[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ',' && !quoted:
+			return list[:i], list[i+1:]
+		}
+	}
+	return list, ""
+}
+
+// isMediaType reports whether essence counts in a list: it has the form type/subtype, and is not
+// any type.
+func isMediaType(essence string) bool {
+	kind, subtype, ok := strings.Cut(essence, "/")
+	return ok && isToken(kind) && isToken(subtype) && essence != "*/*"
+}
+
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	})
+}
+
 // Marker is the name of a header of refusals that look like event streams. A second Streamlatch
 // filter on the way must not track such a response as a stream.
 const Marker = "x-streamlatch-refused"
@@ -55,7 +101,10 @@ type Response struct {
 // Refusal returns the response to a request that is refused because of why. It asks the client to
 // come back after retry, which is rounded up to a second for a Program. An EventSource that is a
 // policy.Duplicate is meant to stop, so it gets a status code too.
-func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
+//
+// lastEventID is the client's place in the stream, or "". Some clients take it from the last
+// response only, so an event stream tells it again.
+func Refusal(why policy.Refusal, to Reader, retry policy.Millis, lastEventID string) Response {
 	if to == EventSource && why != policy.Duplicate {
 		return Response{
 			Status: 200,
@@ -64,7 +113,7 @@ func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
 				{"cache-control", "no-store"},
 				{Marker, why.String()},
 			},
-			Body: Goodbye(why.String(), retry),
+			Body: append(id(lastEventID), Goodbye(why.String(), retry)...),
 		}
 	}
 	seconds := (retry + policy.Second - 1) / policy.Second
@@ -77,6 +126,17 @@ func Refusal(why policy.Refusal, to Reader, retry policy.Millis) Response {
 		},
 		Body: fmt.Appendf(nil, "{\"reason\":\"%v\"}\n", why),
 	}
+}
+
+// longestID is the largest size in bytes of an event id that is told again.
+const longestID = 1024
+
+// id returns the line that sets the client's last event id to what it is, if one can be written.
+func id(lastEventID string) []byte {
+	if lastEventID == "" || len(lastEventID) > longestID || strings.ContainsAny(lastEventID, "\x00\r\n") {
+		return nil
+	}
+	return fmt.Appendf(nil, "id: %s\n", lastEventID)
 }
 
 func status(why policy.Refusal) uint32 {

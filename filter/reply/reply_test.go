@@ -55,7 +55,7 @@ func TestRefusal(t *testing.T) {
 		{policy.Overloaded, reply.Program, policy.Second, 503, "1", `{"reason":"overloaded"}` + "\n"},
 		{policy.Contended, reply.Program, policy.Second, 503, "1", `{"reason":"contended"}` + "\n"},
 	} {
-		got := reply.Refusal(test.why, test.to, test.retry)
+		got := reply.Refusal(test.why, test.to, test.retry, "")
 		headers := map[string]string{}
 		for _, h := range got.Headers {
 			headers[h[0]] = h[1]
@@ -69,6 +69,58 @@ func TestRefusal(t *testing.T) {
 			(headers[reply.Marker] == test.why.String()) != (test.status == 200) {
 			t.Errorf("%v to reader %v: status %d, headers %v, body %q; want status %d, retry-after %q, body %q",
 				test.why, test.to, got.Status, got.Headers, got.Body, test.status, test.after, test.body)
+		}
+	}
+}
+
+// A client must not lose its place in the stream to a refusal. What cannot be told again is left
+// out.
+func TestRefusalKeepsTheLastEventID(t *testing.T) {
+	const event = "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
+	for _, test := range []struct{ id, want string }{
+		{"", event},
+		{"42", "id: 42\n" + event},
+		{" é:\xff", "id:  é:\xff\n" + event},
+		{"4\n2", event},
+		{"4\r2", event},
+		{"4\x002", event},
+		{strings.Repeat("4", 1024), "id: " + strings.Repeat("4", 1024) + "\n" + event},
+		{strings.Repeat("4", 1025), event},
+	} {
+		if got := string(reply.Refusal(policy.Superseded, reply.EventSource, policy.Second, test.id).Body); got != test.want {
+			t.Errorf("last event id %q: got %q, want %q", test.id, got, test.want)
+		}
+		if got := string(reply.Refusal(policy.Superseded, reply.Program, policy.Second, test.id).Body); strings.Contains(got, "id:") {
+			t.Errorf("last event id %q: a program gets %q", test.id, got)
+		}
+	}
+}
+
+// As in the tables of the Fetch standard, section 2.2.2 and "extract a MIME type".
+func TestIsEventStream(t *testing.T) {
+	for contentType, want := range map[string]bool{
+		"text/event-stream":                                  true,
+		" Text/Event-Stream ; charset=utf-8":                 true,
+		"text/event-stream,text/event-stream":                true,
+		"text/event-stream;charset=utf-8, text/event-stream": true,
+		"text/html, text/event-stream":                       true, // the last one counts
+		"text/event-stream, text/html":                       false,
+		"text/event-stream, */*":                             true,
+		"text/event-stream, nonsense":                        true,
+		"text/event-stream, a b/c":                           true,
+		"text/event-stream,":                                 true,
+		",":                                                  false,
+		"":                                                   false,
+		"text/event-streams":                                 false,
+		"text/event-stream/x":                                false,
+		"text/event-stream x":                                false,
+		`text/html;a="b,text/event-stream"`:                  false,
+		`text/html;a="\",text/event-stream"`:                 false,
+		`text/html;a="\\",text/event-stream`:                 true,
+		"application/json":                                   false,
+	} {
+		if got := reply.IsEventStream(contentType); got != want {
+			t.Errorf("content-type %q: got %v, want %v", contentType, got, want)
 		}
 	}
 }

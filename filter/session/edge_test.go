@@ -116,7 +116,7 @@ func (h *fakeHost) check() {
 			h.t.Error(err)
 		}
 		switch s.phase {
-		case paused, leaving, parted:
+		case held, paused, leaving, parted:
 			timers++
 		case open:
 			if s.expiresAt > 0 || s.rule.IdleTimeout > 0 {

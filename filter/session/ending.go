@@ -59,6 +59,8 @@ func (s *Stream) recalled(now int64) {
 func (s *Stream) timeUp(now int64) {
 	metrics := &s.rule.metrics
 	switch {
+	case s.phase == held:
+		s.tryAgain(now)
 	case s.phase == paused:
 		s.resume()
 	case s.phase == leaving || s.phase == parted:

@@ -12,12 +12,12 @@ type Host interface {
 	Streams
 	Metrics
 
-	// Request reads the request; only in [Worker.Request].
+	// Request reads the request; only in [Worker.Request], and while the request waits.
 	Request() Request
 	// Response reads the response; only in [Stream.Response] and [Stream.ResponseBody].
 	Response() Response
 	// Reply answers the request in place of the backend, or replaces the backend's answer; only in
-	// [Worker.Request] and [Stream.Response], which then return Pause.
+	// [Worker.Request] and [Stream.Response], which then return Pause, and while the request waits.
 	Reply(status uint32, headers [][2]string, body []byte) error
 
 	// Now returns the time in milliseconds, by a clock that all workers share and that only goes

@@ -11,13 +11,14 @@ import (
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
-var phases = [...]phase{asking, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
+var phases = [...]phase{asking, held, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
 
 // legal says which states of the registry a stream may be in, by its phase, when no callback runs.
 // Where a phase before done goes with Out, the registry took the place away: in a rule that only
 // observes, which tells nobody, or from a stream that is on its way out.
 var legal = map[phase][]registry.State{
 	asking:    {registry.Unclaimed},
+	held:      {registry.Unclaimed},
 	paused:    holding,
 	claimed:   append([]registry.State{registry.Out}, holding...),
 	open:      append([]registry.State{registry.Out}, holding...),

@@ -5,6 +5,7 @@ import "fmt"
 // phase is how far a stream has come.
 //
 //	asking ─→ open                          claim_at: response, the default
+//	asking ─→ held ─→ asking                it is to be refused, and came back too early
 //	paused ─→ claimed ─→ open               claim_at: request; paused only if others must end first
 //	open ─→ leaving ─→ parted ─→ resetting  ended by the filter, with a goodbye
 //	open ─→ resetting                       ended by the filter, without
@@ -18,6 +19,8 @@ type phase uint8
 const (
 	// asking: nothing is claimed. The request, or the wait for its response.
 	asking phase = iota + 1
+	// held: nothing is claimed. The request waits before it is refused, if it still has to be.
+	held
 	// paused: the place is claimed, and the request waits until the superseded streams have ended.
 	paused
 	// claimed: the place is claimed, and the backend has not answered yet.
@@ -42,6 +45,8 @@ func (p phase) String() string {
 	switch p {
 	case asking:
 		return "asking"
+	case held:
+		return "held"
 	case paused:
 		return "paused"
 	case claimed:
@@ -66,6 +71,9 @@ func (p phase) String() string {
 
 // enter is the only place that changes a stream's phase.
 func (s *Stream) enter(p phase) {
+	if s.phase == held {
+		s.worker.brake.free(s.caller())
+	}
 	s.worker.leaving += goodbyes(p) - goodbyes(s.phase)
 	s.phase = p
 }

@@ -66,10 +66,7 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 		return nil, Pause
 	case untracked:
 		return nil, Continue
-	}
-	if s.place.Awaits() > 0 {
-		s.enter(paused)
-		w.due.Schedule(&s.timer, now+mostWaitMs)
+	case waits:
 		return s, Pause
 	}
 	return s, Continue
@@ -128,6 +125,7 @@ const (
 	admitted  admission = iota + 1
 	untracked           // it would have been refused, but its rule only observes
 	refused             // it was answered
+	waits               // its timer, or the end of another stream, lets it go on
 )
 
 // admit does what must be done before the backend gets the request. A rule that claims at the
@@ -137,21 +135,68 @@ func (s *Stream) admit(request Request, now int64) admission {
 	accept, _ := request.Header("accept")
 	method, _ := request.Header(":method")
 	s.reader = reply.ReaderOf(method, accept)
-	if s.rule.ClaimAt == config.AtRequest {
-		if !canStream(request, method) {
-			return admitted
-		}
-		return s.claim(now)
-	}
-	if !reply.WantsStream(method, accept) {
+	if s.rule.ClaimAt == config.AtRequest && !canStream(request, method) {
 		return admitted
+	}
+	if s.rule.ClaimAt == config.AtResponse && !reply.WantsStream(method, accept) {
+		return admitted
+	}
+	verdict := s.try(now)
+	if verdict.Refusal != 0 && s.hold(now) {
+		return waits
+	}
+	return s.obey(verdict, request, now)
+}
+
+// try claims the client's place, or looks whether a claim at the response would be refused.
+func (s *Stream) try(now int64) policy.Verdict {
+	if s.rule.ClaimAt == config.AtRequest {
+		return s.claim(now)
 	}
 	verdict, err := s.worker.registry.Peek(now, &s.place)
 	s.worker.warn(err)
-	if verdict.Refusal != 0 {
-		return s.refuse(verdict)
+	return verdict
+}
+
+// obey refuses the request, or makes it wait for the streams that it supersedes.
+func (s *Stream) obey(v policy.Verdict, request Request, now int64) admission {
+	if v.Refusal != 0 {
+		return s.refuse(v, request, now)
+	}
+	if s.place.Awaits() > 0 {
+		s.enter(paused)
+		s.worker.due.Schedule(&s.timer, now+mostWaitMs)
+		return waits
 	}
 	return admitted
+}
+
+// hold makes a request that is to be refused wait first, if its client comes back too early.
+func (s *Stream) hold(now int64) bool {
+	w := s.worker
+	if !s.place.Enforce || s.place.State() != registry.Unclaimed || !w.brake.hold(s.caller(), now) {
+		return false
+	}
+	s.enter(held)
+	w.due.Schedule(&s.timer, now+heldMs)
+	return true
+}
+
+func (s *Stream) caller() caller { return caller{s.place.Client, s.place.Instance} }
+
+// tryAgain decides about a request that was held: by now its client may have a place.
+func (s *Stream) tryAgain(now int64) {
+	w := s.worker
+	w.acted++
+	if !w.host.Enter(s.place.Context) {
+		s.End()
+		return
+	}
+	s.enter(asking)
+	switch s.obey(s.try(now), w.host.Request(), now) {
+	case admitted, untracked:
+		w.warn(w.host.Resume())
+	}
 }
 
 // canStream reports whether the response to a request can be an event stream. A claim for one that
@@ -165,8 +210,8 @@ func canStream(request Request, method string) bool {
 	return !upgrades
 }
 
-// claim takes the client's place for the stream.
-func (s *Stream) claim(now int64) admission {
+// claim takes the client's place for the stream, unless the verdict is a refusal.
+func (s *Stream) claim(now int64) policy.Verdict {
 	w := s.worker
 	verdict, err := w.registry.Claim(now, &s.place)
 	w.warn(err)
@@ -175,16 +220,16 @@ func (s *Stream) claim(now int64) admission {
 		w.warn(err)
 		verdict.Refusal = policy.Contended
 	}
-	if verdict.Refusal != 0 {
-		return s.refuse(verdict)
+	if verdict.Refusal == 0 {
+		s.enter(claimed)
+		w.countTakeovers(s, verdict.Superseded, now)
 	}
-	s.enter(claimed)
-	w.countTakeovers(s, verdict.Superseded, now)
-	return admitted
+	return verdict
 }
 
 // refuse counts that the stream may not come in, and answers it, unless its rule only observes.
-func (s *Stream) refuse(v policy.Verdict) admission {
+// request is nil if it cannot be read any more.
+func (s *Stream) refuse(v policy.Verdict, request Request, now int64) admission {
 	w := s.worker
 	s.enter(done)
 	retry := s.rule.Retry
@@ -197,7 +242,12 @@ func (s *Stream) refuse(v policy.Verdict) admission {
 		return untracked
 	}
 	w.warn(w.host.SetReason(string(refusedFor(v.Refusal))))
-	response := reply.Refusal(v.Refusal, s.reader, retry)
+	w.brake.refused(s.caller(), now, retry)
+	lastEventID := ""
+	if request != nil && s.reader == reply.EventSource {
+		lastEventID, _ = request.Header("last-event-id")
+	}
+	response := reply.Refusal(v.Refusal, s.reader, retry, lastEventID)
 	if err := w.host.Reply(response.Status, response.Headers, response.Body); err != nil {
 		w.warn(err)
 		return untracked

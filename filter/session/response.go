@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/reply"
@@ -24,10 +23,10 @@ func (s *Stream) Response(endOfStream bool) Action {
 	}
 	now := w.host.Now()
 	if s.phase == asking {
-		switch s.claim(now) {
-		case refused:
-			return Pause
-		case untracked:
+		if verdict := s.claim(now); verdict.Refusal != 0 {
+			if s.refuse(verdict, nil, now) == refused {
+				return Pause
+			}
 			return Continue
 		}
 	}
@@ -58,8 +57,7 @@ func isEventStream(h Response, endOfStream bool) bool {
 		return false
 	}
 	contentType, _ := h.Header("content-type")
-	mediaType, _, _ := strings.Cut(contentType, ";")
-	return strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream")
+	return reply.IsEventStream(contentType)
 }
 
 // ResponseBody sees size bytes of the body pass.

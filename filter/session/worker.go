@@ -45,6 +45,7 @@ type Worker struct {
 	registry *registry.Worker
 	joined   bool
 	due      deadline.Queue[*Stream]
+	brake    brake
 	leaving  int    // streams in the phases leaving and parted
 	acted    int    // resets and resumptions asked for in the running callback
 	key      []byte // scratch for a client's raw key; cleared after use

@@ -362,10 +362,11 @@ func TestLogIsLimited(t *testing.T) {
 	e := newEdge(t)
 	e.level = Debug
 	w := e.worker(configured(`"on_duplicate": "reject_new"`, ""))
-	w.open("alice")
-	for _, c := range []struct{ after, all, limited int }{{0, 1, 1}, {0, 2, 1}, {999, 3, 1}, {1, 4, 2}, {0, 5, 2}, {5000, 6, 3}} {
+	for i, c := range []struct{ after, all, limited int }{{0, 1, 1}, {0, 2, 1}, {999, 3, 1}, {1, 4, 2}, {0, 5, 2}, {5000, 6, 3}} {
 		e.now += int64(c.after)
-		w.ask("alice")
+		client := fmt.Sprint("client ", i)
+		w.open(client)
+		w.ask(client)
 		w.worker.warn(errBroken)
 		for text, want := range map[string]int{" refused": c.all, "info refused": c.limited, `warn failed error="broken"`: c.limited} {
 			if n := len(e.lines(text)); n != want {

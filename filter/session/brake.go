@@ -1,0 +1,72 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"github.com/streamlatch/streamlatch/filter/policy"
+	"github.com/streamlatch/streamlatch/filter/registry"
+)
+
+// A brake slows down clients that come back before their wait is over, however often. Many
+// libraries do: at a clean end they connect again at once, or they do not know retry-after. An
+// instance of a client that was refused has a slot here, and its next refusal is held back, one
+// request at a time.
+//
+// Slots are shared: who is refused takes the slot of another, who is then not slowed down. So the
+// memory, and the requests that a worker holds, are bounded whoever comes.
+type brake struct {
+	slots []brakeSlot // nil: nobody was refused yet
+}
+
+// brakeSlots is the number of slots, of 40 bytes each.
+const brakeSlots = 1024
+
+// heldMs is how long a request is held, and up to a tick longer. Common clients wait longer than
+// that for a response.
+const heldMs = 1000
+
+type brakeSlot struct {
+	who   caller
+	until int64 // when the wait is over that it was told
+	held  bool  // a request of it is held
+}
+
+// caller is who makes a request.
+type caller struct {
+	client   registry.ClientID
+	instance policy.Instance
+}
+
+func (b *brake) slot(who caller) *brakeSlot {
+	if b.slots == nil {
+		b.slots = make([]brakeSlot, brakeSlots)
+	}
+	hash := binary.LittleEndian.Uint64(who.client[:]) ^ uint64(who.instance)
+	return &b.slots[hash%brakeSlots]
+}
+
+// refused says that a caller was told to wait.
+func (b *brake) refused(who caller, now int64, wait policy.Millis) {
+	slot := b.slot(who)
+	if slot.held && slot.who != who {
+		return
+	}
+	slot.who, slot.until = who, now+int64(wait)
+}
+
+// hold reports whether a request of the caller is to be held, because it comes too early. If so,
+// free must follow.
+func (b *brake) hold(who caller, now int64) bool {
+	if b.slots == nil {
+		return false
+	}
+	slot := b.slot(who)
+	if slot.who != who || now >= slot.until || slot.held {
+		return false
+	}
+	slot.held = true
+	return true
+}
+
+// free says that the caller's request is not held any more.
+func (b *brake) free(who caller) { b.slot(who).held = false }
