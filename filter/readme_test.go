@@ -100,7 +100,7 @@ func TestReadmeRefusalsTable(t *testing.T) {
 	var want [][]string
 	for _, why := range policy.Refusals {
 		cell := func(to reply.Reader) string {
-			r := reply.Refusal(why, to, 0)
+			r := reply.Refusal(why, to, 0, "")
 			switch {
 			case r.Status == 200:
 				return "200, event stream"

@@ -263,7 +263,10 @@ func (r *Rig) build(ctx context.Context, q Request) (*http.Request, int, error) 
 	if err != nil {
 		return nil, 0, err
 	}
-	request.Header.Set("Accept", "text/event-stream") // like a browser's EventSource
+	// Like a browser's EventSource.
+	request.Header.Set("Accept", "text/event-stream")
+	request.Header.Set("Cache-Control", "no-cache")
+	request.Header.Set("Pragma", "no-cache")
 	request.Header.Set("User-Agent", "rig")
 	request.Header.Set(headerClient, q.Client)
 	request.Header.Set(headerStream, strconv.Itoa(id))

@@ -435,7 +435,7 @@ func (a *arguments) request(workers int) (request, error) {
 	default:
 		return r, fmt.Errorf("as=%s, want browser, program or agent", as)
 	}
-	r.headers = append(r.headers, [2]string{"accept", accept})
+	r.headers = append(r.headers, [2]string{"accept", accept}, [2]string{"cache-control", "no-cache"}, [2]string{"pragma", "no-cache"})
 	if path := a.value("path"); path != "" {
 		r.path = path
 	}

@@ -29,7 +29,7 @@ func sourceFields() []field[identity.Source] {
 				name, _ := v.text(wantCookie, isToken)
 				*s = identity.Source{Kind: identity.Cookie, Name: name}
 			}},
-		{"query", choice, "", "the first query parameter with this name",
+		{"query", choice, "", "the first query parameter with this name, decoded; a `%` that begins no escape stands for itself",
 			func(v value, s *identity.Source) {
 				name, _ := v.text("the name of a query parameter", notEmpty)
 				*s = identity.Source{Kind: identity.Query, Name: name}

@@ -2,7 +2,8 @@
 //
 // It depends on who reads the reply. A browser's EventSource never comes back after an error
 // status. So if it should come back, it gets an event stream with a reconnection time and one
-// event. Other programs get a status code.
+// event. Other programs get a status code: at the clean end of an event stream some of them connect
+// again at once, some stop for good, and some hang.
 package reply
 
 import (
@@ -19,14 +20,45 @@ type Reader uint8
 const (
 	// Program is any client that reads status codes.
 	Program Reader = iota + 1
-	// EventSource is the EventSource of a browser, or a client that behaves like it.
+	// EventSource is the EventSource of a browser, or a client that honours the reconnection time
+	// of an event stream as it does.
 	EventSource
 )
 
-// ReaderOf returns the Reader that sent a request with this method and accept header. An
-// EventSource sends GET and accepts event streams only.
-func ReaderOf(method, accept string) Reader {
-	if method == "GET" && strings.EqualFold(strings.TrimSpace(accept), mediaType) {
+// Request is the request that is refused.
+type Request interface {
+	// Header returns the first value of the header with this lower-case name; ":method" is one too.
+	Header(name string) (value string, ok bool)
+}
+
+// ReaderOf returns who reads the reply to a request.
+//
+// It tells an EventSource by what the fetch standard makes it send: its cache mode is no-store, so
+// cache-control and pragma are no-cache. Its honest imitations send the same, or, those for Node
+// that make no use of fetch, no user-agent. Those that hammer or stop at the end of an event stream
+// (event-source-plus, fetch-event-source, r3labs/sse, sseclient and others) lack one or the other.
+// The clients of MCP honour the reconnection time, too. What each library does is in
+// envoy/README.md.
+func ReaderOf(r Request) Reader {
+	if method, _ := r.Header(":method"); method != "GET" {
+		return Program
+	}
+	accept, _ := r.Header("accept")
+	if !strings.EqualFold(strings.TrimSpace(accept), mediaType) {
+		if _, mcp := r.Header("mcp-protocol-version"); mcp && WantsStream("GET", accept) {
+			return EventSource
+		}
+		return Program
+	}
+	if cache, _ := r.Header("cache-control"); cache == "no-cache" {
+		if pragma, _ := r.Header("pragma"); pragma == "no-cache" {
+			return EventSource
+		}
+		if agent, named := r.Header("user-agent"); !named || strings.HasPrefix(agent, "Mozilla/") {
+			return EventSource
+		}
+	}
+	if _, mcp := r.Header("mcp-protocol-version"); mcp {
 		return EventSource
 	}
 	return Program

@@ -9,28 +9,66 @@ import (
 	"github.com/streamlatch/streamlatch/filter/reply"
 )
 
+type request map[string]string
+
+func (r request) Header(name string) (string, bool) {
+	value, ok := r[name]
+	return value, ok
+}
+
+// The headers are those that the libraries sent, in the versions that envoy/README.md names.
 func TestReaderOf(t *testing.T) {
+	const stream = "text/event-stream"
+	for _, test := range []struct {
+		about  string
+		sent   request
+		reader reply.Reader
+	}{
+		{"Chromium", request{"accept": stream, "cache-control": "no-cache", "pragma": "no-cache", "user-agent": "Mozilla/5.0 (X11)"}, reply.EventSource},
+		{"a browser without pragma", request{"accept": stream, "cache-control": "no-cache", "user-agent": "Mozilla/5.0 (X11)"}, reply.EventSource},
+		{"eventsource 4 (Node)", request{"accept": stream, "cache-control": "no-cache", "pragma": "no-cache", "user-agent": "node"}, reply.EventSource},
+		{"eventsource 2 (Node)", request{"accept": stream, "cache-control": "no-cache"}, reply.EventSource},
+		{"MCP TypeScript", request{"accept": stream, "user-agent": "node", "mcp-protocol-version": "2025-11-25"}, reply.EventSource},
+		{"MCP Python", request{"accept": "application/json, " + stream, "cache-control": "no-store", "user-agent": "python-httpx", "mcp-protocol-version": "2025-11-25"}, reply.EventSource},
+		{"another case", request{"accept": " Text/Event-Stream ", "cache-control": "no-cache"}, reply.EventSource},
+
+		{"event-source-plus in a browser", request{"accept": stream, "user-agent": "Mozilla/5.0 (X11)"}, reply.Program},
+		{"fetch-event-source (Node)", request{"accept": stream, "user-agent": "node"}, reply.Program},
+		{"r3labs/sse", request{"accept": stream, "cache-control": "no-cache", "user-agent": "Go-http-client/1.1"}, reply.Program},
+		{"sseclient", request{"accept": stream, "cache-control": "no-cache", "user-agent": "python-requests/2"}, reply.Program},
+		{"httpx-sse", request{"accept": stream, "cache-control": "no-store", "user-agent": "python-httpx"}, reply.Program},
+		{"curl", request{"accept": stream, "user-agent": "curl/8"}, reply.Program},
+		{"a POST", request{":method": "POST", "accept": stream, "cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
+		{"an MCP POST", request{":method": "POST", "accept": "application/json, " + stream, "mcp-protocol-version": "2025-11-25"}, reply.Program},
+		{"an MCP GET for something else", request{"accept": "application/json", "mcp-protocol-version": "2025-11-25"}, reply.Program},
+		{"other types too", request{"accept": stream + ", application/json", "cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
+		{"a parameter", request{"accept": stream + ";q=1", "cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
+		{"no accept", request{"cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
+	} {
+		if _, named := test.sent[":method"]; !named {
+			test.sent[":method"] = "GET"
+		}
+		if got := reply.ReaderOf(test.sent); got != test.reader {
+			t.Errorf("%s: reader %v, want %v", test.about, got, test.reader)
+		}
+	}
+}
+
+func TestWantsStream(t *testing.T) {
 	for _, test := range []struct {
 		method, accept string
-		reader         reply.Reader
-		wantsStream    bool
+		want           bool
 	}{
-		{"GET", "text/event-stream", reply.EventSource, true},
-		{"GET", " Text/Event-Stream ", reply.EventSource, true},
-		{"GET", "text/event-stream, application/json", reply.Program, true},
-		{"GET", "text/event-stream;q=1", reply.Program, true},
-		{"POST", "text/event-stream", reply.Program, false},
-		{"POST", "application/json, text/event-stream", reply.Program, false},
-		{"GET", "*/*", reply.Program, false},
-		{"GET", "", reply.Program, false},
-		{"HEAD", "text/event-stream", reply.Program, false},
-		{"OPTIONS", "text/event-stream", reply.Program, false},
+		{"GET", "text/event-stream", true},
+		{"GET", " Text/Event-Stream ", true},
+		{"GET", "text/event-stream, application/json", true},
+		{"POST", "text/event-stream", false},
+		{"GET", "*/*", false},
+		{"GET", "", false},
+		{"HEAD", "text/event-stream", false},
 	} {
-		if got := reply.ReaderOf(test.method, test.accept); got != test.reader {
-			t.Errorf("%s with accept %q: reader %v, want %v", test.method, test.accept, got, test.reader)
-		}
-		if got := reply.WantsStream(test.method, test.accept); got != test.wantsStream {
-			t.Errorf("%s with accept %q: WantsStream is %v, want %v", test.method, test.accept, got, test.wantsStream)
+		if got := reply.WantsStream(test.method, test.accept); got != test.want {
+			t.Errorf("%s with accept %q: got %v, want %v", test.method, test.accept, got, test.want)
 		}
 	}
 }

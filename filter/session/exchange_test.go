@@ -62,7 +62,8 @@ func (f fields) with(more ...string) fields {
 
 // get is an EventSource's request without a key, and eventStream the response that it hopes for.
 var (
-	get         = fields{":method": "GET", ":path": "/events", ":authority": "example.com", "accept": "text/event-stream"}
+	get = fields{":method": "GET", ":path": "/events", ":authority": "example.com", "accept": "text/event-stream",
+		"cache-control": "no-cache", "pragma": "no-cache"}
 	eventStream = fields{":status": "200", "content-type": "text/event-stream"}
 )
 

@@ -134,7 +134,7 @@ const (
 func (s *Stream) admit(request Request, now int64) admission {
 	accept, _ := request.Header("accept")
 	method, _ := request.Header(":method")
-	s.reader = reply.ReaderOf(method, accept)
+	s.reader = reply.ReaderOf(request)
 	if s.rule.ClaimAt == config.AtRequest && !canStream(request, method) {
 		return admitted
 	}
