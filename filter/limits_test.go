@@ -57,7 +57,7 @@ func TestRetryJitter(t *testing.T) {
 	e.open(0, "alice")
 	waits := map[int]bool{}
 	for i := range 50 {
-		s := e.Worker(1).Open(host.Request("GET", "/events", "accept", "text/event-stream", "x-client-id", strconv.Itoa(i)))
+		s := e.Worker(1).Open(host.Request("GET", "/events", "accept", "text/event-stream", "cache-control", "no-cache", "pragma", "no-cache", "x-client-id", strconv.Itoa(i)))
 		s.RequestHeaders(true)
 		m := regexp.MustCompile(`^retry: (\d+)\n`).FindSubmatch(s.LocalReply().Body)
 		if m == nil {

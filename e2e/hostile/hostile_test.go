@@ -181,7 +181,7 @@ func TestHostileRequests(t *testing.T) {
 	})
 	t.Run("thousands of parameters", func(t *testing.T) {
 		c := rigtest.NewClient()
-		many := "/query/?" + strings.Repeat("a=b&", 5000) + strings.Repeat("&", 5000) + "%zz=1&client=%f&clien=x&%63lient=" + c
+		many := "/query/?" + strings.Repeat("a=b&", 5000) + strings.Repeat("&", 5000) + "%zz=1&clien%=%f&clien=x&%63lient=" + c
 		wantOneClient(t, r, "query", asText(c, many), asText(c, "/query/?client="+c), true)
 	})
 	t.Run("a very long path", func(t *testing.T) {

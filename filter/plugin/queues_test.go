@@ -74,12 +74,14 @@ func join(t *testing.T, host proxytest.HostEmulator, plugins []*plugin) {
 		// The match reads all headers before the worker registers its queue. After that the
 		// emulator has forgotten which stream the callback is about; Envoy has not.
 		if !p.worker.Configure([]byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}],
-			"match": {"methods": ["GET"], "headers": [{"name": "accept", "present": true}]}}]}`)) {
+			"match": {"methods": ["GET"], "headers": [{"name": "accept", "present": true},
+				{"name": "cache-control", "present": true}, {"name": "pragma", "present": true}]}}]}`)) {
 			t.Fatal("the configuration is refused")
 		}
 	}
 	stream := host.InitializeHttpContext() // of plugin 1; the emulator knows no other
-	host.CallOnRequestHeaders(stream, [][2]string{{":method", "GET"}, {"accept", "text/event-stream"}, {"x-client-id", "alice"}}, true)
+	host.CallOnRequestHeaders(stream, [][2]string{{":method", "GET"}, {"accept", "text/event-stream"},
+		{"cache-control", "no-cache"}, {"pragma", "no-cache"}, {"x-client-id", "alice"}}, true)
 	for i, p := range plugins[1:] {
 		if err := proxywasm.SetEffectiveContext(stream); err != nil {
 			t.Fatal(err)
