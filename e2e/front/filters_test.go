@@ -3,7 +3,6 @@ package front
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -112,24 +111,7 @@ const extAuthz = `          - name: envoy.filters.http.ext_authz
 `
 
 func (a *authorization) cluster() rig.Edit {
-	return anotherCluster("authz", a.address)
-}
-
-// anotherCluster adds a cluster with one endpoint.
-func anotherCluster(name, address string) rig.Edit {
-	host, port, _ := strings.Cut(address, ":")
-	const place = "  clusters:\n"
-	return rig.Replace(place, place+fmt.Sprintf(`  - name: %s
-    type: STATIC
-    connect_timeout: 5s
-    load_assignment:
-      cluster_name: %[1]s
-      endpoints:
-      - lb_endpoints:
-        - endpoint:
-            address:
-              socket_address: {address: %s, port_value: %s}
-`, name, host, port))
+	return rigtest.AnotherCluster("authz", a.address)
 }
 
 // localRateLimit allows one request in an hour for each value of the header x-hurry, and does not
@@ -168,16 +150,10 @@ func spend(t *testing.T, r *rig.Rig, p rig.Protocol, q rig.Request) {
 	}
 }
 
-var rateLimits = onRoute(`                  rate_limits:
+var rateLimits = rigtest.OnRoute(`                  rate_limits:
                   - actions:
                     - request_headers: {header_name: x-hurry, descriptor_key: hurry}
 `)
-
-// onRoute adds to the route for event streams.
-func onRoute(more string) rig.Edit {
-	const place = "                  timeout: 0s       #"
-	return rig.Replace(place, more+place)
-}
 
 // compressor returns Envoy's gzip compressor. It compresses its default content types, and those in
 // more.

@@ -1,5 +1,5 @@
-// Package front tests the filter together with Envoy's own filters and features: cors, jwt_authn,
-// ext_authz, rate limits, compression, retries, hedging and mirroring.
+// Package front tests the filter together with Envoy's own filters: cors, jwt_authn, ext_authz,
+// rate limits and compression.
 package front
 
 import (

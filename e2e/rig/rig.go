@@ -278,3 +278,14 @@ func (l *Log) Containing(text string) []string {
 	}
 	return found
 }
+
+// KeepModule copies a module into a directory, and returns the path of the copy. The rig deletes
+// its own copy as soon as Envoy serves, but Envoy reads the module again for an update.
+func KeepModule(module, dir, name string) (string, error) {
+	wasm, err := os.ReadFile(module)
+	if err != nil {
+		return "", err
+	}
+	kept := filepath.Join(dir, name)
+	return kept, os.WriteFile(kept, wasm, 0o600)
+}

@@ -1,6 +1,11 @@
 package rigtest
 
-import "github.com/streamlatch/streamlatch/e2e/rig"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
 
 // RuleOf returns a configuration with one rule. Its path is "/<name>/" and its key is the query
 // parameter client. more is added to the rule.
@@ -41,3 +46,26 @@ var CORSPolicy = rig.Replace("              domains: [\"*\"]\n", `              
                   allow_methods: GET, POST
                   allow_headers: x-token
 `)
+
+// OnRoute adds to the route for event streams.
+func OnRoute(more string) rig.Edit {
+	const place = "                  timeout: 0s       #"
+	return rig.Replace(place, more+place)
+}
+
+// AnotherCluster adds a cluster with one endpoint.
+func AnotherCluster(name, address string) rig.Edit {
+	host, port, _ := strings.Cut(address, ":")
+	const place = "  clusters:\n"
+	return rig.Replace(place, place+fmt.Sprintf(`  - name: %s
+    type: STATIC
+    connect_timeout: 5s
+    load_assignment:
+      cluster_name: %[1]s
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address:
+              socket_address: {address: %s, port_value: %s}
+`, name, host, port))
+}

@@ -113,6 +113,20 @@ func WantEnd(t *testing.T, s *rig.Stream, want rig.How) {
 	}
 }
 
+// WantLost waits for the end of a stream whose connection was closed.
+func WantLost(t *testing.T, s *rig.Stream) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
+	defer cancel()
+	end, err := s.End(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end.How == rig.Finished || end.How == rig.Closed {
+		t.Fatalf("stream %d: got the end %v, want a lost connection", s.ID, end.How)
+	}
+}
+
 // WantReasons stops Envoy and checks how often its access log gives each reason.
 func WantReasons(t *testing.T, r *rig.Rig, want map[string]int) {
 	t.Helper()

@@ -1,5 +1,5 @@
-// Package updates changes what a real Envoy runs while streams are open: the configuration of the
-// filter, its version, and Envoy itself.
+// Package updates changes the listeners of a real Envoy, and with them the configuration of the
+// filter, while streams are open.
 package updates
 
 import (
@@ -20,7 +20,7 @@ import (
 // The tests of this file change the configuration while streams are open. Envoy reads its listeners
 // from a file, and watches the file. A replaced listener drains: it keeps its connections, and the
 // old plugin context keeps its streams, for Envoy's drain time (--drain-time-s). The default is 600
-// s, which these tests do not reach. For what happens then see upgrade_test.go.
+// s, which these tests do not reach. What happens then is in TestReplacedListenerEndsItsStreams.
 
 // listenersFile is a file with the listeners of an Envoy.
 type listenersFile struct {
@@ -49,7 +49,7 @@ func followAll(t *testing.T, filter string, others []listener, args ...string) (
 		if module == nil {
 			return "", fmt.Errorf("want a module in the listeners, got %s", listeners)
 		}
-		kept, err := keep(module[1], filepath.Dir(f.path), "filter.wasm")
+		kept, err := rig.KeepModule(module[1], filepath.Dir(f.path), "filter.wasm")
 		if err != nil {
 			return "", err
 		}
@@ -307,5 +307,21 @@ func TestListenersShareClients(t *testing.T) {
 		again.Close()
 		apartAgain.Close()
 		rigtest.WantCountsSince(t, r, "share", before, rigtest.Counts{Opened: 5, Superseded: 3, Released: 2})
+	})
+}
+
+// Envoy closes the connections of a replaced listener at the end of its drain time, and so their
+// streams.
+func TestReplacedListenerEndsItsStreams(t *testing.T) {
+	t.Parallel()
+	r, file := follow(t, rigtest.RuleOf("lds", ""), "--drain-time-s", "1")
+	client := rigtest.NewClient()
+	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
+		before := rigtest.CountsOf(rigtest.Metrics(t, r), "lds")
+		old := rigtest.Open(t, rigtest.Dial(t, r, p, 0), rigtest.Get("lds", client))
+		file.update(t, r, false, listener{name: "edge", filter: rigtest.RuleOf("lds", fmt.Sprintf(`, "retry": "2%ds"`, p))})
+		rigtest.WantLost(t, old)
+		rigtest.WantLive(t, r, client)
+		rigtest.WantCountsSince(t, r, "lds", before, rigtest.Counts{Opened: 1, Released: 1})
 	})
 }

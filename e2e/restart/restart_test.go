@@ -1,8 +1,7 @@
-package updates
+// Package restart ends a real Envoy while streams are open: by a hot restart, a drain, a signal.
+package restart
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,114 +18,6 @@ import (
 )
 
 // Each test of this file is one row of the table of live streams in envoy/UPGRADING.md.
-
-// Envoy closes the connections of a replaced listener at the end of its drain time, and so their
-// streams.
-func TestReplacedListenerEndsItsStreams(t *testing.T) {
-	t.Parallel()
-	r, file := follow(t, rigtest.RuleOf("lds", ""), "--drain-time-s", "1")
-	client := rigtest.NewClient()
-	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
-		before := rigtest.CountsOf(rigtest.Metrics(t, r), "lds")
-		old := rigtest.Open(t, rigtest.Dial(t, r, p, 0), rigtest.Get("lds", client))
-		file.update(t, r, false, listener{name: "edge", filter: rigtest.RuleOf("lds", fmt.Sprintf(`, "retry": "2%ds"`, p))})
-		wantLost(t, old)
-		rigtest.WantLive(t, r, client)
-		rigtest.WantCountsSince(t, r, "lds", before, rigtest.Counts{Opened: 1, Released: 1})
-	})
-}
-
-// wantLost waits for the end of a stream whose connection was closed.
-func wantLost(t *testing.T, s *rig.Stream) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
-	defer cancel()
-	end, err := s.End(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if end.How == rig.Finished || end.How == rig.Closed {
-		t.Fatalf("stream %d: got the end %v, want a lost connection", s.ID, end.How)
-	}
-}
-
-// A module with other bytes under the same vm_id gets its own VMs. They share the registry with the
-// old ones as long as any of these lives.
-func TestNewVersionSharesTheRegistry(t *testing.T) {
-	t.Parallel()
-	r, file := deliver(t, rigtest.RuleOf("version", ""), rig.Options{})
-	client := rigtest.NewClient()
-	conns := []*rig.Conn{rigtest.Dial(t, r, rig.HTTP2, 0), rigtest.Dial(t, r, rig.HTTP2, 1)}
-	other := rigtest.Open(t, conns[0], rigtest.Get("version", rigtest.NewClient())) // keeps a VM of the old version alive
-	old := rigtest.Open(t, conns[0], rigtest.Get("version", client))
-
-	v2, err := rig.BuildFilter(t.Context(), "e2e-v2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.module(t, v2)
-	file.update(t, r, rigtest.RuleOf("version", `, "retry": "20s"`))
-	if len(r.Log.Containing("version=e2e-v2")) == 0 {
-		t.Error("log: want the new version")
-	}
-	rigtest.WantFlow(t, r, old)
-	newer := rigtest.Open(t, conns[1], rigtest.Get("version", client)) // across versions and workers
-	rigtest.WantEnd(t, old, rig.Reset)
-	rigtest.WantFlow(t, r, other)
-	rigtest.WantLive(t, r, client, newer)
-	rigtest.WantCounts(t, r, "version", rigtest.Counts{Opened: 3, Superseded: 1, Active: 2})
-	other.Close()
-	rigtest.WantCounts(t, r, "version", rigtest.Counts{Opened: 3, Superseded: 1, Released: 1, Active: 1})
-	// The VMs of the old version end with their last stream.
-	wait.Until(t, func() error {
-		if n := rigtest.StatsUnder(t, r, "wasm.envoy.wasm.runtime.v8.")["active"]; n != liveVMs {
-			return fmt.Errorf("got %d VMs, want %d", n, liveVMs)
-		}
-		return nil
-	})
-	rigtest.WantFlow(t, r, newer)
-}
-
-// liveVMs is the number of VMs that an Envoy with two workers counts for one version of the filter.
-// Two of them are on the main thread.
-const liveVMs = 4
-
-// module makes the next update use another module.
-func (f *deliveredFile) module(t *testing.T, wasm []byte) {
-	t.Helper()
-	f.settings.Wasm = filepath.Join(filepath.Dir(f.path), fmt.Sprintf("filter-%d.wasm", len(f.settings.Wasm)))
-	if err := os.WriteFile(f.settings.Wasm, wasm, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A version with another registry format does not see the streams of the old version, nor does the
-// old version see its streams. The test makes such a version by changing the keys in the module.
-func TestNewFormatStartsAnEmptyRegistry(t *testing.T) {
-	t.Parallel()
-	r, file := deliver(t, rigtest.RuleOf("format", ""), rig.Options{})
-	client := rigtest.NewClient()
-	old := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("format", client))
-	wasm, err := rig.Filter()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const keys, otherKeys = "streamlatch/3/", "streamlatch/X/"
-	if !bytes.Contains(wasm, []byte(keys)) {
-		t.Fatalf("the module: want %q in it: if the format has a new version, change this test", keys)
-	}
-	file.module(t, bytes.ReplaceAll(wasm, []byte(keys), []byte(otherKeys)))
-	file.update(t, r, rigtest.RuleOf("format", `, "retry": "20s"`))
-	newer := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 1), rigtest.Get("format", client))
-	rigtest.WantFlow(t, r, old)
-	rigtest.WantLive(t, r, client, old, newer)
-	rigtest.WantCounts(t, r, "format", rigtest.Counts{Opened: 2, Active: 2})
-	last := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("format", client))
-	rigtest.WantEnd(t, newer, rig.Reset)
-	rigtest.WantLive(t, r, client, old, last)
-	old.Close()
-	rigtest.WantCounts(t, r, "format", rigtest.Counts{Opened: 3, Superseded: 1, Released: 1, Active: 1})
-}
 
 // A hot restart begins with an empty registry, and the old process keeps its streams until the
 // parent shutdown time is over. So a client that comes back has two streams until then. The two
@@ -150,7 +41,7 @@ func TestHotRestart(t *testing.T) {
 		Launcher: proxy.Binary(path), Concurrency: 2, Filter: rigtest.RuleOf("restart", ""), Args: args("0"),
 		Base: func(s envoy.Settings) (string, error) {
 			var err error
-			if s.Wasm, err = keep(s.Wasm, dir, "filter.wasm"); err != nil {
+			if s.Wasm, err = rig.KeepModule(s.Wasm, dir, "filter.wasm"); err != nil {
 				return "", err
 			}
 			if config, err = envoy.Render(s); err != nil {
@@ -198,8 +89,8 @@ func TestHotRestart(t *testing.T) {
 	rigtest.WantFlow(t, r, old)
 	rigtest.WantLive(t, r, client, old, newer) // the backend has both streams of the client
 
-	wantLost(t, old)
-	wantLost(t, oldH2)
+	rigtest.WantLost(t, old)
+	rigtest.WantLost(t, oldH2)
 	<-r.Envoy().Done()
 	var exit *proxy.ExitError
 	if err := r.Envoy().Err(); !errors.As(err, &exit) || exit.Status != nil {
@@ -267,6 +158,6 @@ func TestTerminationEndsStreams(t *testing.T) {
 	if err := r.Envoy().Stop(); err != nil {
 		t.Fatal(err)
 	}
-	wantLost(t, one)
-	wantLost(t, two)
+	rigtest.WantLost(t, one)
+	rigtest.WantLost(t, two)
 }

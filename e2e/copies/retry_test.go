@@ -1,4 +1,6 @@
-package front
+// Package copies tests what happens when Envoy sends one request several times: retries, redirects,
+// hedging and mirroring.
+package copies
 
 import (
 	"fmt"
@@ -70,7 +72,7 @@ func failing(rule, client string, attempts int) rig.Request {
 
 func TestRetriesClaimOnce(t *testing.T) {
 	t.Parallel()
-	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: againRules, LogLevel: "wasm:debug", Between: newFickle, Edits: []rig.Edit{onRoute(again)}})
+	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: againRules, LogLevel: "wasm:debug", Between: newFickle, Edits: []rig.Edit{rigtest.OnRoute(again)}})
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		for _, rule := range []string{"response", "request"} {
 			t.Run("the third attempt, claimed at the "+rule, func(t *testing.T) {
@@ -161,7 +163,7 @@ func wantFinalRefusals(t *testing.T, r *rig.Rig, p rig.Protocol) {
 // path.
 func TestInternalRedirectClaimsOnce(t *testing.T) {
 	t.Parallel()
-	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: againRules, LogLevel: "wasm:debug", Between: newFickle, Edits: []rig.Edit{onRoute(again)}})
+	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: againRules, LogLevel: "wasm:debug", Between: newFickle, Edits: []rig.Edit{rigtest.OnRoute(again)}})
 	moved := func(from, to rig.Request) rig.Request {
 		from.Header = map[string]string{"x-moved-to": to.Path}
 		return from

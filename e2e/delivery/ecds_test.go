@@ -1,4 +1,6 @@
-package updates
+// Package delivery brings the filter, its next configuration and its next version to a real Envoy
+// over ECDS, while streams are open.
+package delivery
 
 import (
 	"fmt"
@@ -27,7 +29,7 @@ func deliver(t *testing.T, filter string, o rig.Options) (*rig.Rig, *deliveredFi
 	o.Filter, o.Concurrency, o.LogLevel = filter, 2, "wasm:debug"
 	o.Base = func(s envoy.Settings) (string, error) {
 		var err error
-		if s.Wasm, err = keep(s.Wasm, filepath.Dir(f.path), "filter.wasm"); err != nil {
+		if s.Wasm, err = rig.KeepModule(s.Wasm, filepath.Dir(f.path), "filter.wasm"); err != nil {
 			return "", err
 		}
 		f.settings = s
@@ -38,17 +40,6 @@ func deliver(t *testing.T, filter string, o rig.Options) (*rig.Rig, *deliveredFi
 		return config, f.replace(text)
 	}
 	return rigtest.Start(t, o), f
-}
-
-// keep copies a module into a directory. The rig deletes its own copy as soon as Envoy serves, but
-// Envoy reads the module again for an update.
-func keep(module, dir, name string) (string, error) {
-	wasm, err := os.ReadFile(module)
-	if err != nil {
-		return "", err
-	}
-	kept := filepath.Join(dir, name)
-	return kept, os.WriteFile(kept, wasm, 0o600)
 }
 
 // replace replaces the file by a rename, as its first lines tell users to.
@@ -198,7 +189,7 @@ func TestFaultyDeliveryIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	badModule := file.settings
-	if badModule.Wasm, err = keep(file.path, filepath.Dir(file.path), "no.wasm"); err != nil {
+	if badModule.Wasm, err = rig.KeepModule(file.path, filepath.Dir(file.path), "no.wasm"); err != nil {
 		t.Fatal(err)
 	}
 	_, badCode, err := envoy.RenderECDS(badModule, file.path)

@@ -1,4 +1,4 @@
-package front
+package copies
 
 import (
 	"fmt"
@@ -101,7 +101,7 @@ func TestMirroringClaimsNothing(t *testing.T) {
 	t.Parallel()
 	copies, address := newShadow(t, nil)
 	r := rigtest.Start(t, rig.Options{Concurrency: 2, Filter: mirrorRules, LogLevel: "wasm:debug",
-		Edits: []rig.Edit{onRoute(mirrored), anotherCluster("shadow", address)}})
+		Edits: []rig.Edit{rigtest.OnRoute(mirrored), rigtest.AnotherCluster("shadow", address)}})
 	came := wantMirrored(t, r, copies, func(t *testing.T, p rig.Protocol, worker int) *rig.Conn { return rigtest.Dial(t, r, p, worker) })
 	copies.want(t, came, map[string]int{suffixed: came})
 	if n := rigtest.StatsUnder(t, r, "cluster.shadow.")["upstream_rq_active"]; n != uint64(came) {
@@ -114,7 +114,7 @@ func TestCopiesEndAtTheirClustersLimit(t *testing.T) {
 	t.Parallel()
 	copies, address := newShadow(t, nil)
 	r := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: mirrorRules, LogLevel: "wasm:debug",
-		Edits: []rig.Edit{onRoute(mirrored), anotherCluster("shadow", address), rig.Replace("  - name: shadow\n", `  - name: shadow
+		Edits: []rig.Edit{rigtest.OnRoute(mirrored), rigtest.AnotherCluster("shadow", address), rig.Replace("  - name: shadow\n", `  - name: shadow
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
@@ -206,7 +206,7 @@ func mirrorToItself(t *testing.T, more string) (r *rig.Rig, copies *shadow) {
 				backend.ServeHTTP(w, r)
 			})
 		},
-		Edits: []rig.Edit{onRoute(mirrored), anotherCluster("shadow", address),
+		Edits: []rig.Edit{rigtest.OnRoute(mirrored), rigtest.AnotherCluster("shadow", address),
 			rig.Replace(routes, strings.Replace(routes, "            virtual", "            ignore_port_in_host_matching: true\n            virtual", 1)),
 			rig.Replace(everyone, `            - name: copies
               domains: ["*-shadow"]
