@@ -1,0 +1,32 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+// The rig builds the filter and finds Envoy from the root of the repository.
+func TestMain(m *testing.M) {
+	if err := os.Chdir("../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// A small soak: the promise holds afterwards, and the plot has a point for each sample.
+func TestSoak(t *testing.T) {
+	t.Parallel()
+	s := soak{
+		members: 60,
+		load:    load{takeovers: 100, guests: 50, events: 200},
+		lasts:   3 * time.Second,
+		every:   time.Second,
+		plot:    t.TempDir() + "/soak.svg",
+	}
+	if err := s.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
