@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type client struct {
 func (c *client) open() {
 	c.mu.Lock()
 	if c.opening != nil || c.old != nil || c.left {
+		c.rest()
 		c.mu.Unlock()
 		return
 	}
@@ -36,43 +38,55 @@ func (c *client) open() {
 	c.crowd.pending.Add(1)
 	c.crowd.opened.Add(1)
 	c.mu.Unlock()
-	if c.via.send(s) != nil {
-		c.answered(s, failed)
+	if err := c.via.send(s); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.crowd.fail(err.Error())
+		c.stayOut()
 	}
 }
 
 func (c *client) answered(s *stream, v verdict) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s != c.opening {
-		return
-	}
-	c.opening = nil
-	switch v {
-	case letIn:
-		c.asked = s.sent
-		c.current, c.old = s, c.current
-		switch {
-		case c.left:
-			go s.leave()
-		case c.stay > 0:
-			time.AfterFunc(c.stay, c.leave)
-		}
-		if c.old != nil {
-			if c.crowd.edge.bare {
-				go c.old.leave()
-			}
-			return
-		}
-		if !c.early.IsZero() {
-			c.crowd.record(c.early.Sub(s.sent))
-		}
-	case refused:
+	switch {
+	case s != c.opening:
+	case v == letIn:
+		c.comeIn()
+	case v == refused:
 		c.crowd.refused.Add(1)
-	case failed:
-		c.crowd.failed.Add(1)
+		c.stayOut()
+	default:
+		c.crowd.fail(fmt.Sprint("status ", s.status))
+		c.stayOut()
 	}
-	if v != letIn && !c.early.IsZero() {
+}
+
+// comeIn is called when opening is let in.
+func (c *client) comeIn() {
+	s := c.opening
+	c.current, c.old, c.opening, c.asked = s, c.current, nil, s.sent
+	switch {
+	case c.left:
+		go s.leave()
+	case c.stay > 0:
+		time.AfterFunc(c.stay, c.leave)
+	}
+	switch {
+	case c.old == nil && !c.early.IsZero():
+		c.crowd.record(c.early.Sub(s.sent))
+		c.over()
+	case c.old == nil:
+		c.over()
+	case c.crowd.edge.setup.bare:
+		go c.old.leave()
+	}
+}
+
+// stayOut is called when opening is not let in.
+func (c *client) stayOut() {
+	c.opening = nil
+	if !c.early.IsZero() {
 		c.crowd.lost.Add(1)
 	}
 	c.over()
@@ -83,24 +97,22 @@ func (c *client) ended(s *stream, at time.Time) {
 	defer c.mu.Unlock()
 	switch s {
 	case c.opening:
-		c.crowd.failed.Add(1)
-		c.opening = nil
-		c.over()
+		c.crowd.fail("no answer")
+		c.stayOut()
 	case c.old:
 		c.crowd.record(at.Sub(c.asked))
 		c.old = nil
 		c.over()
 	case c.current:
 		c.current = nil
-		switch {
-		case c.opening != nil:
+		if c.opening != nil {
 			c.early = at
-		case !c.left:
-			c.crowd.lost.Add(1)
-			c.rest()
-		default:
-			c.rest()
+			return
 		}
+		if !c.left {
+			c.crowd.lost.Add(1)
+		}
+		c.rest()
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -25,13 +26,14 @@ type crowd struct {
 	opened, took, refused, failed, lost atomic.Int64
 
 	mu     sync.Mutex
+	why    map[string]int          // how requests failed
 	guests map[*client]bool        // clients that come and go, and are not gone
 	recent *hdrhistogram.Histogram // how long takeovers took since the last sample, in microseconds
 	all    *hdrhistogram.Histogram
 }
 
 func newCrowd(e *edge) *crowd {
-	return &crowd{edge: e, guests: make(map[*client]bool), recent: newHistogram(), all: newHistogram()}
+	return &crowd{edge: e, why: make(map[string]int), guests: make(map[*client]bool), recent: newHistogram(), all: newHistogram()}
 }
 
 // newHistogram counts from 1 us to 10 minutes with three digits.
@@ -43,6 +45,25 @@ func (c *crowd) record(took time.Duration) {
 	defer c.mu.Unlock()
 	us := min(max(took.Microseconds(), 1), 600_000_000)
 	c.recent.RecordValue(us)
+}
+
+func (c *crowd) fail(why string) {
+	c.failed.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.why[why]++
+}
+
+// complain returns an error if a stream was lost or a request failed.
+func (c *crowd) complain(ctx context.Context) error {
+	if c.lost.Load()+c.failed.Load() == 0 {
+		return nil
+	}
+	all, err := c.edge.Envoy().Admin().Stats(ctx, "^cluster.backend.*(fail|timeout|overflow|reset|5xx)|^http.edge.*(_5xx|overload)")
+	maps.DeleteFunc(all.Values, func(_ string, n uint64) bool { return n == 0 })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(err, fmt.Errorf("%d streams ended although no newer one was let in, want 0; requests failed: %v, want none; Envoy counts %v", c.lost.Load(), c.why, all.Values))
 }
 
 // takeRecent returns how long takeovers took since its last call.
@@ -62,6 +83,15 @@ func (c *crowd) join(ctx context.Context, n int, via transport) error {
 		c.members = append(c.members, &client{crowd: c, key: fmt.Sprint("member-", len(c.members)), via: via})
 	}
 	return c.reopen(ctx, c.members[first:])
+}
+
+// joinBoth adds n members, half of them over HTTP/1.1 and half over HTTP/2.
+func (c *crowd) joinBoth(ctx context.Context, n int) error {
+	address := c.edge.Address()
+	if err := c.join(ctx, n/2, &overH1{address: address}); err != nil {
+		return err
+	}
+	return c.join(ctx, n-n/2, newOverH2(address, 2+2*n/perConn))
 }
 
 const inFlight = 4000
@@ -235,7 +265,7 @@ func (e *edge) counts(ctx context.Context, n int) error {
 		{"http.edge.downstream_rq_active", n}, {"cluster.backend.upstream_rq_active", n},
 		{"wasmcustom.streamlatch.events.active", n}, {"wasmcustom.streamlatch.malformed", 0},
 	}
-	if e.bare {
+	if e.setup.bare {
 		want = want[:2]
 	}
 	for _, w := range want {

@@ -19,24 +19,25 @@ import (
 // of its own, and that the cluster's circuit breakers leave room for what comes twice.
 type edge struct {
 	*rig.Rig
-	backend *backend
-	dir     string // of files that Envoy reads while it runs
-	bare    bool
-	peeker  string // the address of the listener that reads the registry
+	backend  *backend
+	setup    setup
+	dir      string         // of files that Envoy reads while it runs
+	settings envoy.Settings // of the configuration
+	peeker   string         // the address of the listener that reads the registry
 }
 
 // A setup says which edge to start. The zero value is one with the filter, and two workers.
 type setup struct {
 	bare   bool                   // without the filter
 	module func() ([]byte, error) // nil: the filter
+	peek   bool                   // with a listener for edge.registry
 	ecds   bool                   // the filter's configuration is in a file that Envoy watches
-	edits  []rig.Edit
 }
 
 const workers = 2
 
 func (s setup) start(ctx context.Context) (_ *edge, err error) {
-	e := &edge{bare: s.bare}
+	e := &edge{setup: s}
 	if e.backend, err = startBackend(); err != nil {
 		return nil, err
 	}
@@ -46,10 +47,10 @@ func (s setup) start(ctx context.Context) (_ *edge, err error) {
 	e.Rig, err = rig.Start(ctx, rig.Options{
 		Concurrency: workers,
 		Module:      s.module,
-		Base:        func(settings envoy.Settings) (string, error) { return e.render(settings, s.ecds) },
-		Edits:       append(e.edits(), s.edits...),
+		Base:        e.render,
+		Edits:       e.edits(),
 	})
-	if err == nil && !e.bare {
+	if err == nil && s.peek {
 		var listeners map[string]string
 		listeners, err = e.Envoy().Admin().Listeners(ctx)
 		e.peeker = listeners["peek"]
@@ -69,9 +70,9 @@ func (e *edge) stop() error {
 }
 
 // render returns Envoy's configuration, for the backend of e. It keeps the modules.
-func (e *edge) render(settings envoy.Settings, ecds bool) (string, error) {
+func (e *edge) render(settings envoy.Settings) (string, error) {
 	module, err := os.ReadFile(settings.Wasm)
-	if err == nil && !e.bare {
+	if err == nil && e.setup.peek {
 		var peek []byte
 		if peek, err = peekModule(); err == nil {
 			err = os.WriteFile(e.file("peek.wasm"), peek, 0o600)
@@ -81,7 +82,8 @@ func (e *edge) render(settings envoy.Settings, ecds bool) (string, error) {
 	if err := errors.Join(err, os.WriteFile(settings.Wasm, module, 0o600)); err != nil {
 		return "", err
 	}
-	if !ecds {
+	e.settings = settings
+	if !e.setup.ecds {
 		return envoy.Render(settings)
 	}
 	config, filter, err := envoy.RenderECDS(settings, e.file("streamlatch.yaml"))
@@ -112,10 +114,13 @@ func (e *edge) edits() []rig.Edit {
 `),
 		rig.Replace("max_pending_requests: 100000, max_requests: 100000", "max_pending_requests: 1000000, max_requests: 1000000"),
 	}
-	if e.bare {
+	if e.setup.bare {
 		return append(edits,
 			rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n"),
 			rig.Remove("                typed_per_filter_config:\n", "              - name: other\n"))
+	}
+	if !e.setup.peek {
+		return edits
 	}
 	return append(edits, rig.Replace(clusters, fmt.Sprintf(peekListener, e.file("peek.wasm"))+clusters))
 }

@@ -61,7 +61,7 @@ func (s *stream) readH1(conn net.Conn) {
 	if err != nil {
 		return
 	}
-	s.onAnswer(judge(response.StatusCode, response.Header.Get))
+	s.answer(response.StatusCode, response.Header.Get)
 	chunk := make([]byte, 256)
 	for {
 		n, err := response.Body.Read(chunk)

@@ -67,7 +67,8 @@ var (
 type h2Conn struct {
 	conn   net.Conn
 	framer *http2.Framer
-	unread int64 // bytes of DATA that no WINDOW_UPDATE has given back; only the reader uses it
+	unread int64       // bytes of DATA that no WINDOW_UPDATE has given back; only the reader uses it
+	deaf   atomic.Bool // nothing is read after the first response's headers
 
 	writing sync.Mutex // held while frames are written, so that stream ids ascend
 	encoder *hpack.Encoder
@@ -188,6 +189,9 @@ func (c *h2Conn) read() {
 			break
 		}
 		c.handle(frame)
+		if _, answer := frame.(*http2.MetaHeadersFrame); answer && c.deaf.Load() {
+			return
+		}
 	}
 	c.conn.Close()
 	c.mu.Lock()
@@ -206,7 +210,7 @@ func (c *h2Conn) handle(frame http2.Frame) {
 	case *http2.MetaHeadersFrame:
 		if s := c.stream(id); s != nil {
 			status, _ := strconv.Atoi(f.PseudoValue("status"))
-			s.onAnswer(judge(status, func(name string) string { return valueOf(f.RegularFields(), name) }))
+			s.answer(status, func(name string) string { return valueOf(f.RegularFields(), name) })
 		}
 		if f.StreamEnded() {
 			c.end(id)

@@ -18,7 +18,6 @@ func TestMain(m *testing.M) {
 
 // A small soak: the promise holds afterwards, and the plot has a point for each sample.
 func TestSoak(t *testing.T) {
-	t.Parallel()
 	s := soak{
 		members: 60,
 		load:    load{takeovers: 100, guests: 50, events: 200},
@@ -28,5 +27,26 @@ func TestSoak(t *testing.T) {
 	}
 	if err := s.run(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Each fault, for a small crowd.
+func TestFaults(t *testing.T) {
+	x := extent{members: 60, load: load{takeovers: 50, guests: 20, events: 200}, times: 3, stall: 2 * time.Second, many: 2000}
+	for _, group := range faults {
+		e, err := group.setup.start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.stop()
+		for _, f := range group.faults {
+			t.Run(f.name, func(t *testing.T) {
+				o, err := f.suffer(t.Context(), e, x)
+				t.Logf("%+v", o)
+				if err != nil {
+					t.Fatal(err)
+				}
+			})
+		}
 	}
 }

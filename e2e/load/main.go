@@ -18,23 +18,45 @@ func main() {
 	takeovers := flag.Int("takeovers", 50, "takeovers a second")
 	guests := flag.Int("guests", 50, "clients a second that come, stay a while, and leave")
 	events := flag.Int("events", 500, "events a second")
+	h1 := flag.Int("h1", 10_000, "streams over HTTP/1.1 whose size is measured; Envoy and this program need a file for each")
+	h2 := flag.Int("h2", 100_000, "streams over HTTP/2 whose size is measured")
+	only := flag.String("only", "", "suffer only the faults whose name contains this `text`")
 	svg := flag.String("plot", "", "`file` for the plot of a soak")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	always := load{takeovers: *takeovers, guests: *guests, events: *events}
 	modes := map[string]func(context.Context) error{
 		"soak": soak{
 			members: *members,
-			load:    load{takeovers: *takeovers, guests: *guests, events: *events},
+			load:    always,
 			lasts:   time.Duration(*minutes * float64(time.Minute)),
 			every:   10 * time.Second,
 			plot:    *svg,
 		}.run,
+		"faults": func(ctx context.Context) error {
+			return runFaults(ctx, *only, extent{members: *members, load: always, times: 30, stall: 30 * time.Second, many: 20_000})
+		},
+		"size": func(ctx context.Context) error {
+			sizes := []size{
+				{"HTTP/1.1", *h1, func(address string) transport { return &overH1{address: address} }, 30 * time.Second, 100},
+				{"HTTP/2", *h2, func(address string) transport { return newOverH2(address, 2+*h2/(perConn/2)) }, 30 * time.Second, 100},
+			}
+			for _, s := range sizes {
+				if s.streams == 0 {
+					continue
+				}
+				if err := s.run(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	}
 	run, ok := modes[flag.Arg(0)]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "load: mode %q, want soak\n", flag.Arg(0))
+		fmt.Fprintf(os.Stderr, "load: mode %q, want soak, size or faults\n", flag.Arg(0))
 		os.Exit(2)
 	}
 	if err := run(ctx); err != nil {

@@ -14,13 +14,14 @@ import (
 // Memory is what Envoy's process has, in bytes.
 type memory struct {
 	rss    int64 // resident
-	guests int64 // linear memory of all VMs: the filter's on each worker and on the main thread, and peek's
+	heap   int64 // what Envoy has allocated, without the guests; Envoy counts it every five seconds
+	guests int64 // linear memory of all VMs: the filter's on each worker and on the main thread, and those of guest peek
 }
 
 // memory reads /proc/<pid>/smaps. V8 reserves 8 GiB of addresses for the linear memory of each VM,
 // and makes the first part of them writable. So a guest's memory is a writable mapping that a huge
 // inaccessible one follows.
-func (e *edge) memory() (m memory, err error) {
+func (e *edge) memory(ctx context.Context) (m memory, err error) {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", e.Envoy().PID()))
 	if err != nil {
 		return m, err
@@ -40,7 +41,9 @@ func (e *edge) memory() (m memory, err error) {
 			m.rss += kb << 10
 		}
 	}
-	return m, nil
+	heap, err := stats(ctx, e.Rig, "server.memory_allocated")
+	m.heap = heap[0]
+	return m, err
 }
 
 // cpu returns the CPU time of Envoy's process, in steps of 10 ms. The steps do not add up: the

@@ -28,16 +28,13 @@ type soak struct {
 }
 
 func (s soak) run(ctx context.Context) error {
-	e, err := setup{}.start(ctx)
+	e, err := setup{peek: true}.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.stop()
 	c := newCrowd(e)
-	if err := c.join(ctx, s.members/2, &overH1{address: e.Address()}); err != nil {
-		return err
-	}
-	if err := c.join(ctx, s.members-s.members/2, newOverH2(e.Address(), 2+2*s.members/perConn)); err != nil {
+	if err := c.joinBoth(ctx, s.members); err != nil {
 		return err
 	}
 	if _, err := c.settle(ctx); err != nil {
@@ -58,7 +55,7 @@ func (s soak) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("after the load: %w", err)
 	}
-	members := len(c.members)
+	members, complaint := len(c.members), c.complain(ctx)
 	left, err := c.disperse(ctx)
 	if err != nil {
 		return fmt.Errorf("after all have left: %w", err)
@@ -73,10 +70,7 @@ func (s soak) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if lost, failed := c.lost.Load(), c.failed.Load(); lost+failed > 0 {
-		return fmt.Errorf("%d streams ended although no newer one was let in, %d requests failed, want 0", lost, failed)
-	}
-	return nil
+	return complaint
 }
 
 // watch takes samples until the load has lasted, and prints a line for each.
@@ -96,7 +90,7 @@ func (s soak) watch(ctx context.Context, c *crowd) ([]sample, error) {
 		case <-time.After(s.every):
 		}
 		now := sample{at: time.Since(begun)}
-		if now.memory, err = c.edge.memory(); err != nil {
+		if now.memory, err = c.edge.memory(ctx); err != nil {
 			return nil, err
 		}
 		until, err := c.edge.cpu()

@@ -9,13 +9,15 @@ import (
 
 // A stream is one request for an event stream, as its client sees it.
 type stream struct {
-	id    int64  // names the stream to the backend
-	key   string // of the client, for the filter
-	flood bool   // the backend never stops sending
-	sent  time.Time
-	watch watcher      // nil: nobody watches
-	leave func()       // makes the client hang up; a transport sets it
-	news  atomic.Int64 // bytes of the body so far
+	id     int64       // names the stream to the backend
+	key    string      // of the client, for the filter
+	flood  bool        // the backend never stops sending
+	extra  [][2]string // more headers of the request
+	sent   time.Time
+	status int          // of the response
+	watch  watcher      // nil: nobody watches
+	leave  func()       // makes the client hang up; a transport sets it
+	news   atomic.Int64 // bytes of the body so far
 }
 
 // A watcher is told what becomes of a stream: first answered, unless there is no answer, and then
@@ -33,6 +35,14 @@ const (
 	refused         // by the filter
 	failed          // anything else
 )
+
+// answer tells the watcher of the response's headers.
+func (s *stream) answer(status int, header func(string) string) {
+	s.status = status
+	if s.watch != nil {
+		s.watch.answered(s, judge(status, header))
+	}
+}
 
 func judge(status int, header func(string) string) verdict {
 	switch {
@@ -64,23 +74,17 @@ const (
 // fields returns the request's headers, without the pseudo headers. They are those of a browser's
 // EventSource, so a refusal is an event stream, too.
 func (s *stream) fields() [][2]string {
-	return [][2]string{
+	return append([][2]string{
 		{"accept", "text/event-stream"},
 		{"cache-control", "no-cache"},
 		{"pragma", "no-cache"},
 		{"user-agent", "Mozilla/5.0 (load)"},
 		{headerID, fmt.Sprint(s.id)},
 		{headerFlood, fmt.Sprint(s.flood)},
-	}
+	}, s.extra...)
 }
 
 func (s *stream) path() string { return "/events?client=" + s.key }
-
-func (s *stream) onAnswer(v verdict) {
-	if s.watch != nil {
-		s.watch.answered(s, v)
-	}
-}
 
 func (s *stream) onEnd() {
 	if s.watch != nil {
