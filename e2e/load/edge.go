@@ -30,6 +30,7 @@ type edge struct {
 type setup struct {
 	bare   bool                   // without the filter
 	module func() ([]byte, error) // nil: the filter
+	edits  []rig.Edit             // more changes to Envoy's configuration
 	peek   bool                   // with a listener for edge.registry
 	ecds   bool                   // the filter's configuration is in a file that Envoy watches
 }
@@ -48,7 +49,7 @@ func (s setup) start(ctx context.Context) (_ *edge, err error) {
 		Concurrency: workers,
 		Module:      s.module,
 		Base:        e.render,
-		Edits:       e.edits(),
+		Edits:       append(e.edits(), s.edits...),
 	})
 	if err == nil && s.peek {
 		var listeners map[string]string

@@ -15,6 +15,8 @@ import (
 type overH1 struct {
 	address string
 	dialed  atomic.Int64
+
+	anyAddress bool // clients have the address that the system gives them
 }
 
 func (t *overH1) send(s *stream) error {
@@ -36,7 +38,10 @@ func (t *overH1) send(s *stream) error {
 // again for a minute, so clients have many addresses.
 func (t *overH1) dial() (net.Conn, error) {
 	from := net.IPv4(127, 0, 1, byte(1+t.dialed.Add(1)%64))
-	dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{IP: from}}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	if !t.anyAddress {
+		dialer.LocalAddr = &net.TCPAddr{IP: from}
+	}
 	return dialer.Dial("tcp", t.address)
 }
 

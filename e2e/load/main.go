@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"time"
 )
 
@@ -37,6 +38,14 @@ func main() {
 		}.run,
 		"faults": func(ctx context.Context) error {
 			return runFaults(ctx, *only, extent{members: *members, load: always, times: 30, stall: 30 * time.Second, many: 20_000})
+		},
+		"half-open": func(ctx context.Context) error { return halfOpen(ctx, 20) },
+		"hold": func(ctx context.Context) error {
+			n, err := strconv.Atoi(flag.Arg(3))
+			if err != nil {
+				return err
+			}
+			return hold(ctx, flag.Arg(1), flag.Arg(2), n)
 		},
 		"size": func(ctx context.Context) error {
 			sizes := []size{
