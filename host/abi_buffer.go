@@ -1,5 +1,13 @@
 package host
 
+// configurationFunctions are only in ABI 0.1.0. Later guests read their configuration as a buffer.
+func configurationFunctions(version abiVersion) []hostFunc {
+	if version != abi010 {
+		return nil
+	}
+	return []hostFunc{{name: "proxy_get_configuration", signature: "ii->i", run: proxyGetConfiguration}}
+}
+
 func bufferFunctions() []hostFunc {
 	return []hostFunc{
 		{name: "proxy_get_buffer_bytes", signature: "iiiii->i", run: proxyGetBufferBytes},
@@ -119,4 +127,20 @@ func proxyGetBufferStatus(v *vm, a args) uint32 {
 		return uint32(StatusInvalidMemoryAccess)
 	}
 	return uint32(StatusOk)
+}
+
+// proxyGetConfiguration is proxy_get_configuration of ABI 0.1.0. In a plugin's on_context_create
+// and on_configure it returns the plugin's configuration, everywhere else that of the VM.
+//
+// Parameters: where to write the pointer, where to write the size.
+//
+//   - InvalidMemoryAccess: the pointer or the size cannot be written
+//
+// cpp-host: src/exports.cc, get_configuration; Envoy: context.cc, getConfiguration.
+func proxyGetConfiguration(v *vm, a args) uint32 {
+	config := v.world.config.VMConfig
+	if c := v.context(); c.configReadable {
+		config = c.plugin.config
+	}
+	return uint32(v.copyToGuest(config, a.u32(0), a.u32(1)))
 }

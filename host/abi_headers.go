@@ -95,7 +95,7 @@ func (c *vmContext) readableMap(kind uint32) *Headers {
 //   - BadArgument: the type is above 7, which is checked first; or the map is not available now (in
 //     on_log this is NotFound)
 //   - InvalidMemoryAccess: the name is out of bounds, or a result cannot be written
-//   - NotFound: there is no such header
+//   - NotFound: there is no such header; in ABI 0.1.0 this is Ok, with an empty value
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, getHeaderMapValue.
 func proxyGetHeaderMapValue(v *vm, a args) uint32 {
@@ -109,13 +109,13 @@ func proxyGetHeaderMapValue(v *vm, a args) uint32 {
 	c := v.context()
 	m := c.readableMap(a.u32(0))
 	if m == nil {
-		if c.stream != nil && c.stream.logging > 0 {
-			return uint32(StatusNotFound)
+		if c.stream == nil || c.stream.logging == 0 {
+			return uint32(StatusBadArgument)
 		}
-		return uint32(StatusBadArgument)
+		m = &Headers{}
 	}
 	value, ok := m.Get(key)
-	if !ok {
+	if !ok && v.world.module.version != abi010 {
 		return uint32(StatusNotFound)
 	}
 	return uint32(v.copyToGuest([]byte(value), a.u32(3), a.u32(4)))

@@ -1,11 +1,23 @@
 package host
 
-func streamFunctions() []hostFunc {
-	return []hostFunc{
+// streamFunctions differ between the versions: proxy_continue_stream of ABI 0.2 has taken the place
+// of two functions of ABI 0.1.0. A guest of 0.1.0 cannot reset a stream, and one of 0.2 clears the
+// route cache with a foreign function.
+//
+// cpp-host: src/wasm.cc, registerCallbacks.
+func streamFunctions(version abiVersion) []hostFunc {
+	functions := []hostFunc{
 		{name: "proxy_send_local_response", signature: "iiiiiiii->i", run: proxySendLocalResponse},
-		{name: "proxy_continue_stream", signature: "i->i", run: proxyContinueStream},
-		{name: "proxy_close_stream", signature: "i->i", run: proxyCloseStream},
 	}
+	if version == abi010 {
+		return append(functions,
+			hostFunc{name: "proxy_continue_request", signature: "->i", run: proxyContinueRequest},
+			hostFunc{name: "proxy_continue_response", signature: "->i", run: proxyContinueResponse},
+			hostFunc{name: "proxy_clear_route_cache", signature: "->i", run: proxyClearRouteCache})
+	}
+	return append(functions,
+		hostFunc{name: "proxy_continue_stream", signature: "i->i", run: proxyContinueStream},
+		hostFunc{name: "proxy_close_stream", signature: "i->i", run: proxyCloseStream})
 }
 
 // The ABI's stream types.
@@ -51,8 +63,20 @@ func proxySendLocalResponse(v *vm, a args) uint32 {
 //   - Unimplemented: the type is upstream
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, continueStream.
-func proxyContinueStream(v *vm, a args) uint32 {
-	switch kind := a.u32(0); kind {
+func proxyContinueStream(v *vm, a args) uint32 { return uint32(v.continueStream(a.u32(0))) }
+
+// proxyContinueRequest is proxy_continue_request of ABI 0.1.0: proxy_continue_stream with type 0.
+//
+// cpp-host: src/exports.cc, continue_request.
+func proxyContinueRequest(v *vm, _ args) uint32 { return uint32(v.continueStream(streamRequest)) }
+
+// proxyContinueResponse is proxy_continue_response of ABI 0.1.0: proxy_continue_stream with type 1.
+//
+// cpp-host: src/exports.cc, continue_response.
+func proxyContinueResponse(v *vm, _ args) uint32 { return uint32(v.continueStream(streamResponse)) }
+
+func (v *vm) continueStream(kind uint32) Status {
+	switch kind {
 	case streamRequest, streamResponse:
 		if s := v.context().stream; s != nil {
 			f := &s.request
@@ -62,13 +86,13 @@ func proxyContinueStream(v *vm, a args) uint32 {
 			v.deferred = append(v.deferred, func() { s.resume(f) })
 			s.request.hide()
 		}
-		return uint32(StatusOk)
+		return StatusOk
 	case streamDownstream:
-		return uint32(StatusOk)
+		return StatusOk
 	case streamUpstream:
-		return uint32(StatusUnimplemented)
+		return StatusUnimplemented
 	default:
-		return uint32(StatusBadArgument)
+		return StatusBadArgument
 	}
 }
 
@@ -90,6 +114,17 @@ func proxyCloseStream(v *vm, a args) uint32 {
 			s.details = closeStreamDetails
 		}
 		v.deferred = append(v.deferred, func() { s.finish(Reset) })
+	}
+	return uint32(StatusOk)
+}
+
+// proxyClearRouteCache is proxy_clear_route_cache of ABI 0.1.0. Envoy chooses the route of the
+// request anew. The status is always Ok, even without a stream.
+//
+// cpp-host: src/exports.cc, clear_route_cache; Envoy: context.h, clearRouteCache.
+func proxyClearRouteCache(v *vm, _ args) uint32 {
+	if s := v.context().stream; s != nil {
+		s.routeClears++
 	}
 	return uint32(StatusOk)
 }

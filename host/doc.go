@@ -82,9 +82,9 @@
 //     configuration, plugin name and root id.
 //   - The end of a VM. Envoy drops a VM, with everything pending in it, as soon as its last plugin
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
-//   - The hostcalls for HTTP and gRPC callouts and for foreign functions, proxy_get_status, TCP
-//     callbacks, metadata maps, ABI 0.1.0 and the option allow_on_headers_stop_iteration. [Compile]
-//     refuses a guest that imports a missing hostcall, and names it.
+//   - Clusters and foreign functions: the hostcalls for HTTP and gRPC callouts and for foreign
+//     functions answer as in an Envoy that has none.
+//   - TCP callbacks, metadata maps and the option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.
 //   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond
 //     at each reading. A guest that loops forever hangs the test, as it would hang an Envoy worker.

@@ -34,30 +34,64 @@ type args []uint64
 func (a args) u32(i int) uint32 { return uint32(a[i]) }
 func (a args) i64(i int) int64  { return int64(a[i]) }
 
-// guestFunctions are the exports that the host may call, with the types that Envoy wants.
+// guestFunction is an export that the host may call, with the type that Envoy wants.
+type guestFunction struct {
+	name, signature string
+
+	// Envoy does not look at this export if the guest has the export unless, or lacks the export
+	// onlyIf. Empty: it always looks.
+	unless, onlyIf string
+}
+
+// guestFunctions returns the exports that the host may call, with the types that Envoy wants.
 //
-// cpp-host: include/proxy-wasm/wasm.h; src/wasm.cc, getFunctions.
-var guestFunctions = []struct{ name, signature string }{
-	{"_initialize", "->"},
-	{"main", "ii->i"},
-	{"__main_void", "->i"},
-	{"_start", "->"},
-	{"malloc", "i->i"},
-	{"proxy_on_memory_allocate", "i->i"},
-	{"proxy_on_context_create", "ii->"},
-	{"proxy_on_vm_start", "ii->i"},
-	{"proxy_on_configure", "ii->i"},
-	{"proxy_on_tick", "i->"},
-	{"proxy_on_queue_ready", "ii->"},
-	{"proxy_on_request_headers", "iii->i"},
-	{"proxy_on_request_body", "iii->i"},
-	{"proxy_on_request_trailers", "ii->i"},
-	{"proxy_on_response_headers", "iii->i"},
-	{"proxy_on_response_body", "iii->i"},
-	{"proxy_on_response_trailers", "ii->i"},
-	{"proxy_on_log", "i->"},
-	{"proxy_on_done", "i->i"},
-	{"proxy_on_delete", "i->"},
+// cpp-host: include/proxy-wasm/wasm.h; src/wasm.cc, getFunctions. Envoy: wasm.cc, getFunctions.
+func guestFunctions(version abiVersion) []guestFunction {
+	headers := "iii->i"
+	if version == abi010 {
+		headers = "ii->i" // without end_of_stream
+	}
+	functions := []guestFunction{
+		{name: "_initialize", signature: "->"},
+		{name: "main", signature: "ii->i", onlyIf: "_initialize"},
+		{name: "__main_void", signature: "->i", onlyIf: "_initialize"},
+		{name: "_start", signature: "->", unless: "_initialize"},
+		{name: "malloc", signature: "i->i"},
+		{name: "proxy_on_memory_allocate", signature: "i->i", unless: "malloc"},
+		{name: "proxy_validate_configuration", signature: "ii->i"}, // Envoy looks it up, and never calls it
+		{name: "proxy_on_context_create", signature: "ii->"},
+		{name: "proxy_on_vm_start", signature: "ii->i"},
+		{name: "proxy_on_configure", signature: "ii->i"},
+		{name: "proxy_on_tick", signature: "i->"},
+		{name: "proxy_on_queue_ready", signature: "ii->"},
+		{name: "proxy_on_new_connection", signature: "i->i"},
+		{name: "proxy_on_downstream_data", signature: "iii->i"},
+		{name: "proxy_on_upstream_data", signature: "iii->i"},
+		{name: "proxy_on_downstream_connection_close", signature: "ii->"},
+		{name: "proxy_on_upstream_connection_close", signature: "ii->"},
+		{name: "proxy_on_request_headers", signature: headers},
+		{name: "proxy_on_request_body", signature: "iii->i"},
+		{name: "proxy_on_request_trailers", signature: "ii->i"},
+		{name: "proxy_on_request_metadata", signature: "ii->i"},
+		{name: "proxy_on_response_headers", signature: headers},
+		{name: "proxy_on_response_body", signature: "iii->i"},
+		{name: "proxy_on_response_trailers", signature: "ii->i"},
+		{name: "proxy_on_response_metadata", signature: "ii->i"},
+		{name: "proxy_on_http_call_response", signature: "iiiii->"},
+		{name: "proxy_on_grpc_receive_initial_metadata", signature: "iii->"},
+		{name: "proxy_on_grpc_receive", signature: "iii->"},
+		{name: "proxy_on_grpc_receive_trailing_metadata", signature: "iii->"},
+		{name: "proxy_on_grpc_close", signature: "iii->"},
+		{name: "proxy_on_log", signature: "i->"},
+		{name: "proxy_on_done", signature: "i->i"},
+		{name: "proxy_on_delete", signature: "i->"},
+		{name: "envoy_on_resolve_dns", signature: "iii->"},
+		{name: "envoy_on_stats_update", signature: "ii->"},
+	}
+	if version != abi010 {
+		functions = append(functions, guestFunction{name: "proxy_on_foreign_function", signature: "iii->"})
+	}
+	return functions
 }
 
 // hostTable returns all functions that a guest of this ABI version can import.
@@ -66,8 +100,9 @@ var guestFunctions = []struct{ name, signature string }{
 func hostTable(version abiVersion) []hostFunc {
 	var table []hostFunc
 	for _, group := range [][]hostFunc{
-		logFunctions(version), propertyFunctions(), streamFunctions(), sharedDataFunctions(), queueFunctions(),
-		headerFunctions(), bufferFunctions(), timerFunctions(), metricFunctions(), contextFunctions(), runtimeFunctions(),
+		logFunctions(version), propertyFunctions(), configurationFunctions(version), streamFunctions(version), sharedDataFunctions(),
+		queueFunctions(), headerFunctions(), bufferFunctions(), httpCallFunctions(), grpcFunctions(), timerFunctions(),
+		metricFunctions(), contextFunctions(), foreignFunctions(), runtimeFunctions(),
 	} {
 		for _, f := range group {
 			f.module = "env"

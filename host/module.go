@@ -22,6 +22,7 @@ type Module struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
 	cache    wazero.CompilationCache
+	version  abiVersion
 }
 
 // A CompileOption changes how [Compile] works.
@@ -46,8 +47,7 @@ func WithInterpreter() CompileOption {
 }
 
 // Compile compiles a guest from the bytes of a .wasm file. It refuses a guest that Envoy could not
-// link, and a guest that needs something that this host lacks. One error names all missing imports
-// and exports.
+// load. One error names all missing imports and exports.
 func Compile(ctx context.Context, wasm []byte, options ...CompileOption) (*Module, error) {
 	var o compileOptions
 	for _, option := range options {
@@ -81,6 +81,7 @@ func (m *Module) load(ctx context.Context, wasm []byte) error {
 	}
 	m.compiled = compiled
 	version, err := checkExports(compiled, exportedFunctions(wasm))
+	m.version = version
 	table := hostTable(version)
 	if err := errors.Join(err, checkImports(compiled, table)); err != nil {
 		return err
@@ -101,9 +102,17 @@ func (m *Module) Close(ctx context.Context) error {
 type abiVersion int
 
 const (
-	abi020 abiVersion = iota + 1
+	abi010 abiVersion = iota + 1
+	abi020
 	abi021
 )
+
+// abiVersions are the exports that tell a guest's version.
+var abiVersions = map[string]abiVersion{
+	"proxy_abi_version_0_1_0": abi010,
+	"proxy_abi_version_0_2_0": abi020,
+	"proxy_abi_version_0_2_1": abi021,
+}
 
 // checkExports finds the ABI version: of several, the one that stands first in order, the names of
 // the exported functions. Its error names every export that is missing or that has a type which
@@ -116,23 +125,14 @@ func checkExports(compiled wazero.CompiledModule, order []string) (abiVersion, e
 		return slices.ContainsFunc(names, func(name string) bool { return functions[name] != nil })
 	}
 	var faults []string
-	version := abi020
-	first := slices.IndexFunc(order, func(name string) bool {
-		return slices.Contains([]string{"proxy_abi_version_0_1_0", "proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"}, name)
-	})
-	switch {
-	case first < 0:
-		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1")
-	case order[first] == "proxy_abi_version_0_1_0":
-		faults = append(faults, "proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1 (this host does not support proxy_abi_version_0_1_0)")
-	case order[first] == "proxy_abi_version_0_2_1":
-		version = abi021
+	version := abi021
+	if first := slices.IndexFunc(order, func(name string) bool { return abiVersions[name] != 0 }); first >= 0 {
+		version = abiVersions[order[first]]
+	} else {
+		faults = append(faults, "proxy_abi_version_0_1_0, proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1"+unknownVersion(order))
 	}
 	if !has("malloc", "proxy_on_memory_allocate") {
 		faults = append(faults, "malloc or proxy_on_memory_allocate")
-	}
-	if !has("_initialize", "_start") {
-		faults = append(faults, "_initialize or _start")
 	}
 	if len(compiled.ExportedMemories()) == 0 {
 		faults = append(faults, "a memory")
@@ -141,14 +141,26 @@ func checkExports(compiled wazero.CompiledModule, order []string) (abiVersion, e
 	if len(faults) > 0 {
 		err = fmt.Errorf("guest lacks required exports: %s", strings.Join(faults, ", "))
 	}
-	return version, errors.Join(err, checkCallbackTypes(functions))
+	return version, errors.Join(err, checkCallbackTypes(functions, version))
 }
 
-func checkCallbackTypes(functions map[string]api.FunctionDefinition) error {
+// unknownVersion names a version that the guest exports and that Envoy does not know.
+func unknownVersion(exports []string) string {
+	for _, name := range exports {
+		if strings.HasPrefix(name, "proxy_abi_version_") {
+			return " (the guest exports " + name + ")"
+		}
+	}
+	return ""
+}
+
+// checkCallbackTypes checks the types of the functions that Envoy looks up. An export that it does
+// not look up may have any type.
+func checkCallbackTypes(functions map[string]api.FunctionDefinition, version abiVersion) error {
 	var faults []string
-	for _, c := range guestFunctions {
+	for _, c := range guestFunctions(version) {
 		f := functions[c.name]
-		if f == nil {
+		if f == nil || functions[c.unless] != nil || c.onlyIf != "" && functions[c.onlyIf] == nil {
 			continue
 		}
 		if got := signature(f); got != c.signature {

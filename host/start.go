@@ -88,7 +88,7 @@ func (w *World) initVM(t *Worker, role string) (*vm, error) {
 		start = []string{"_initialize", "__main_void"}
 	case v.has("_initialize"):
 		start = []string{"_initialize"}
-	default:
+	case v.has("_start"):
 		start = []string{"_start"}
 	}
 	v.starting = true

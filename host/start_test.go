@@ -102,13 +102,13 @@ func TestCompileNamesAllFaults(t *testing.T) {
 		{"not wasm", []byte("<html>"), []string{"compile guest: invalid magic number"}},
 		{"missing imports", testModule{
 			imports: []function{
-				{module: "env", name: "proxy_http_call", typ: "iiiiiiiiii->i"},
+				{module: "env", name: "proxy_get_configuration", typ: "ii->i"},
 				{module: "env", name: "proxy_log", typ: "iii->i"},
-				{module: "env", name: "proxy_grpc_call", typ: "iiiiiiiiiiii->i"},
+				{module: "env", name: "proxy_frobnicate", typ: "->i"},
 				{module: "wasi_snapshot_preview1", name: "fd_frobnicate", typ: "->"},
 			},
 			exports: minimalExports(),
-		}.bytes(), []string{"guest imports functions that this host lacks: env.proxy_http_call, env.proxy_grpc_call, wasi_snapshot_preview1.fd_frobnicate"}},
+		}.bytes(), []string{"guest imports functions that this host lacks: env.proxy_get_configuration, env.proxy_frobnicate, wasi_snapshot_preview1.fd_frobnicate"}},
 		{"an import with the wrong type", testModule{
 			imports: []function{{module: "env", name: "proxy_log", typ: "iI->i"}},
 			exports: minimalExports(),
@@ -118,9 +118,9 @@ func TestCompileNamesAllFaults(t *testing.T) {
 			exports: append(minimalExports()[1:], function{name: "proxy_abi_version_0_2_0", typ: "->"}),
 		}.bytes(), []string{"lacks: env.proxy_get_log_level"}},
 		{"missing exports", testModule{noMemory: true, exports: []function{{name: "proxy_on_tick", typ: "i->"}}}.bytes(),
-			[]string{"guest lacks required exports: proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1, malloc or proxy_on_memory_allocate, _initialize or _start, a memory"}},
-		{"ABI 0.1.0", testModule{exports: append(minimalExports()[1:], function{name: "proxy_abi_version_0_1_0", typ: "->"})}.bytes(),
-			[]string{"this host does not support proxy_abi_version_0_1_0"}},
+			[]string{"guest lacks required exports: proxy_abi_version_0_1_0, proxy_abi_version_0_2_0 or proxy_abi_version_0_2_1, malloc or proxy_on_memory_allocate, a memory"}},
+		{"a later ABI", testModule{exports: append(minimalExports()[1:], function{name: "proxy_abi_version_0_3_0", typ: "->"})}.bytes(),
+			[]string{"or proxy_abi_version_0_2_1 (the guest exports proxy_abi_version_0_3_0)"}},
 		{"callbacks of the wrong type", testModule{exports: minimalExports(function{name: "proxy_on_tick", typ: "->"},
 			function{name: "proxy_on_request_headers", typ: "ii->i"})}.bytes(),
 			[]string{"guest exports functions of the wrong type: proxy_on_tick has type ->, want i->, proxy_on_request_headers has type ii->i, want iii->i"}},
@@ -157,7 +157,7 @@ func compile(t *testing.T, h testModule) *host.Module {
 func TestFirstABIVersionCounts(t *testing.T) {
 	t.Parallel()
 	getLogLevel := []function{{module: "env", name: "proxy_get_log_level", typ: "i->i"}} // not in ABI 0.2.0
-	const old, current = "proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"
+	const older, old, current = "proxy_abi_version_0_1_0", "proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"
 	exports := func(versions ...string) []function {
 		all := minimalExports()[1:]
 		for _, v := range versions {
@@ -166,7 +166,7 @@ func TestFirstABIVersionCounts(t *testing.T) {
 		return all
 	}
 	compile(t, testModule{imports: getLogLevel, exports: exports(current, old)})
-	for _, first := range []string{old, "proxy_abi_version_0_1_0"} {
+	for _, first := range []string{old, older} {
 		guest := testModule{imports: getLogLevel, exports: exports(first, current)}
 		if m, err := host.Compile(t.Context(), guest.bytes(), host.WithInterpreter()); err == nil {
 			m.Close(context.Background())
@@ -214,6 +214,10 @@ func TestStartFunctions(t *testing.T) {
 	}{
 		{"_start is not called if there is _initialize", nil, minimalExports(function{name: "_start", typ: "->", body: trap}), ""},
 		{"_start is called without _initialize", nil, []function{abi, malloc, {name: "_start", typ: "->", body: trap}}, "_start trapped"},
+		{"neither of them is there", nil, []function{abi, malloc}, ""},
+		{"main is not called without _initialize", nil, []function{abi, malloc, {name: "main", typ: "->", body: trap}}, ""},
+		{"_start may have any type if there is _initialize", nil, minimalExports(function{name: "_start", typ: "i->i"}), ""},
+		{"proxy_on_memory_allocate may have any type if there is malloc", nil, minimalExports(function{name: "proxy_on_memory_allocate", typ: "->"}), ""},
 		{"main is called after _initialize", nil, minimalExports(function{name: "main", typ: "ii->i", body: trap}), "main trapped"},
 		{"__main_void is called after _initialize", nil, minimalExports(function{name: "__main_void", typ: "->i", body: trap}), "__main_void trapped"},
 		{"_initialize makes a forbidden hostcall", imports,

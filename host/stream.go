@@ -34,6 +34,7 @@ type Stream struct {
 	reply             *LocalReply
 	details           string
 
+	routeClears int // how often the guest cleared the route cache
 	opened      time.Time
 	properties  map[string][]byte
 	filterState map[string][]byte
@@ -134,6 +135,10 @@ func (s *Stream) ToUpstream() Message { return s.request.out.clone() }
 // ToClient returns a copy of the part of the response that the filter has let through, or of the
 // local reply.
 func (s *Stream) ToClient() Message { return s.response.out.clone() }
+
+// RouteClears returns how often the guest made Envoy choose the stream's route anew: with
+// proxy_clear_route_cache of ABI 0.1.0, or with the foreign function clear_route_cache.
+func (s *Stream) RouteClears() int { return s.routeClears }
 
 // FilterState returns a copy of what the guest set with proxy_set_property. The names are those of
 // Envoy's access log: "wasm." + path.

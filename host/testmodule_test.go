@@ -26,6 +26,7 @@ const (
 	opCall        = 0x10
 	opDrop        = 0x1a
 	opI32Const    = 0x41
+	opI64Const    = 0x42
 )
 
 // minimalExports are the exports that a filter needs to start, followed by more.

@@ -21,7 +21,7 @@ type vm struct {
 	memory    api.Memory
 	functions map[string]api.Function
 	allocator string // malloc or proxy_on_memory_allocate
-	stack     [3]uint64
+	stack     [5]uint64
 
 	contexts      map[uint32]*vmContext
 	nextContextID uint32
@@ -46,6 +46,7 @@ type vm struct {
 	timers       *timers
 	random       *rand.ChaCha8
 	clockReading int64
+	dnsToken     uint32
 }
 
 // vmContext is a context in the sense of the ABI: that of the VM (id 0), of a plugin, or of a
@@ -55,6 +56,9 @@ type vmContext struct {
 	parent *vmContext // for a stream, the context of its plugin; otherwise nil
 	stream *Stream
 	plugin *plugin // only for the context of a plugin
+
+	statusCode    uint32 // what proxy_get_status returns, in the context of a plugin
+	statusMessage string
 
 	configReadable bool // the plugin is in on_context_create or on_configure, and may read its configuration
 }
@@ -91,7 +95,7 @@ func (w *World) newVM(thread int) (*vm, error) {
 	}
 	v.instance = instance
 	v.memory = instance.Memory()
-	for _, f := range guestFunctions {
+	for _, f := range guestFunctions(w.module.version) {
 		if fn := instance.ExportedFunction(f.name); fn != nil {
 			v.functions[f.name] = fn
 		}
