@@ -142,6 +142,15 @@ func proxyReplaceHeaderMapValue(v *vm, a args) uint32 {
 	return uint32(v.changeMap(a, func(m *Headers, key, value string) { m.replace(key, value) }))
 }
 
+// mapChanged is called after every change of a map. Envoy then chooses the request's route anew.
+//
+// Envoy: context.cc, onHeadersModified. Measured on Envoy 1.40.
+func (v *vm) mapChanged(kind uint32) {
+	if kind == mapRequestHeaders {
+		v.context().stream.routeClears++
+	}
+}
+
 func (v *vm) changeMap(a args, change func(m *Headers, key, value string)) Status {
 	if a.u32(0) > maxMapType {
 		return StatusBadArgument
@@ -156,6 +165,7 @@ func (v *vm) changeMap(a args, change func(m *Headers, key, value string)) Statu
 		return StatusBadArgument
 	}
 	change(m, key, value)
+	v.mapChanged(a.u32(0))
 	return StatusOk
 }
 
@@ -181,6 +191,7 @@ func proxyRemoveHeaderMapValue(v *vm, a args) uint32 {
 		return uint32(StatusBadArgument)
 	}
 	m.remove(key)
+	v.mapChanged(a.u32(0))
 	return uint32(StatusOk)
 }
 
@@ -226,6 +237,7 @@ func proxySetHeaderMapPairs(v *vm, a args) uint32 {
 		return uint32(StatusBadArgument)
 	}
 	*m = decodePairs(data).normalized()
+	v.mapChanged(a.u32(0))
 	return uint32(StatusOk)
 }
 

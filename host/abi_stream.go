@@ -46,7 +46,7 @@ func proxySendLocalResponse(v *vm, a args) uint32 {
 		return uint32(StatusInvalidMemoryAccess)
 	}
 	if s := v.context().stream; s != nil {
-		reply := newLocalReply(int(a.u32(0)), decodePairs(pairs), body, details, int32(a.u32(7)))
+		reply := s.newLocalReply(int(a.u32(0)), decodePairs(pairs), body, details, int32(a.u32(7)))
 		v.deferred = append(v.deferred, func() { s.sendLocalReply(reply) })
 	}
 	v.stopIteration = true

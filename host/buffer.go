@@ -26,20 +26,21 @@ func (b *buffer) read(start, length uint32) []byte {
 
 // write is proxy_set_buffer_bytes. Only these ranges have a meaning:
 //
-//	start 0, length 0          prepend
-//	start 0, length >= size    replace everything
-//	start >= size              append
-//	anything else              BadArgument
+//	start 0         the first bytes, length of them or all if there are fewer, are replaced
+//	start >= size   append
+//	anything else   BadArgument
+//
+// So start 0 and length 0 prepend, and the largest length replaces everything.
+//
+// Envoy: source/extensions/common/wasm/context.cc, Buffer::copyFrom.
 func (b *buffer) write(start, length uint32, data []byte) Status {
 	size := uint64(len(b.data))
 	switch {
 	case b.readOnly:
 		return StatusBadArgument
-	case start == 0 && length == 0:
-		b.data = slices.Concat(data, b.data)
-	case start == 0 && uint64(length) >= size:
-		b.data = bytes.Clone(data)
-	case start != 0 && uint64(start) >= size:
+	case start == 0:
+		b.data = slices.Concat(data, b.data[min(uint64(length), size):])
+	case uint64(start) >= size:
 		b.data = slices.Concat(b.data, data)
 	default:
 		return StatusBadArgument

@@ -15,7 +15,7 @@ func TestBufferWrite(t *testing.T) {
 		{"start 0, length 0 prepends", 0, 0, StatusOk, "newbody"},
 		{"start 0, the exact length replaces", 0, 4, StatusOk, "new"},
 		{"start 0, a greater length replaces", 0, math.MaxUint32, StatusOk, "new"},
-		{"start 0, a smaller length", 0, 3, StatusBadArgument, "body"},
+		{"start 0, a smaller length replaces the first bytes", 0, 3, StatusOk, "newy"},
 		{"start at the end appends", 4, 0, StatusOk, "bodynew"},
 		{"start beyond the end appends, whatever the length", 100, 7, StatusOk, "bodynew"},
 		{"start in the middle", 2, 2, StatusBadArgument, "body"},

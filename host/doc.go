@@ -84,7 +84,7 @@
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
 //   - Clusters and foreign functions: the hostcalls for HTTP and gRPC callouts and for foreign
 //     functions answer as in an Envoy that has none.
-//   - TCP callbacks, metadata maps and the option allow_on_headers_stop_iteration.
+//   - TCP callbacks and the option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.
 //   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond
 //     at each reading. A guest that loops forever hangs the test, as it would hang an Envoy worker.

@@ -167,3 +167,34 @@ func TestReloadKeepsTheThreadBusy(t *testing.T) {
 	}
 	wantLog(t, w.Logs().OfWorker(0), "crashed by the test", "1 configure", "1 queue-ready", "say woken -> woken")
 }
+
+// A VM that has failed gets no ticks. Its successor starts without a timer.
+func TestNoTicksAfterFailure(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{}, "configure: get timer; tick 1000", "tick: say tick")
+	open(w.Worker(0), "request-headers", "panic ouch")
+	if n := w.Advance(5 * time.Second); n != 5 { // those of the main thread
+		t.Errorf("got %d ticks in 5 s, want 5, all on the main thread", n)
+	}
+	if got := w.Logs().OfWorker(0).Containing("say tick"); len(got) > 0 {
+		t.Errorf("got ticks of the failed VM:\n%s", got)
+	}
+	if err := w.Worker(0).Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.Advance(time.Second); n != 2 {
+		t.Errorf("got %d ticks in 1 s after the reload, want 2", n)
+	}
+}
+
+// A tick in which the VM fails is the last one.
+func TestFailureInTick(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{}, "configure: tick 1000", "tick: panic ouch")
+	if n := w.Advance(5 * time.Second); n != 2 {
+		t.Errorf("got %d ticks, want one on each thread", n)
+	}
+	if !w.Worker(0).Failed() || !w.Worker(host.MainThread).Failed() {
+		t.Error("want both VMs failed")
+	}
+}

@@ -1,13 +1,17 @@
 package host
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Message is what the filter let through in one direction: to the upstream, or to the client.
 type Message struct {
 	Headers  Headers // nil: not yet
 	Body     []byte
 	Trailers Headers
-	Complete bool // the end of the message went through too
+	Metadata []map[string]string // METADATA frames of HTTP/2
+	Complete bool                // the end of the message went through too
 }
 
 // iterationState says how far Envoy's filter chain is stopped at this filter, in one direction.
@@ -22,11 +26,15 @@ const (
 )
 
 // callbackNames are the callbacks of requests or of responses.
-type callbackNames struct{ headers, body, trailers string }
+type callbackNames struct{ headers, body, trailers, metadata string }
 
 var (
-	requestCallbacks  = callbackNames{"proxy_on_request_headers", "proxy_on_request_body", "proxy_on_request_trailers"}
-	responseCallbacks = callbackNames{"proxy_on_response_headers", "proxy_on_response_body", "proxy_on_response_trailers"}
+	requestCallbacks = callbackNames{
+		"proxy_on_request_headers", "proxy_on_request_body", "proxy_on_request_trailers", "proxy_on_request_metadata",
+	}
+	responseCallbacks = callbackNames{
+		"proxy_on_response_headers", "proxy_on_response_body", "proxy_on_response_trailers", "proxy_on_response_metadata",
+	}
 )
 
 // flow is one direction of a stream: a message on its way through the filter.
@@ -43,11 +51,12 @@ type flow struct {
 	ended    bool   // the end has arrived
 
 	iteration       iterationState
-	inHeaders       bool // the headers callback is running
-	buffering       bool // the next body callback sees everything that is held, not only the new data
-	headersSent     bool // the headers went on to the next filter
-	hasTrailers     bool // the filter has seen trailers, or added some
-	trailersWaiting bool // trailers arrived in state stoppedAll
+	inHeaders       bool                // the headers callback is running
+	buffering       bool                // the next body callback sees everything that is held, not only the new data
+	headersSent     bool                // the headers went on to the next filter
+	hasTrailers     bool                // the filter has seen trailers, or added some
+	trailersWaiting bool                // trailers arrived in state stoppedAll
+	metadataWaiting []map[string]string // METADATA frames that arrived in state stoppedAll
 
 	// What the guest can reach now. The others are nil.
 	visibleHeaders, visibleTrailers *Headers
@@ -161,6 +170,30 @@ func (s *Stream) showTrailers(f *flow) Action {
 	return action
 }
 
+func (s *Stream) metadataArrives(f *flow, metadata map[string]string) Action {
+	metadata = maps.Clone(metadata)
+	if f.iteration == stoppedAll {
+		f.metadataWaiting = append(f.metadataWaiting, metadata)
+		return StopAllIterationAndWatermark
+	}
+	return s.showMetadata(f, metadata)
+}
+
+// showMetadata shows the filter a METADATA frame. The frame goes on at once, even if the filter
+// holds the headers or the body.
+//
+// Envoy: source/common/http/filter_manager.cc, decodeMetadata and encodeMetadata.
+func (s *Stream) showMetadata(f *flow, metadata map[string]string) Action {
+	action := Continue
+	if s.isFiltered(f) {
+		action = s.callFilter(metadataAction, f.callbacks.metadata, uint64(len(metadata)))
+	}
+	if !s.destroyed {
+		f.out.Metadata = append(f.out.Metadata, metadata)
+	}
+	return action
+}
+
 // resume is proxy_continue_stream, after the callback that called it has returned.
 //
 // If everything was stopped, the headers go to the next filter, and the filter is now shown the
@@ -186,6 +219,11 @@ func (s *Stream) resume(f *flow) {
 	f.body.data = nil
 	if !f.headersSent {
 		s.sendHeaders(f, f.ended && len(body) == 0 && !f.trailersWaiting)
+	}
+	for len(f.metadataWaiting) > 0 && !s.ended {
+		metadata := f.metadataWaiting[0]
+		f.metadataWaiting = f.metadataWaiting[1:]
+		s.showMetadata(f, metadata)
 	}
 	if len(body) > 0 && !s.ended {
 		s.showBody(f, body, f.ended && !f.trailersWaiting)

@@ -117,6 +117,8 @@ func (l *Listener) Open(worker int, request Headers) *Stream {
 	}
 	s.request.callbacks, s.response.callbacks = requestCallbacks, responseCallbacks
 	s.request.headers = request.normalized()
+	method, _ := s.request.headers.Get(":method")
+	s.isHEAD, s.isGRPC = method == "HEAD", isGRPC(s.request.headers)
 	switch p := l.slots[t].plugin; {
 	case p == nil:
 		s.unfiltered = true

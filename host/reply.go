@@ -1,19 +1,21 @@
 package host
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
 // LocalReply is a response that Envoy makes itself: for proxy_send_local_response, or the 503 for a
-// stream whose VM failed.
+// stream whose VM failed. To a gRPC request, whose content-type is application/grpc, Envoy replies
+// with HTTP status 200 and without a body: the gRPC status and message are in the headers.
 type LocalReply struct {
 	Status     int
 	Headers    Headers // including those that Envoy adds
 	Body       []byte
 	Details    string // RESPONSE_CODE_DETAILS in access logs
-	GRPCStatus int32  // -1: none
+	GRPCStatus int32  // -1: none, which a reply to a gRPC request never has
 }
 
 const (
@@ -21,18 +23,15 @@ const (
 	closeStreamDetails = "wasm_close_stream"
 )
 
-// newLocalReply adds a content-length, and a content-type if the filter gave none, as Envoy does.
-// White space in details becomes underscores, because it would break access logs. Envoy also turns
-// replies to gRPC requests into trailers; this host does not.
+// newLocalReply makes the reply that Envoy sends for what a guest asked for. It adds a
+// content-length, and a content-type if the guest gave none; without a body it removes both. White
+// space in details becomes underscores, because it would break access logs.
 //
 // Envoy: source/common/http/utility.cc, prepareLocalReply.
-func newLocalReply(status int, headers Headers, body []byte, details string, grpcStatus int32) *LocalReply {
+func (s *Stream) newLocalReply(status int, headers Headers, body []byte, details string, grpcStatus int32) *LocalReply {
 	h := append(Headers{{":status", strconv.Itoa(status)}}, headers.normalized()...)
-	if len(body) > 0 {
-		h.replace("content-length", strconv.Itoa(len(body)))
-		if _, custom := h.Get("content-type"); !custom {
-			h.add("content-type", "text/plain")
-		}
+	if grpcStatus < 0 || grpcStatus > maxGRPCStatus {
+		grpcStatus = -1
 	}
 	details = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -40,7 +39,97 @@ func newLocalReply(status int, headers Headers, body []byte, details string, grp
 		}
 		return r
 	}, details)
+	if s.isGRPC {
+		return newGRPCReply(h, body, details, grpcStatus)
+	}
+	if len(body) > 0 {
+		h.replace("content-length", strconv.Itoa(len(body)))
+		if _, custom := h.Get("content-type"); !custom {
+			h.add("content-type", "text/plain")
+		}
+	} else {
+		h.remove("content-length")
+		h.remove("content-type")
+	}
 	return &LocalReply{Status: status, Headers: h, Body: body, Details: details, GRPCStatus: grpcStatus}
+}
+
+// newGRPCReply makes the reply to a gRPC request, which has no body: the HTTP status is 200, and
+// the headers have the gRPC status and, as the message, what would be the body. A grpc-status among
+// the guest's headers wins over the one that it gave as a number. Without either it follows from
+// the HTTP status.
+//
+// Envoy: source/common/http/utility.cc, prepareLocalReply; source/common/grpc/status.cc,
+// httpToGrpcStatus. Measured on Envoy 1.40.
+func newGRPCReply(h Headers, message []byte, details string, grpcStatus int32) *LocalReply {
+	if grpcStatus < 0 {
+		grpcStatus = grpcStatusOf(h[0].Value)
+	}
+	h[0].Value = "200"
+	h.replace("content-type", "application/grpc")
+	if given, _ := h.Get("grpc-status"); given == "" {
+		h.replace("grpc-status", strconv.Itoa(int(grpcStatus)))
+	} else if n, err := strconv.ParseInt(given, 10, 32); err == nil {
+		grpcStatus = int32(n)
+	}
+	if len(message) > 0 {
+		h.replace("grpc-message", percentEncode(message))
+	}
+	h.remove("content-length")
+	return &LocalReply{Status: 200, Headers: h, Details: details, GRPCStatus: grpcStatus}
+}
+
+// maxGRPCStatus is the largest gRPC status that Envoy knows. A larger one counts as none.
+const maxGRPCStatus = 16
+
+// The gRPC statuses that the host itself uses.
+const (
+	grpcOk          = 0
+	grpcUnknown     = 2
+	grpcInternal    = 13
+	grpcUnavailable = 14
+)
+
+// grpcStatusOf returns the gRPC status that stands for an HTTP status.
+//
+// Envoy: source/common/grpc/status.cc, httpToGrpcStatus.
+func grpcStatusOf(httpStatus string) int32 {
+	switch httpStatus {
+	case "400":
+		return grpcInternal
+	case "401":
+		return 16 // unauthenticated
+	case "403":
+		return 7 // permission denied
+	case "404":
+		return 12 // unimplemented
+	case "429", "502", "503", "504":
+		return grpcUnavailable
+	}
+	return grpcUnknown
+}
+
+// isGRPC reports whether a message is one of gRPC. A content type with a parameter does not count.
+//
+// Envoy: source/common/grpc/common.cc, hasGrpcContentType. Measured on Envoy 1.40.
+func isGRPC(h Headers) bool {
+	contentType, _ := h.Get("content-type")
+	return contentType == "application/grpc" || strings.HasPrefix(contentType, "application/grpc+")
+}
+
+// percentEncode encodes a gRPC message.
+//
+// Envoy: source/common/http/utility.cc, PercentEncoding::encode.
+func percentEncode(message []byte) string {
+	var b strings.Builder
+	for _, c := range message {
+		if c < ' ' || c >= '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // sendLocalReply sends a reply in place of the upstream's response. What happens depends on how far
@@ -106,7 +195,7 @@ func (s *Stream) replyThroughFilter(r *LocalReply) {
 
 // bodyOf returns the body of a reply, or nil for a HEAD request, which gets none.
 func (s *Stream) bodyOf(r *LocalReply) []byte {
-	if method, _ := s.request.headers.Get(":method"); method == "HEAD" {
+	if s.isHEAD {
 		return nil
 	}
 	return r.Body
@@ -120,6 +209,5 @@ func (s *Stream) failStream() {
 		return
 	}
 	s.failureReplySent = true
-	const unavailable = 14
-	s.sendLocalReply(newLocalReply(503, nil, nil, failStreamDetails, unavailable))
+	s.sendLocalReply(s.newLocalReply(503, nil, nil, failStreamDetails, grpcUnavailable))
 }

@@ -110,3 +110,9 @@ func trailersAction(result uint32, stopped bool) Action {
 	}
 	return StopIteration
 }
+
+// metadataAction converts the result of on_request_metadata or on_response_metadata: metadata
+// always go on. The VM's failure does not stop them either.
+//
+// cpp-host: src/context.cc, convertVmCallResultToFilterMetadataStatus.
+func metadataAction(uint32, bool) Action { return Continue }

@@ -22,6 +22,8 @@ type Stream struct {
 	unfiltered bool // the stream bypasses the filter
 	created    bool // on_context_create was called
 
+	isHEAD, isGRPC bool // of the client's request, whatever filters make of it
+
 	request, response flow
 	endOfStream       bool // of the newest headers or body callback
 	logging           int  // how many calls of on_log are running, one inside the other
@@ -58,6 +60,17 @@ func (s *Stream) RequestBody(data []byte, endOfStream bool) Action {
 	return s.bodyArrives(&s.request, data, endOfStream)
 }
 
+// RequestMetadata lets a METADATA frame of HTTP/2 arrive in the request. Few Envoys have the option
+// allow_metadata, without which such frames are dropped. The filter learns only how many entries
+// there are: no hostcall reads them, and whatever it returns, they go on. If the filter has stopped
+// everything in its headers callback, it is called when it continues.
+func (s *Stream) RequestMetadata(metadata map[string]string) Action {
+	if s.over() {
+		return None
+	}
+	return s.metadataArrives(&s.request, metadata)
+}
+
 // RequestTrailers lets the request end with trailers.
 func (s *Stream) RequestTrailers(trailers Headers) Action {
 	if s.over() {
@@ -84,6 +97,14 @@ func (s *Stream) ResponseBody(data []byte, endOfStream bool) Action {
 		return None
 	}
 	return s.bodyArrives(&s.response, data, endOfStream)
+}
+
+// ResponseMetadata is RequestMetadata for the response.
+func (s *Stream) ResponseMetadata(metadata map[string]string) Action {
+	if s.over() {
+		return None
+	}
+	return s.metadataArrives(&s.response, metadata)
 }
 
 // ResponseTrailers lets the upstream's response end with trailers.
@@ -136,8 +157,9 @@ func (s *Stream) ToUpstream() Message { return s.request.out.clone() }
 // local reply.
 func (s *Stream) ToClient() Message { return s.response.out.clone() }
 
-// RouteClears returns how often the guest made Envoy choose the stream's route anew: with
-// proxy_clear_route_cache of ABI 0.1.0, or with the foreign function clear_route_cache.
+// RouteClears returns how often the guest made Envoy choose the stream's route anew: by a change of
+// the request headers, with proxy_clear_route_cache of ABI 0.1.0, or with the foreign function
+// clear_route_cache.
 func (s *Stream) RouteClears() int { return s.routeClears }
 
 // FilterState returns a copy of what the guest set with proxy_set_property. The names are those of
@@ -157,7 +179,7 @@ func (s *Stream) SetProperty(value []byte, path ...string) {
 }
 
 func (m Message) clone() Message {
-	m.Headers, m.Trailers = slices.Clone(m.Headers), slices.Clone(m.Trailers)
+	m.Headers, m.Trailers, m.Metadata = slices.Clone(m.Headers), slices.Clone(m.Trailers), slices.Clone(m.Metadata)
 	m.Body = bytes.Clone(m.Body)
 	return m
 }

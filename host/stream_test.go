@@ -292,3 +292,41 @@ func TestLocalReplyThatComesTooLate(t *testing.T) {
 		t.Errorf("got %v, local reply %+v; want reset, no reply", s.Ending(), s.LocalReply())
 	}
 }
+
+// METADATA frames go on whatever the filter returns, but wait while everything is stopped.
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{}, "tick: effective 2; continue 0", "configure: tick 1000")
+	s := w.Worker(0).Open(request("request-headers", "return 1", "request-metadata", "return 1", "response-metadata", "mapsize 2; return 3"))
+	s.RequestHeaders(false)
+	wantAction(t, s.RequestMetadata(map[string]string{"a": "1", "b": "2"}), host.StopAllIterationAndWatermark)
+	s.RequestBody([]byte("x"), true)
+	if up := s.ToUpstream(); up.Metadata != nil {
+		t.Errorf("got the metadata %v at the upstream, want none while everything is stopped", up.Metadata)
+	}
+	w.Worker(0).Tick()
+	if up := s.ToUpstream(); len(up.Metadata) != 1 || up.Metadata[0]["b"] != "2" {
+		t.Errorf("got the metadata %v at the upstream, want one frame", up.Metadata)
+	}
+	s.ResponseHeaders(host.Response(200), false)
+	wantAction(t, s.ResponseMetadata(map[string]string{"c": "3"}), host.Continue)
+	s.ResponseBody(nil, true)
+	if down := s.ToClient(); len(down.Metadata) != 1 || down.Metadata[0]["c"] != "3" {
+		t.Errorf("got the metadata %v at the client, want one frame", down.Metadata)
+	}
+	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "1 tick", "2 request-metadata", "2 request-body",
+		"2 response-headers", "2 response-metadata", "2 response-body", "2 log", "2 done", "2 delete")
+	wantAction(t, s.RequestMetadata(nil), host.None)
+}
+
+// The route is chosen anew after each change of the request headers, and of nothing else.
+func TestRouteClears(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{})
+	s := open(w.Worker(0), "request-headers", "add 0 a b; replace 0 a c; remove 0 a; setpairs 0 :path=/; add 2 a b; mapsize 0",
+		"response-headers", "add 2 a b; add 0 a b")
+	s.ResponseHeaders(host.Response(200), true)
+	if got := s.RouteClears(); got != 4 {
+		t.Errorf("got %d, want 4", got)
+	}
+}

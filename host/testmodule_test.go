@@ -27,6 +27,8 @@ const (
 	opDrop        = 0x1a
 	opI32Const    = 0x41
 	opI64Const    = 0x42
+	opLocalGet    = 0x20
+	opI32Load     = 0x28
 )
 
 // minimalExports are the exports that a filter needs to start, followed by more.

@@ -98,6 +98,30 @@ func proxyContinueStream(kind uint32) uint32
 //go:wasmimport env proxy_close_stream
 func proxyCloseStream(kind uint32) uint32
 
+//go:wasmimport env proxy_http_call
+func proxyHTTPCall(cluster, clusterSize, headers, headersSize, body, bodySize, trailers, trailersSize, timeout, tokenAt uint32) uint32
+
+//go:wasmimport env proxy_get_status
+func proxyGetStatus(codeAt, messageAt, sizeAt uint32) uint32
+
+//go:wasmimport env proxy_grpc_call
+func proxyGRPCCall(service, serviceSize, name, nameSize, method, methodSize, metadata, metadataSize, message, messageSize, timeout, tokenAt uint32) uint32
+
+//go:wasmimport env proxy_grpc_stream
+func proxyGRPCStream(service, serviceSize, name, nameSize, method, methodSize, metadata, metadataSize, tokenAt uint32) uint32
+
+//go:wasmimport env proxy_grpc_send
+func proxyGRPCSend(token, message, messageSize, end uint32) uint32
+
+//go:wasmimport env proxy_grpc_close
+func proxyGRPCClose(token uint32) uint32
+
+//go:wasmimport env proxy_grpc_cancel
+func proxyGRPCCancel(token uint32) uint32
+
+//go:wasmimport env proxy_call_foreign_function
+func proxyCallForeignFunction(name, nameSize, arguments, argumentsSize, resultAt, sizeAt uint32) uint32
+
 //go:wasmimport wasi_snapshot_preview1 fd_write
 func fdWrite(fd, iovs, count, writtenAt uint32) uint32
 
@@ -144,6 +168,18 @@ var raw = map[string]func(a []uint32) uint32{
 	"reply": func(a []uint32) uint32 {
 		return proxySendLocalResponse(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7])
 	},
+	"httpcall": func(a []uint32) uint32 {
+		return proxyHTTPCall(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9])
+	},
+	"status": func(a []uint32) uint32 { return proxyGetStatus(a[0], a[1], a[2]) },
+	"grpccall": func(a []uint32) uint32 {
+		return proxyGRPCCall(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11])
+	},
+	"grpcstream": func(a []uint32) uint32 {
+		return proxyGRPCStream(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8])
+	},
+	"grpcsend": func(a []uint32) uint32 { return proxyGRPCSend(a[0], a[1], a[2], a[3]) },
+	"foreign":  func(a []uint32) uint32 { return proxyCallForeignFunction(a[0], a[1], a[2], a[3], a[4], a[5]) },
 }
 
 // result is where hostcalls write their results.

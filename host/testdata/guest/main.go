@@ -12,7 +12,7 @@
 //
 // The callback "stream" is on_context_create of a stream, and "unknown" is any callback of a stream
 // that has no context. The scripts of a stream are request headers: "on-request-headers", "on-log"
-// and so on.
+// and so on. The request headers "on-plugin-tick" and so on replace scripts of the plugin.
 package main
 
 import (
@@ -34,9 +34,12 @@ var pluginOf = map[uint32]uint32{}
 var streams = map[uint32]map[string]string{}
 
 var callbacks = []string{
-	"request-headers", "request-body", "request-trailers",
-	"response-headers", "response-body", "response-trailers", "log", "done", "delete",
+	"request-headers", "request-body", "request-trailers", "request-metadata",
+	"response-headers", "response-body", "response-trailers", "response-metadata", "log", "done", "delete",
 }
+
+// pluginCallbacks are the callbacks whose script a request may replace.
+var pluginCallbacks = []string{"tick", "queue-ready", "http-call-response", "grpc-initial", "grpc-receive", "grpc-trailing", "grpc-close"}
 
 //go:wasmexport proxy_abi_version_0_2_1
 func abiVersion() {}
@@ -92,6 +95,11 @@ func onRequestHeaders(id, count, end uint32) uint32 {
 			streams[id][phase] = script
 		}
 	}
+	for _, phase := range pluginCallbacks {
+		if script, status := headerValue(0, "on-plugin-"+phase); status == 0 {
+			plugins[pluginOf[id]][phase] = script
+		}
+	}
 	return onStream("request-headers", id)
 }
 
@@ -109,6 +117,33 @@ func onResponseBody(id, size, end uint32) uint32 { return onStream("response-bod
 
 //go:wasmexport proxy_on_response_trailers
 func onResponseTrailers(id, count uint32) uint32 { return onStream("response-trailers", id) }
+
+//go:wasmexport proxy_on_request_metadata
+func onRequestMetadata(id, count uint32) uint32 { return onStream("request-metadata", id) }
+
+//go:wasmexport proxy_on_response_metadata
+func onResponseMetadata(id, count uint32) uint32 { return onStream("response-metadata", id) }
+
+//go:wasmexport proxy_on_http_call_response
+func onHTTPCallResponse(id, token, headers, size, trailers uint32) {
+	onCallout("http-call-response", id, token, headers, size, trailers)
+}
+
+//go:wasmexport proxy_on_grpc_receive_initial_metadata
+func onGRPCReceiveInitialMetadata(id, token, count uint32) {
+	onCallout("grpc-initial", id, token, count)
+}
+
+//go:wasmexport proxy_on_grpc_receive
+func onGRPCReceive(id, token, size uint32) { onCallout("grpc-receive", id, token, size) }
+
+//go:wasmexport proxy_on_grpc_receive_trailing_metadata
+func onGRPCReceiveTrailingMetadata(id, token, count uint32) {
+	onCallout("grpc-trailing", id, token, count)
+}
+
+//go:wasmexport proxy_on_grpc_close
+func onGRPCClose(id, token, status uint32) { onCallout("grpc-close", id, token, status) }
 
 //go:wasmexport proxy_on_log
 func onLog(id uint32) { onStream("log", id) }
@@ -136,6 +171,18 @@ func onDelete(id uint32) {
 func onPlugin(phase string, id, normal uint32) uint32 {
 	logInfo(strconv.Itoa(int(id)) + " " + phase)
 	return execute(plugins[id][phase], normal)
+}
+
+// onCallout runs a script of the plugin, after it has logged the numbers that the callback got.
+func onCallout(phase string, id, token uint32, numbers ...uint32) {
+	logInfo(strconv.Itoa(int(id)) + " " + phase)
+	line := "token " + strconv.Itoa(int(token)) + ":"
+	for _, n := range numbers {
+		line += " " + strconv.Itoa(int(n))
+	}
+	logInfo(line)
+	lastNumber = token
+	execute(plugins[id][phase], 0)
 }
 
 // onStream runs the script of a stream. For a stream that has no context, or no longer, it runs the

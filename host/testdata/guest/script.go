@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -10,6 +11,9 @@ import (
 // lastNumber is the newest number that a hostcall returned: a cas, a token or a metric id. Scripts
 // write it as $.
 var lastNumber uint32
+
+// grpcStatus is the gRPC status of local replies: none, unless a script sets it.
+var grpcStatus uint32 = 0xffffffff
 
 // kept holds the memory that the alloc command allocated.
 var kept [][]byte
@@ -123,8 +127,64 @@ func init() {
 			return statusName(withString(unescape(w[1]), func(details, detailsSize uint32) uint32 {
 				return withString(unescape(w[2]), func(body, bodySize uint32) uint32 {
 					return withString(encodePairs(w[3:]), func(p, n uint32) uint32 {
-						return proxySendLocalResponse(number(w[0]), details, detailsSize, body, bodySize, p, n, 0xffffffff)
+						return proxySendLocalResponse(number(w[0]), details, detailsSize, body, bodySize, p, n, grpcStatus)
 					})
+				})
+			}))
+		},
+		"grpcstatus": func(w []string) string { // of the replies that follow
+			grpcStatus = number(w[0])
+			return w[0]
+		},
+		"httpcall": func(w []string) string { // cluster time-out body header=value... | trailer=value...
+			headers, trailers := w[3:], []string(nil)
+			if i := slices.Index(headers, "|"); i >= 0 {
+				headers, trailers = headers[:i], headers[i+1:]
+			}
+			t := ""
+			if trailers != nil {
+				t = encodePairs(trailers)
+			}
+			return withToken(withString(unescape(w[0]), func(cluster, clusterSize uint32) uint32 {
+				return withString(encodePairs(headers), func(h, hSize uint32) uint32 {
+					return withString(unescape(w[2]), func(body, bodySize uint32) uint32 {
+						return withString(t, func(p, n uint32) uint32 {
+							return proxyHTTPCall(cluster, clusterSize, h, hSize, body, bodySize, p, n, number(w[1]), numberAt)
+						})
+					})
+				})
+			}))
+		},
+		"status": func(w []string) string {
+			if status := proxyGetStatus(numberAt, dataAt, sizeAt); status != 0 {
+				return statusName(status)
+			}
+			return "Ok " + strconv.Itoa(int(result.number)) + " " + strconv.Quote(resultString())
+		},
+		"grpccall": func(w []string) string { // service time-out message name method metadata=value...
+			return withToken(grpcStart(w[0], w[3], w[4], w[5:], func(a [8]uint32) uint32 {
+				return withString(unescape(w[2]), func(p, n uint32) uint32 {
+					return proxyGRPCCall(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], p, n, number(w[1]), numberAt)
+				})
+			}))
+		},
+		"grpcstream": func(w []string) string { // service name method metadata=value...
+			return withToken(grpcStart(w[0], w[1], w[2], w[3:], func(a [8]uint32) uint32 {
+				return proxyGRPCStream(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], numberAt)
+			}))
+		},
+		"grpcsend": func(w []string) string { // token message end
+			return statusName(withString(unescape(w[1]), func(p, n uint32) uint32 {
+				return proxyGRPCSend(number(w[0]), p, n, number(w[2]))
+			}))
+		},
+		"grpcclose":  func(w []string) string { return statusName(proxyGRPCClose(number(w[0]))) },
+		"grpccancel": func(w []string) string { return statusName(proxyGRPCCancel(number(w[0]))) },
+		"foreign": func(w []string) string { // name arguments
+			result.data, result.size = nil, 0
+			return withText(withString(w[0], func(name, nameSize uint32) uint32 {
+				return withString(unquote(w[1]), func(p, n uint32) uint32 {
+					return proxyCallForeignFunction(name, nameSize, p, n, dataAt, sizeAt)
 				})
 			}))
 		},
@@ -199,6 +259,41 @@ func withNumber(status uint32) string {
 	return statusName(status) + " " + strconv.Itoa(int(lastNumber))
 }
 
+// withToken is withNumber, but a callout that failed has a token, too: 0.
+func withToken(status uint32) string {
+	token := result.number
+	result.number = 99
+	if status != 0 {
+		return statusName(status) + " token " + strconv.Itoa(int(token))
+	}
+	lastNumber = token
+	return statusName(status) + " " + strconv.Itoa(int(lastNumber))
+}
+
+// grpcStart encodes the arguments that a gRPC call and a gRPC stream share. A service "=name"
+// stands for a GrpcService message with the cluster of this name, and any other one for its own
+// bytes.
+func grpcStart(service, name, method string, metadata []string, call func(a [8]uint32) uint32) uint32 {
+	service = unquote(service)
+	if cluster, ok := strings.CutPrefix(service, "="); ok {
+		target := "\x0a" + string(rune(len(cluster))) + cluster // EnvoyGrpc.cluster_name
+		service = "\x0a" + string(rune(len(target))) + target   // GrpcService.envoy_grpc
+	}
+	pairs := ""
+	if len(metadata) > 0 {
+		pairs = encodePairs(metadata)
+	}
+	return withString(service, func(s, sSize uint32) uint32 {
+		return withString(unescape(name), func(n, nSize uint32) uint32 {
+			return withString(unescape(method), func(m, mSize uint32) uint32 {
+				return withString(pairs, func(p, pSize uint32) uint32 {
+					return call([8]uint32{s, sSize, n, nSize, m, mSize, p, pSize})
+				})
+			})
+		})
+	})
+}
+
 func withUint64(status uint32) string {
 	if status != 0 {
 		return statusName(status)
@@ -224,6 +319,14 @@ func unescape(word string) string {
 		return ""
 	}
 	return strings.ReplaceAll(word, "+", " ")
+}
+
+// unquote is unescape, and also reads bytes that are written as in Go, like \x00.
+func unquote(word string) string {
+	if s, err := strconv.Unquote("\"" + word + "\""); err == nil {
+		word = s
+	}
+	return unescape(word)
 }
 
 func propertyPath(word string) string { return strings.ReplaceAll(unescape(word), "/", "\x00") }
