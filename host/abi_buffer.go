@@ -42,7 +42,10 @@ func (v *vm) buffer(kind uint32) *buffer {
 		}
 		return &buffer{data: c.plugin.config, readOnly: true}
 	case bufferHTTPCallResponse:
-		return nil
+		if c.root().httpResponse == nil {
+			return nil
+		}
+		return &buffer{data: c.root().httpResponse.Body, readOnly: true}
 	case bufferRequestBody:
 		if c.stream != nil {
 			body = c.stream.request.visibleBody

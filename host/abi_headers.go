@@ -18,7 +18,11 @@ const (
 	mapRequestTrailers  = 1
 	mapResponseHeaders  = 2
 	mapResponseTrailers = 3
-	maxMapType          = 7 // 4 to 7 belong to gRPC and HTTP callouts, which this host lacks
+	mapGRPCInitial      = 4
+	mapGRPCTrailing     = 5
+	mapCalloutHeaders   = 6
+	mapCalloutTrailers  = 7
+	maxMapType          = 7
 )
 
 // mutableMap returns a map that the guest may change now, or nil. The guest may change a map from
@@ -58,8 +62,6 @@ func (s *Stream) readableMap(kind uint32) *Headers {
 		f = &s.response
 	}
 	switch {
-	case kind > mapResponseTrailers:
-		return nil
 	case s.logging > 0 && (kind == mapRequestHeaders || kind == mapResponseHeaders && f.started):
 		return &f.headers
 	case s.logging > 0 && kind == mapResponseTrailers && f.hasTrailers:
@@ -80,8 +82,17 @@ func (c *vmContext) mutableMap(kind uint32) *Headers {
 	return c.stream.mutableMap(kind)
 }
 
+// readableMap returns a map that the guest may read now, or nil. The maps of callouts belong to the
+// plugin: all its streams can read them, too, and none can change them.
+//
+// Envoy: source/extensions/common/wasm/context.cc, getConstMap.
 func (c *vmContext) readableMap(kind uint32) *Headers {
-	if c.stream == nil {
+	switch response := c.root().httpResponse; {
+	case kind == mapCalloutHeaders && response != nil:
+		return &response.Headers
+	case kind == mapCalloutTrailers && response != nil && response.Trailers != nil:
+		return &response.Trailers
+	case kind > mapResponseTrailers || c.stream == nil:
 		return nil
 	}
 	return c.stream.readableMap(kind)

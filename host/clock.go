@@ -12,8 +12,9 @@ const maxWakeups = 100_000
 func (w *World) Now() time.Time { return w.now }
 
 // Advance moves the clock by d. On the way it calls on_tick for every timer that is due, in the
-// order of time, and at the same time first on the main thread, then on worker 0, and so on. It
-// returns the number of ticks. It does not deliver wake-ups: see [World.Run].
+// order of time, and at the same time first on the main thread, then on worker 0, and so on.
+// Callouts that time out on the way do so after the ticks of the same time. It returns the number
+// of ticks. It does not deliver wake-ups: see [World.Run].
 //
 // Advance may be called in an interceptor. It skips threads that are busy then, and their timers
 // fire late.
@@ -23,20 +24,29 @@ func (w *World) Advance(d time.Duration) (ticks int) {
 	}
 	target := w.now.Add(d)
 	for {
-		worker, timer, ok := w.nextTimer()
-		if !ok || timer.due.After(target) {
-			break
+		worker, timer, ticking := w.nextTimer()
+		timeout, expire := w.network.nextTimeout()
+		ticking = ticking && !timer.due.After(target) && (expire == nil || !timer.due.After(timeout))
+		switch {
+		case ticking:
+			w.now = latest(w.now, timer.due)
+			worker.tick(timer.contextID)
+			ticks++
+		case expire != nil && !timeout.After(target):
+			w.now = latest(w.now, timeout)
+			expire()
+		default:
+			w.now = latest(w.now, target)
+			return ticks
 		}
-		if timer.due.After(w.now) {
-			w.now = timer.due
-		}
-		worker.tick(timer.contextID)
-		ticks++
 	}
-	if target.After(w.now) {
-		w.now = target
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return ticks
+	return b
 }
 
 // Tick advances the clock to the next timer and calls on_tick for all timers that are due then. It
@@ -82,12 +92,13 @@ func (w *World) nextTimer() (*Worker, timer, bool) {
 	return worker, first, worker != nil
 }
 
-// Run delivers the pending wake-ups, oldest first, and the wake-ups that they cause, until none is
-// left. It returns how many it took. That includes wake-ups that reach no guest because their
-// context is gone, as in Envoy. Wake-ups for busy threads stay pending. Run stops after 100,000
-// wake-ups; [World.PendingWakeups] then shows the rest.
+// Run delivers the pending wake-ups, oldest first, and lets the handlers of [Config.Clusters]
+// answer callouts, until nothing is left of both, nor of what they cause. It returns how many it
+// took. That includes wake-ups that reach no guest because their context is gone, as in Envoy. What
+// is for busy threads stays pending. Run stops after 100,000 of them; [World.PendingWakeups] then
+// shows the rest.
 func (w *World) Run() (delivered int) {
-	return w.deliver(func(Wakeup) bool { return true })
+	return w.deliver(func(int) bool { return true })
 }
 
 // PendingWakeups returns the wake-ups that are not delivered yet, oldest first.
@@ -103,13 +114,15 @@ func (w *World) DropWakeups() int {
 	return n
 }
 
-func (w *World) deliver(wanted func(Wakeup) bool) (delivered int) {
+// deliver is Run for the threads that are wanted.
+func (w *World) deliver(wanted func(thread int) bool) (delivered int) {
+	ready := func(u Wakeup) bool { return wanted(u.Worker) && !w.Worker(u.Worker).busy() }
 	for delivered < maxWakeups {
-		wakeup, ok := w.queues.takeWakeup(func(u Wakeup) bool { return wanted(u) && !w.Worker(u.Worker).busy() })
-		if !ok {
+		if wakeup, ok := w.queues.takeWakeup(ready); ok {
+			w.Worker(wakeup.Worker).wake(wakeup)
+		} else if !w.network.serve(wanted) {
 			break
 		}
-		w.Worker(wakeup.Worker).wake(wakeup)
 		delivered++
 	}
 	return delivered

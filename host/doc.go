@@ -38,6 +38,13 @@
 // status to the guest, or make the guest trap: see [Call]. [Worker.Crash], [World.DropWakeups] and
 // [World.SkipTime] make the larger faults: a dead VM, lost wake-ups and a stalled worker.
 //
+// # Callouts
+//
+// A guest may send requests to other services. [Config.Clusters] says which clusters there are, and
+// may have a handler for each. Without a handler the test is the other service: [World.HTTPCalls]
+// returns what waits for an answer, and the test answers when and how it likes. Time-outs follow
+// the virtual clock.
+//
 // # Configuration updates
 //
 // Envoy gives each plugin configuration its own plugin context, inside the one VM that a thread has
@@ -68,6 +75,7 @@
 //   - Timers, which start again only after on_tick has returned.
 //   - Queue wake-ups, which go to the context that registered the queue last, and are lost if that
 //     context is gone.
+//   - HTTP callouts, with what Envoy makes of broken connections and time-outs.
 //   - Traps, and the three failure policies.
 //   - Several plugin contexts in one VM, each with its canary, timer, streams and reload.
 //
@@ -82,8 +90,8 @@
 //     configuration, plugin name and root id.
 //   - The end of a VM. Envoy drops a VM, with everything pending in it, as soon as its last plugin
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
-//   - Clusters and foreign functions: the hostcalls for HTTP and gRPC callouts and for foreign
-//     functions answer as in an Envoy that has none.
+//   - gRPC and foreign functions: their hostcalls answer as in an Envoy without clusters and
+//     without foreign functions.
 //   - TCP callbacks and the option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.
 //   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
+	"time"
 
 	"github.com/streamlatch/streamlatch/host"
 )
@@ -50,4 +52,43 @@ func Example() {
 	// [worker 1][info] set k theirs $ -> Ok
 	// [worker 0][info] set k mine $ -> CasMismatch
 	// k is "theirs"
+}
+
+// A filter asks another service whether it may let a request through. The test answers late, and
+// the filter has set a time-out. In place of nil, Config.Clusters may have a handler that answers
+// by itself.
+func ExampleHTTPCall() {
+	wasm, err := guestWasm()
+	if err != nil {
+		log.Fatal(err)
+	}
+	module, err := host.Compile(context.Background(), wasm, host.WithInterpreter())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer module.Close(context.Background())
+	world, err := host.NewWorld(module, host.Config{Clusters: map[string]http.Handler{"auth": nil}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer world.Close()
+
+	stream := world.Worker(0).Open(host.Request("GET", "/",
+		"on-request-headers", "httpcall auth 500 _ :path=/check :method=GET :authority=auth; return 1",
+		"on-plugin-http-call-response", "header 6 :status; body 4 0 100; effective 2; reply 403 _ _"))
+	fmt.Println(stream.RequestHeaders(true))
+	call := world.HTTPCalls()[0]
+	path, _ := call.Headers.Get(":path")
+	fmt.Println(call.Cluster, path, call.Timeout)
+
+	world.Advance(400 * time.Millisecond)
+	call.RespondHeaders(host.Response(200), false) // the rest does not come
+	world.Advance(200 * time.Millisecond)
+	fmt.Println(world.Logs().Containing("header 6"))
+	fmt.Println(call.Cancelled(), stream.LocalReply().Status)
+	// Output:
+	// StopAllIterationAndWatermark
+	// auth /check 500ms
+	// [worker 0][info] header 6 :status -> BadArgument
+	// true 403
 }

@@ -61,6 +61,16 @@ func (h Headers) Values(name string) []string {
 	return values
 }
 
+// has reports whether there are entries of all these names.
+func (h Headers) has(names ...string) bool {
+	for _, name := range names {
+		if _, ok := h.Get(name); !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // normalized returns a copy with all names in lower case.
 func (h Headers) normalized() Headers {
 	out := slices.Clone(h)

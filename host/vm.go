@@ -46,6 +46,7 @@ type vm struct {
 	timers       *timers
 	random       *rand.ChaCha8
 	clockReading int64
+	callouts     [3]uint32 // how many were sent, by kind
 	dnsToken     uint32
 }
 
@@ -59,6 +60,7 @@ type vmContext struct {
 
 	statusCode    uint32 // what proxy_get_status returns, in the context of a plugin
 	statusMessage string
+	httpResponse  *Message // during on_http_call_response, in the context of a plugin
 
 	configReadable bool // the plugin is in on_context_create or on_configure, and may read its configuration
 }
@@ -209,7 +211,10 @@ func (v *vm) fail(message string) {
 	v.pendingTrap = ""
 }
 
-func (v *vm) close() error { return v.instance.Close(v.ctx) }
+func (v *vm) close() error {
+	v.world.network.cancelCallouts(func(root *vmContext) bool { return v.contexts[root.id] == root })
+	return v.instance.Close(v.ctx)
+}
 
 // guestTrap is the value of a panic in a host function that makes the guest trap.
 type guestTrap string

@@ -36,10 +36,9 @@ func (t *Worker) Tick() (ticks int) {
 	return ticks
 }
 
-// Run delivers the pending wake-ups of this worker only, and returns how many it took: see
-// [World.Run].
+// Run is [World.Run] for what is pending on this worker only.
 func (t *Worker) Run() (delivered int) {
-	return t.world.deliver(func(u Wakeup) bool { return u.Worker == t.index })
+	return t.world.deliver(func(thread int) bool { return thread == t.index })
 }
 
 // Crash makes the VM fail as a trap would. Its timers stop and its wake-ups are lost. The guest is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"time"
 )
@@ -59,6 +60,12 @@ type Config struct {
 	// takes precedence over them.
 	Properties map[string][]byte
 
+	// Clusters are the clusters of Envoy that the guest can reach with proxy_http_call, by name. A
+	// handler answers when the test calls [World.Run] or [Worker.Run]; it gets the whole request,
+	// and must return. A panic with http.ErrAbortHandler is a broken connection. Where the handler
+	// is nil, the test itself answers: see [World.HTTPCalls]. See also [NoEndpoints].
+	Clusters map[string]http.Handler
+
 	// Intercept sees every hostcall of every VM, beginning with those of the canary, which come
 	// before NewWorld has returned the World. [World.Intercept] sets it later.
 	Intercept func(*Call)
@@ -85,6 +92,7 @@ type World struct {
 	data    *sharedData
 	queues  *sharedQueues
 	metrics *metricStore
+	network *network
 	logs    Logs
 	vmCount uint64 // VMs created so far
 	jitter  *rand.Rand
@@ -109,7 +117,8 @@ func NewWorld(module *Module, config Config) (*World, error) {
 		start: config.Start, now: config.Start,
 		canaryResult: make(map[string]error),
 		data:         newSharedData(), queues: newSharedQueues(), metrics: newMetricStore(),
-		jitter: rand.New(rand.NewPCG(config.Seed, 0)),
+		network: &network{clusters: maps.Clone(config.Clusters)},
+		jitter:  rand.New(rand.NewPCG(config.Seed, 0)),
 	}
 	w.main = &Worker{world: w, index: MainThread}
 	for i := range config.Workers {

@@ -1,0 +1,127 @@
+package hostcalls
+
+import (
+	stdcontext "context"
+	_ "embed"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/rigtest"
+	"github.com/streamlatch/streamlatch/e2e/wait"
+	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/proxy"
+	"github.com/streamlatch/streamlatch/host"
+)
+
+//go:embed testdata/envoy.yaml
+var envoyYAML string
+
+// context is that of what outlives a test.
+func context() stdcontext.Context { return stdcontext.Background() }
+
+// envoyStage is a real Envoy.
+type envoyStage struct {
+	rig  *rig.Rig
+	seen int // lines of the guest's log
+}
+
+func newEnvoyStage(t *testing.T) *envoyStage {
+	t.Helper()
+	var clusters strings.Builder
+	for name, u := range upstreams {
+		clusters.WriteString(cluster(name, endpoint(t, name, u)))
+	}
+	r := rigtest.Start(t, rig.Options{
+		Concurrency: 1, Module: guest, LogLevel: "wasm:trace",
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		Base: func(s envoy.Settings) (string, error) {
+			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String()).Replace(envoyYAML), nil
+		},
+	})
+	e := &envoyStage{rig: r}
+	e.seen = len(e.log())
+	return e
+}
+
+// endpoint returns the address of an upstream, and starts its server. It returns "" if the cluster
+// has no endpoints.
+func endpoint(t *testing.T, name string, u upstream) string {
+	t.Helper()
+	switch {
+	case u.handler != nil:
+		server := httptest.NewUnstartedServer(u.handler)
+		server.Config.Protocols = new(http.Protocols)
+		server.Config.Protocols.SetHTTP1(true)
+		server.Config.Protocols.SetUnencryptedHTTP2(true)
+		server.Start()
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().String()
+	case u.answer != nil:
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // so nobody listens there
+		return l.Addr().String()
+	}
+	return ""
+}
+
+// cluster returns the configuration of a cluster that speaks HTTP/2.
+func cluster(name, address string) string {
+	const text = `
+  - name: %s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+    load_assignment:
+      cluster_name: %s
+      endpoints: [%s]
+`
+	endpoints := ""
+	if ip, port, err := net.SplitHostPort(address); err == nil {
+		endpoints = fmt.Sprintf("{lb_endpoints: [{endpoint: {address: {socket_address: {address: %s, port_value: %s}}}}]}", ip, port)
+	}
+	return fmt.Sprintf(text, name, name, endpoints)
+}
+
+func (e *envoyStage) play(t *testing.T, request host.Headers, lines int) []string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+e.rig.Address()+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range request {
+		r.Header.Add(h.Name, h.Value)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
+	if response, err := client.Do(r); err == nil { // the guest may reset the stream
+		response.Body.Close()
+	}
+	var log []string
+	wait.Until(t, func() error {
+		if log = e.log()[e.seen:]; len(log) < lines {
+			return fmt.Errorf("the guest has logged %d lines, want %d:\n%s", len(log), lines, strings.Join(log, "\n"))
+		}
+		return nil
+	})
+	e.seen += len(log)
+	return log
+}
+
+// log returns what the guest has logged.
+func (e *envoyStage) log() (lines []string) {
+	for _, line := range e.rig.Log.Lines() {
+		entry, ok := proxy.ParseLogEntry(line)
+		if message, isGuest := strings.CutPrefix(entry.Message, "wasm log: "); ok && isGuest && entry.Logger == "wasm" {
+			lines = append(lines, message)
+		}
+	}
+	return lines
+}
