@@ -208,6 +208,15 @@ func TestHTTPCallAnswerDuringCallback(t *testing.T) {
 	}
 }
 
+// What the answer's callback defers happens after the answer has gone.
+func TestHTTPCallAnswerIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{Clusters: auth}, "http-call-response: header 6 :status; effective 2; close 0")
+	open(w.Worker(0), "request-headers", callAuth, "log", "header 6 :status; pairs 6; body 4 0 9")
+	onlyCall(t, w).Respond(host.Response(200), nil, nil)
+	wantLog(t, w.Logs().OfWorker(0), `header 6 :status -> Ok "200"`, "2 log", "header 6 :status -> NotFound", `pairs 6 -> Ok ""`, "body 4 0 9 -> NotFound")
+}
+
 // A callout from an answer's callback is one more callout, and the answer is gone when that is
 // answered.
 func TestHTTPCallFromItsAnswer(t *testing.T) {

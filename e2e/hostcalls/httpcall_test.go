@@ -33,6 +33,8 @@ func TestHTTPCall(t *testing.T) {
 			"mapsize 6; add 6 a b; replace 6 a b; remove 6 a; setpairs 6 a=b; setbody 4 0 0 x; add 7 a b; effective $id; continue 0"}},
 		{name: "the stream has ended", scripts: []string{"request-headers", "httpcall backend 0 _ :path=/" + to + "; close 0", "plugin-http-call-response",
 			"header 6 :status; effective $id; header 0 :path"}},
+		{name: "the answer is gone when what it has caused happens", scripts: []string{"request-headers", "httpcall backend 0 _ :path=/" + to,
+			"plugin-http-call-response", "header 6 x-two; effective $id; close 0", "log", "header 6 x-two; pairs 6; body 4 0 9; status"}},
 		{name: "a callout from an answer", scripts: []string{"request-headers", "httpcall backend 0 _ :path=/" + to, "plugin-http-call-response",
 			"header 6 x-two; httpcall empty 0 _ :path=/" + to + "; effective $id; continue 0; get k"}},
 	})
