@@ -84,16 +84,28 @@ func (f *Fault) AppendJSON(dst []byte) []byte {
 // Status is the state of the filter in this Envoy.
 type Status struct {
 	Version string
+	VMID    string // of the asked listener; "": unknown
 	Config  string // the effective configuration of the asked listener; must be JSON
 	Rules   []Rule
 	Workers []Worker
 	Now     int64 // milliseconds
 }
 
-// Rule is a rule of any filter configuration in this Envoy.
+// Rule is a rule of any filter configuration in this Envoy. Its counts are those since Envoy's
+// start.
 type Rule struct {
-	Name   string
-	Active uint64 // streams in the registry
+	Name    string
+	Active  uint64 // streams in the registry
+	Matched uint64 // requests
+	Tracked uint64 // event streams with a client key
+	NoKey   uint64 // requests without
+	Missing []Missing
+}
+
+// Missing is a source that requests lacked.
+type Missing struct {
+	Source   string // as the configuration has it; must be JSON
+	Requests uint64
 }
 
 // Worker is a worker in the registry.
@@ -103,19 +115,57 @@ type Worker struct {
 	BeatAt  int64 // time of its last heartbeat, milliseconds
 }
 
+// hint returns what to look at if the filter does nothing in this Envoy, or "".
+func (s *Status) hint() string {
+	if len(s.Rules) > 0 {
+		return ""
+	}
+	return "no filter with rules has started with this vm_id: the listeners for clients need the same vm_id as this one"
+}
+
+// hint returns what to look at if no stream was tracked, or "".
+func (r *Rule) hint() string {
+	switch {
+	case r.Tracked > 0:
+		return ""
+	case r.Matched == 0:
+		return "no request has matched: the route needs the filter in its typed_per_filter_config, and match must fit its requests"
+	case r.Matched == r.NoKey:
+		return "no request had a client key: see missing, and the lines no_key in Envoy's log"
+	}
+	return "no response was an event stream: it needs status 200 and content-type text/event-stream"
+}
+
 // AppendJSON appends the status as JSON, and a line feed.
 func (s *Status) AppendJSON(dst []byte) []byte {
 	rules, active := make([]string, len(s.Rules)), uint64(0)
 	for i, r := range s.Rules {
-		rules[i] = fmt.Sprintf(`{"name":%s,"active":%d}`, quote(r.Name), r.Active)
+		rules[i] = r.json()
 		active += r.Active
 	}
 	workers := make([]string, len(s.Workers))
 	for i, w := range s.Workers {
 		workers[i] = fmt.Sprintf(`{"slot":%d,"streams":%d,"heartbeat_age_ms":%d}`, w.Slot, w.Streams, max(0, s.Now-w.BeatAt))
 	}
-	return fmt.Appendf(dst, `{"version":%s,"rules":[%s],"workers":[%s],"totals":{"active":%d,"workers":%d},"config":%s}`+"\n",
-		quote(s.Version), strings.Join(rules, ","), strings.Join(workers, ","), active, len(s.Workers), s.Config)
+	return fmt.Appendf(dst, `{"version":%s,"vm_id":%s,"rules":[%s],"workers":[%s],"totals":{"active":%d,"workers":%d}%s,"config":%s}`+"\n",
+		quote(s.Version), quote(s.VMID), strings.Join(rules, ","), strings.Join(workers, ","), active, len(s.Workers), hintMember(s.hint()), s.Config)
+}
+
+func (r *Rule) json() string {
+	missing := make([]string, len(r.Missing))
+	for i, m := range r.Missing {
+		missing[i] = fmt.Sprintf(`{"source":%s,"requests":%d}`, m.Source, m.Requests)
+	}
+	return fmt.Sprintf(`{"name":%s,"active":%d,"matched":%d,"tracked":%d,"no_key":%d,"missing":[%s]%s}`,
+		quote(r.Name), r.Active, r.Matched, r.Tracked, r.NoKey, strings.Join(missing, ","), hintMember(r.hint()))
+}
+
+// hintMember returns the last member of an object: the hint, or nothing if there is none.
+func hintMember(hint string) string {
+	if hint == "" {
+		return ""
+	}
+	return `,"hint":` + quote(hint)
 }
 
 // quote returns text as a JSON string. Bytes that are not UTF-8 become U+FFFD.

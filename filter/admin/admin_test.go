@@ -132,12 +132,18 @@ func TestStatus(t *testing.T) {
 	s := admin.Status{
 		Version: "v1 \"x\"\n\xff",
 		Config:  `{"rules":[]}`,
-		Rules:   []admin.Rule{{"events", 3}, {"mcp", 1 << 60}},
+		VMID:    "vm",
+		Rules: []admin.Rule{
+			{Name: "events", Active: 3, Matched: 9, Tracked: 5, NoKey: 3, Missing: []admin.Missing{{`{"cookie":"a"}`, 2}, {`{"header":"b"}`, 1}}},
+			{Name: "mcp", Active: 1 << 60, Matched: 1 << 61, Tracked: 1 << 61},
+		},
 		Workers: []admin.Worker{{Slot: 0, Streams: 2, BeatAt: 900}, {Slot: 7, Streams: 1, BeatAt: 1100}},
 		Now:     1000,
 	}
-	const want = `{"version":"v1 \"x\"\n` + "\uFFFD" + `",` +
-		`"rules":[{"name":"events","active":3},{"name":"mcp","active":1152921504606846976}],` +
+	const want = `{"version":"v1 \"x\"\n` + "\uFFFD" + `","vm_id":"vm",` +
+		`"rules":[{"name":"events","active":3,"matched":9,"tracked":5,"no_key":3,` +
+		`"missing":[{"source":{"cookie":"a"},"requests":2},{"source":{"header":"b"},"requests":1}]},` +
+		`{"name":"mcp","active":1152921504606846976,"matched":2305843009213693952,"tracked":2305843009213693952,"no_key":0,"missing":[]}],` +
 		`"workers":[{"slot":0,"streams":2,"heartbeat_age_ms":100},{"slot":7,"streams":1,"heartbeat_age_ms":0}],` +
 		`"totals":{"active":1152921504606846979,"workers":2},"config":{"rules":[]}}` + "\n"
 	got := string(s.AppendJSON(nil))
@@ -150,5 +156,27 @@ func TestStatus(t *testing.T) {
 	s = admin.Status{Config: "{}"}
 	if got := string(s.AppendJSON(nil)); !json.Valid([]byte(got)) {
 		t.Errorf("not JSON: %s", got)
+	}
+}
+
+// The status says what to look at as long as nothing is tracked.
+func TestStatusHints(t *testing.T) {
+	for _, c := range []struct {
+		status admin.Status
+		want   string // "": no hint
+	}{
+		{admin.Status{}, "no filter with rules has started with this vm_id"},
+		{admin.Status{Workers: []admin.Worker{{}}}, "no filter with rules has started with this vm_id"},
+		{admin.Status{Rules: []admin.Rule{{}}}, "no request has matched"},
+		{admin.Status{Rules: []admin.Rule{{Matched: 2, NoKey: 2}}}, "no request had a client key"},
+		{admin.Status{Rules: []admin.Rule{{Matched: 2, NoKey: 1}}}, "no response was an event stream"},
+		{admin.Status{Rules: []admin.Rule{{Matched: 2, Tracked: 1}}}, ""},
+		{admin.Status{Rules: []admin.Rule{{Matched: 2, Tracked: 1, NoKey: 1}}}, ""},
+	} {
+		c.status.Config = "{}"
+		got := string(c.status.AppendJSON(nil))
+		if strings.Count(got, `"hint":`) != min(1, len(c.want)) || !strings.Contains(got, c.want) || !json.Valid([]byte(got)) {
+			t.Errorf("%+v: got %s, want the hint %q", c.status, got, c.want)
+		}
 	}
 }

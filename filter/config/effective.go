@@ -48,12 +48,19 @@ func ruleNode(r Rule) node {
 func sourcesNode(sources identity.Sources) node {
 	n := node{kind: list}
 	for _, s := range sources {
-		n.items = append(n.items, node{kind: object, members: []member{{s.Kind.String(), sourceNode(s)}}})
+		n.items = append(n.items, sourceNode(s))
 	}
 	return n
 }
 
+// SourceString returns a source as one line of JSON, as it is in the effective configuration.
+func SourceString(s identity.Source) string { return string(sourceNode(s).appendJSON(nil)) }
+
 func sourceNode(s identity.Source) node {
+	return node{kind: object, members: []member{{s.Kind.String(), valueNode(s)}}}
+}
+
+func valueNode(s identity.Source) node {
 	switch s.Kind {
 	case identity.JWTClaim:
 		claim := textsNode(s.Path)

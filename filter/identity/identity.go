@@ -103,18 +103,26 @@ type Sources []Source
 // value as an unsigned varint, and then the value. So ("a", "bc") and ("ab", "c") have different
 // keys.
 //
-// If a value is missing or empty, or if there are no sources, ok is false and key equals dst. key
-// may share its array with dst, as with the built-in append.
-func (s Sources) Append(dst []byte, req Request) (key []byte, ok bool) {
+// If a value is missing or empty, missing is the index of the first such source and key equals dst.
+// Otherwise missing is Complete. If there are no sources, missing is 0. key may share its array
+// with dst, as with the built-in append.
+func (s Sources) Append(dst []byte, req Request) (key []byte, missing int) {
 	from := reader{req: req}
 	key = dst
-	for _, source := range s {
+	for i, source := range s {
+		var ok bool
 		if key, ok = source.append(key, &from); !ok {
-			return key[:len(dst)], false
+			return key[:len(dst)], i
 		}
 	}
-	return key, len(s) > 0
+	if len(s) == 0 {
+		return key, 0
+	}
+	return key, Complete
 }
+
+// Complete is what Append returns in place of a missing source if there is none.
+const Complete = -1
 
 func (s Source) append(dst []byte, from *reader) (key []byte, ok bool) {
 	switch s.Kind {

@@ -37,10 +37,10 @@ func readNamed(t testing.TB, kind identity.Kind, name string, req request) (valu
 // readSource reads the value of one source. ok is false if it is missing.
 func readSource(t testing.TB, source identity.Source, req request) (value string, ok bool) {
 	t.Helper()
-	key, ok := identity.Sources{source}.Append(nil, req)
-	if !ok {
+	key, missing := identity.Sources{source}.Append(nil, req)
+	if missing != identity.Complete {
 		if len(key) != 0 {
-			t.Fatalf("not ok: the key is %q, want it empty", key)
+			t.Fatalf("a source is missing: the key is %q, want it empty", key)
 		}
 		return "", false
 	}
@@ -218,23 +218,30 @@ func TestKeyOfSeveralSources(t *testing.T) {
 		property("source", "address"):                   "10.0.0.1:443",
 	}
 
-	key, ok := sources.Append([]byte("rule:"), req)
-	if want := "rule:\x03ann\x02s1\x011\x017\x09a.example\x0810.0.0.1"; !ok || string(key) != want {
-		t.Errorf("got %q, %v, want %q", key, ok, want)
+	key, missing := sources.Append([]byte("rule:"), req)
+	if want := "rule:\x03ann\x02s1\x011\x017\x09a.example\x0810.0.0.1"; missing != identity.Complete || string(key) != want {
+		t.Errorf("got %q, missing %d, want %q", key, missing, want)
 	}
-	for name := range req {
+	for i, name := range []string{"x-user", "cookie", ":path",
+		property("metadata"), property("connection", "requested_server_name"), property("source", "address")} {
 		incomplete := maps.Clone(req)
 		delete(incomplete, name)
-		if key, ok := sources.Append([]byte("rule:"), incomplete); ok || string(key) != "rule:" {
-			t.Errorf("without %s: got %q, %v, want dst as it was and false", name, key, ok)
+		if key, missing := sources.Append([]byte("rule:"), incomplete); missing != i || string(key) != "rule:" {
+			t.Errorf("without %s: got %q, missing %d, want dst as it was and missing %d", name, key, missing, i)
+		}
+		if i > 0 {
+			delete(incomplete, "x-user")
+			if _, missing := sources.Append(nil, incomplete); missing != 0 {
+				t.Errorf("without x-user and %s: got missing %d, want the first", name, missing)
+			}
 		}
 	}
 }
 
 func TestNoSources(t *testing.T) {
 	for _, sources := range []identity.Sources{nil, {{}}, {{Kind: 9, Name: "x"}}} {
-		if key, ok := sources.Append(nil, request{"x": "1", "": "1"}); ok || len(key) != 0 {
-			t.Errorf("%v: got %q, %v, want no key", sources, key, ok)
+		if key, missing := sources.Append(nil, request{"x": "1", "": "1"}); missing != 0 || len(key) != 0 {
+			t.Errorf("%v: got %q, missing %d, want no key", sources, key, missing)
 		}
 	}
 }
@@ -261,8 +268,8 @@ func TestKeyIsInjective(t *testing.T) {
 			sources = append(sources, identity.Source{Kind: identity.Header, Name: name})
 			want = append(want, string(value))
 		}
-		key, ok := sources.Append(nil, req)
-		if got := split(t, key); !ok || !slices.Equal(got, want) {
+		key, missing := sources.Append(nil, req)
+		if got := split(t, key); missing != identity.Complete || !slices.Equal(got, want) {
 			rt.Fatalf("key %q has the values %q, want %q", key, got, want)
 		}
 	})
@@ -278,7 +285,7 @@ func TestSharedValuesAreReadOnce(t *testing.T) {
 		{Kind: identity.Cookie, Name: "a"}, {Kind: identity.Query, Name: "c"}, {Kind: identity.JWTClaim, Name: "payload", Path: []string{"e"}},
 		{Kind: identity.Cookie, Name: "b"}, {Kind: identity.Query, Name: "d"}, {Kind: identity.JWTClaim, Name: "payload", Path: []string{"f"}},
 	}
-	if _, ok := sources.Append(nil, req); !ok {
+	if _, missing := sources.Append(nil, req); missing != identity.Complete {
 		t.Fatal("no key")
 	}
 	if want := map[string]int{"cookie": 1, ":path": 1, property("metadata"): 1}; !maps.Equal(req.reads, want) {
@@ -300,7 +307,7 @@ func TestVerifiedSourcesReadNoHeader(t *testing.T) {
 		{Kind: identity.Property, Path: []string{"sub"}},
 		{Kind: identity.SourceAddress},
 	} {
-		if key, ok := (identity.Sources{source}).Append(nil, req); ok {
+		if key, missing := (identity.Sources{source}).Append(nil, req); missing != 0 {
 			t.Errorf("%v: got %q, want no key", source.Kind, key)
 		}
 	}

@@ -113,6 +113,11 @@ func (envoy) SetReason(why string) error { return proxywasm.SetProperty(reason, 
 func (envoy) Reset() error  { return hostcall.ResetStream() }
 func (envoy) Resume() error { return proxywasm.ResumeHttpRequest() }
 
+func (envoy) Details() string {
+	details, _ := request{}.Property("response", "code_details")
+	return details
+}
+
 func (envoy) Define(kind session.Kind, name string) (session.Metric, error) {
 	kinds := map[session.Kind]hostcall.MetricKind{
 		session.Counter: hostcall.Counter, session.Gauge: hostcall.Gauge, session.Histogram: hostcall.Histogram,

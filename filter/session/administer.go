@@ -19,7 +19,7 @@ func (w *Worker) administer(request Request, path string) {
 	var body []byte
 	if fault == nil {
 		var err error
-		if body, fault, err = w.serve(asked); err != nil {
+		if body, fault, err = w.serve(asked, request); err != nil {
 			w.warn(err)
 			fault = &admin.Fault{Status: 503, Message: "failed: " + err.Error()}
 		}
@@ -45,14 +45,14 @@ func fromPage(request Request) bool {
 }
 
 // serve does what is asked and returns the body of the answer.
-func (w *Worker) serve(asked admin.Request) ([]byte, *admin.Fault, error) {
+func (w *Worker) serve(asked admin.Request, request Request) ([]byte, *admin.Fault, error) {
 	if err := w.registry.Open(); err != nil {
 		return nil, nil, err
 	}
 	if asked.Dismiss {
 		return w.dismiss(asked)
 	}
-	status, err := w.status()
+	status, err := w.status(request)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,8 +60,8 @@ func (w *Worker) serve(asked admin.Request) ([]byte, *admin.Fault, error) {
 }
 
 // status is what the admin path shows of this Envoy.
-func (w *Worker) status() (*admin.Status, error) {
-	rules, err := w.registry.Rules()
+func (w *Worker) status(request Request) (*admin.Status, error) {
+	registered, err := w.registry.Rules()
 	if err != nil {
 		return nil, err
 	}
@@ -70,16 +70,66 @@ func (w *Worker) status() (*admin.Status, error) {
 		return nil, err
 	}
 	status := &admin.Status{Version: w.version, Config: w.config.String(), Now: w.host.Now()}
-	for id, name := range rules {
-		active, err := w.host.Value(w.otherActive(id, name))
-		w.warn(err)
-		status.Rules = append(status.Rules, admin.Rule{Name: name, Active: uint64(max(0, int64(active)))})
+	status.VMID, _ = request.Property("plugin_vm_id")
+	rules := w.configured()
+	for _, name := range registered {
+		rules[name] = rules[name] // also those that are configured no more
+	}
+	for name, sources := range rules {
+		status.Rules = append(status.Rules, w.show(name, sources))
 	}
 	slices.SortFunc(status.Rules, func(a, b admin.Rule) int { return cmp.Compare(a.Name, b.Name) })
 	for _, slot := range workers {
 		status.Workers = append(status.Workers, admin.Worker{Slot: slot.Number, Streams: slot.Live, BeatAt: slot.BeatAt})
 	}
 	return status, nil
+}
+
+// shownRule are the metrics of a rule that the status shows. The rule may be another listener's.
+type shownRule struct {
+	active, matched, opened, noKey Metric
+	noKeyLater                     []Metric
+}
+
+// show returns what all workers have counted for a rule.
+func (w *Worker) show(name string, sources []string) admin.Rule {
+	m := w.shown[name]
+	if m == nil || len(m.noKeyLater) < len(sources)-1 {
+		m = &shownRule{
+			active:  w.otherActive(w.registry.Table().Rule(name), name),
+			matched: w.define(Counter, metricPrefix+name+".matched"),
+			opened:  w.define(Counter, metricPrefix+name+".opened"),
+		}
+		m.noKey, m.noKeyLater = w.defineNoKey(name, len(sources))
+		w.shown[name] = m
+	}
+	value := func(m Metric) uint64 {
+		n, err := w.host.Value(m)
+		w.warn(err)
+		return n
+	}
+	rule := admin.Rule{
+		Name:    name,
+		Active:  uint64(max(0, int64(value(m.active)))),
+		Matched: value(m.matched),
+		Tracked: value(m.opened),
+		NoKey:   value(m.noKey),
+	}
+	rest := rule.NoKey
+	counts := make([]uint64, len(sources))
+	for i := len(sources) - 1; i > 0; i-- {
+		counts[i] = value(m.noKeyLater[i-1])
+		rest -= min(rest, counts[i])
+	}
+	for i, source := range sources {
+		if i == 0 {
+			counts[i] = rest
+		}
+		if counts[i] > 0 {
+			rule.Missing = append(rule.Missing, admin.Missing{Source: source, Requests: counts[i]})
+		}
+	}
+	return rule
 }
 
 // dismiss ends the streams of one client.

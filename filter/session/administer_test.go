@@ -4,6 +4,9 @@ package session
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,6 +54,129 @@ func TestStatus(t *testing.T) {
 	}
 	if asked.period != 0 {
 		t.Error("the asked worker has taken a slot")
+	}
+}
+
+// shownStatus is the part of the status that tells whether the filter works.
+type shownStatus struct {
+	VMID  string `json:"vm_id"`
+	Hint  string
+	Rules []struct {
+		Name, Hint                      string
+		Matched, Tracked, Active, NoKey uint64
+		Missing                         []struct {
+			Source   json.RawMessage
+			Requests uint64
+		}
+	}
+}
+
+func (h *fakeHost) status() (s shownStatus) {
+	h.t.Helper()
+	answer := h.admin("GET", "/admin", "plugin_vm_id", "vm 1")
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(answer.body, "no_key", "nokey")), &s); err != nil {
+		h.t.Fatalf("%v in %q", err, answer.body)
+	}
+	return s
+}
+
+const onlyAdmin = `{"rules": [], "admin_path": "/admin"}`
+
+// A rule is in the status from the start of its configuration on, and says what is wrong until a
+// stream is tracked. The counts are those of all workers.
+func TestStatusSaysWhyNothingIsTracked(t *testing.T) {
+	e := newEdge(t)
+	asked := e.worker(onlyAdmin)
+	if s := asked.status(); s.VMID != "vm 1" || len(s.Rules) != 0 || !strings.Contains(s.Hint, "need the same vm_id") {
+		t.Errorf("without any rule: %+v, want a hint at the vm_id", s)
+	}
+	a, b := e.worker(twoSources), e.worker(twoSources)
+	alice := verified(t, "payload", map[string]any{"sub": "alice"}).with("x-device", "phone")
+	for _, step := range []struct {
+		does                    func()
+		matched, tracked, noKey uint64
+		missing                 string
+		hint                    string
+	}{
+		{func() {}, 0, 0, 0, "", "typed_per_filter_config"},
+		{func() { a.send(get); b.send(get); delete(alice, "x-device"); b.send(alice) }, 3, 0, 3,
+			`{"jwt_claim":{"claim":"sub","metadata_key":"payload"}} 2 {"header":"x-device"} 1`, "no request had a client key"},
+		{func() {
+			alice["x-device"] = "phone"
+			a.send(alice).answer(fields{":status": "200", "content-type": "text/html"})
+		}, 4, 0, 3,
+			`{"jwt_claim":{"claim":"sub","metadata_key":"payload"}} 2 {"header":"x-device"} 1`, "text/event-stream"},
+		{func() { b.send(alice).answer(eventStream) }, 5, 1, 3,
+			`{"jwt_claim":{"claim":"sub","metadata_key":"payload"}} 2 {"header":"x-device"} 1`, ""},
+	} {
+		step.does()
+		s := asked.status()
+		if len(s.Rules) != 1 || s.Rules[0].Name != "events" || s.Hint != "" {
+			t.Fatalf("got %+v, want the rule events and no hint", s)
+		}
+		r := s.Rules[0]
+		var missing []string
+		for _, m := range r.Missing {
+			missing = append(missing, fmt.Sprint(string(m.Source), " ", m.Requests))
+		}
+		if r.Matched != step.matched || r.Tracked != step.tracked || r.NoKey != step.noKey || strings.Join(missing, " ") != step.missing {
+			t.Errorf("got %+v, missing %q, want %+v", r, missing, step)
+		}
+		if !strings.Contains(r.Hint, step.hint) || (r.Hint == "") != (step.hint == "") {
+			t.Errorf("hint %q, want %q in it", r.Hint, step.hint)
+		}
+	}
+}
+
+// A newer configuration of a rule takes the place of the older. Other rules stay, up to a bound.
+func TestStatusKnowsTheNewestSources(t *testing.T) {
+	e := newEdge(t)
+	asked := e.worker(onlyAdmin)
+	rule := func(name, client string) string {
+		return `{"name": "` + name + `", "client": [{"header": "` + client + `"}]}`
+	}
+	of := func(rules ...string) string { return `{"rules": [` + strings.Join(rules, ",") + `]}` }
+	sources := func() string {
+		var all []string
+		for _, name := range slices.Sorted(maps.Keys(asked.worker.configured())) {
+			all = append(all, name+strings.Join(asked.worker.configured()[name], ""))
+		}
+		return strings.Join(all, " ")
+	}
+	e.worker(of(rule("a", "x-1"), rule("b", "x-2")))
+	writes := e.data[configuredKey].cas
+	e.worker(of(rule("b", "x-2")))
+	if e.data[configuredKey].cas != writes {
+		t.Error("what is known is written again")
+	}
+	e.worker(of(rule("a", "x-3"), rule("aa", "x-4")))
+	if got, want := sources(), `a{"header":"x-3"} aa{"header":"x-4"} b{"header":"x-2"}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	for i := range mostConfigured {
+		e.worker(of(rule(fmt.Sprint("r", i), "x")))
+	}
+	got := asked.worker.configured()
+	if len(got) != mostConfigured || got["a"] != nil || got["r0"] == nil {
+		t.Errorf("%d rules are known, a is %v, want the newest %d", len(got), got["a"], mostConfigured)
+	}
+}
+
+// What is stored may be anything, if another filter writes to the vm_id.
+func TestMalformedRulesAreLeftOut(t *testing.T) {
+	e := newEdge(t)
+	asked := e.worker(onlyAdmin)
+	nine := strings.Repeat("\t{}", 9)
+	for _, stored := range []string{"\xff", "\n\n", "events", "events\t", "events\t{", "events\t{}x", "events\t{}\t", "events" + nine} {
+		e.data[configuredKey] = datum{[]byte(stored), 1}
+		if s := asked.status(); len(s.Rules) != 0 {
+			t.Errorf("%q: got %+v, want no rule", stored, s)
+		}
+	}
+	e.data[configuredKey] = datum{[]byte("\xff"), 1}
+	e.worker(twoSources)
+	if s := asked.status(); len(s.Rules) != 1 {
+		t.Errorf("got %+v, want the rule events", s)
 	}
 }
 

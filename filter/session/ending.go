@@ -132,7 +132,7 @@ func (s *Stream) reset(why Reason) {
 	w.acted++
 	s.enter(resetting)
 	if !w.host.Enter(s.place.Context) {
-		s.End()
+		s.over()
 		return
 	}
 	w.warn(w.host.SetReason(string(why)))

@@ -22,6 +22,7 @@ type exchange struct {
 	chunk    string  // the part of the body that is passing
 	passed   string  // all of the body that has reached the client
 	reason   string  // in the access log
+	details  string  // how Envoy says that it ended
 	resets   int
 	ended    ending
 }
@@ -149,6 +150,13 @@ func (x *exchange) end(how ending) {
 		x.host.call(inDone, x, x.stream.End)
 	}
 	delete(x.host.live, x.id)
+}
+
+// cut is the end of the stream by Envoy itself.
+func (x *exchange) cut(details string) {
+	x.host.t.Helper()
+	x.details = details
+	x.end(byReset)
 }
 
 // vanish is the end of a stream of which nobody tells, as over HTTP/3.

@@ -187,6 +187,8 @@ func (h *fakeHost) Resume() error {
 	return nil
 }
 
+func (h *fakeHost) Details() string { h.only("Details", inDone); return h.effective.details }
+
 func (h *fakeHost) Define(kind Kind, name string) (Metric, error) {
 	if err := h.failure("define", name); err != nil {
 		return 0, err

@@ -67,6 +67,9 @@ type Streams interface {
 	Reset() error
 	// Resume lets the request go on that [Worker.Request] has paused.
 	Resume() error
+	// Details returns how Envoy says that the stream has ended, its RESPONSE_CODE_DETAILS, or "".
+	// Only in [Stream.End].
+	Details() string
 }
 
 // Metrics are counters, gauges and histograms of the whole Envoy: the same name on every worker is

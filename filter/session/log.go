@@ -18,26 +18,39 @@ const mostAnnounced = 256
 // announce logs message at info once for the whole Envoy. Every thread starts the plugin with the
 // same words, and several listeners may have a configuration each; the later ones log at debug.
 func (w *Worker) announce(message string) {
-	const attempts = 32 // each that fails is another thread's success
+	level := Info
 	digest := digestOf(message)
-	for range attempts {
-		announced, cas, err := w.host.Get(announcedKey)
-		if err != nil {
-			announced, cas = nil, registry.Absent
-		}
+	_ = w.share(announcedKey, func(announced []byte) []byte { // if it fails, a line too many is written
+		level = Info
 		for i := 0; i+len(digest) <= len(announced); i += len(digest) {
 			if string(announced[i:i+len(digest)]) == digest {
-				w.host.Log(Debug, message)
-				return
+				level = Debug
+				return nil
 			}
 		}
 		announced = append(announced, digest...)
-		announced = announced[max(0, len(announced)-mostAnnounced*len(digest)):]
-		if err = w.host.Set(announcedKey, announced, cas); !errors.Is(err, registry.ErrCasMismatch) {
-			break
+		return announced[max(0, len(announced)-mostAnnounced*len(digest)):]
+	})
+	w.host.Log(level, message)
+}
+
+// share changes what all of Envoy stores under a key. step returns the new value, or nil if the old
+// one may stay; it may run several times.
+func (w *Worker) share(key string, step func(old []byte) []byte) error {
+	const attempts = 32 // each that fails is another thread's success
+	for range attempts {
+		value, cas, err := w.host.Get(key)
+		if err != nil {
+			value, cas = nil, registry.Absent
+		}
+		if value = step(value); value == nil {
+			return nil
+		}
+		if err = w.host.Set(key, value, cas); !errors.Is(err, registry.ErrCasMismatch) {
+			return err
 		}
 	}
-	w.host.Log(Info, message)
+	return fmt.Errorf("write %s: %w", key, registry.ErrContended)
 }
 
 func digestOf(message string) string {
@@ -48,16 +61,21 @@ func digestOf(message string) string {
 
 // warn logs that a call to the registry or the host failed, at most once a second.
 func (w *Worker) warn(err error) {
-	if err != nil && w.warned.allow(w.host.Now()) {
+	if err != nil && w.warned.allow(w.host.Now(), second) {
 		w.host.Log(Warn, fmt.Sprintf("failed error=%q", err))
 	}
 }
 
-// limiter lets one event a second pass.
+const (
+	second = 1000 // milliseconds
+	minute = 60 * second
+)
+
+// limiter lets one event in a while pass.
 type limiter struct{ last int64 }
 
-func (l *limiter) allow(nowMs int64) bool {
-	if l.last != 0 && nowMs-l.last < 1000 {
+func (l *limiter) allow(nowMs, everyMs int64) bool {
+	if l.last != 0 && nowMs-l.last < everyMs {
 		return false
 	}
 	l.last = nowMs

@@ -11,28 +11,46 @@ const metricPrefix = "streamlatch."
 
 // ruleMetrics are the metrics of one rule, streamlatch.<rule>.<name>.
 type ruleMetrics struct {
-	opened, superseded, released, dismissed, expired, idle, noKey Metric
+	matched, opened, superseded, released, dismissed, expired, idle Metric
 
+	noKey                   Metric
+	noKeyLater              []Metric // of those: by the missing source, if it is not the first
 	refused                 map[policy.Refusal]Metric
 	active                  Metric
 	supersededAge, duration Metric
 }
 
-func (w *Worker) defineRuleMetrics(rule string) ruleMetrics {
+// laterSources are how metrics name the sources of a rule's client after the first. The shipped
+// stats_tags allow no digits there.
+var laterSources = [...]string{"second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"}
+
+// defineNoKey returns the counters of requests without a key, for a rule with so many sources.
+func (w *Worker) defineNoKey(rule string, sources int) (all Metric, later []Metric) {
+	all = w.define(Counter, metricPrefix+rule+".no_key")
+	for _, name := range laterSources[:min(max(sources, 1)-1, len(laterSources))] {
+		later = append(later, w.define(Counter, metricPrefix+rule+".no_key_"+name))
+	}
+	return all, later
+}
+
+func (w *Worker) defineRuleMetrics(rule string, sources int) ruleMetrics {
 	counter := func(name string) Metric { return w.define(Counter, metricPrefix+rule+"."+name) }
 	histogram := func(name string) Metric { return w.define(Histogram, metricPrefix+rule+"."+name) }
 	refused := map[policy.Refusal]Metric{}
 	for _, why := range policy.Refusals {
 		refused[why] = counter("refused_" + why.String())
 	}
+	noKey, noKeyLater := w.defineNoKey(rule, sources)
 	return ruleMetrics{
+		matched:       counter("matched"),
 		opened:        counter("opened"),
 		superseded:    counter("superseded"),
 		released:      counter("released"),
 		dismissed:     counter("dismissed"),
 		expired:       counter("expired"),
 		idle:          counter("idle"),
-		noKey:         counter("no_key"),
+		noKey:         noKey,
+		noKeyLater:    noKeyLater,
 		refused:       refused,
 		active:        w.defineActive(rule),
 		supersededAge: histogram("superseded_age_ms"),
@@ -105,7 +123,7 @@ func (w *Worker) countTakeovers(s *Stream, yielding []policy.Stream, now int64) 
 func (w *Worker) countRefusal(s *Stream, why policy.Refusal, retry policy.Millis) {
 	w.add(s.rule.metrics.refused[why], 1)
 	level := Debug
-	if w.refused.allow(w.host.Now()) {
+	if w.refused.allow(w.host.Now(), second) {
 		level = Info
 	}
 	if level == Info || w.debug {

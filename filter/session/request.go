@@ -6,6 +6,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/admin"
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/deadline"
+	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
 	"github.com/streamlatch/streamlatch/filter/reply"
@@ -50,10 +51,11 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 		return nil, Continue
 	}
 	r := &w.rules[i]
-	key, ok := r.Client.Append(w.key[:0], request)
-	if !ok {
+	w.add(r.metrics.matched, 1)
+	key, missing := r.Client.Append(w.key[:0], request)
+	if missing != identity.Complete {
 		w.forget(key)
-		w.add(r.metrics.noKey, 1)
+		w.countNoKey(r, missing, request)
 		return nil, Continue
 	}
 	now := w.host.Now()
@@ -97,8 +99,8 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 	}
 	s.place.Of, s.timer.Value = s, s
 	if len(r.Instance) > 0 {
-		var ok bool
-		if key, ok = r.Instance.Append(key[:0], request); ok {
+		var missing int
+		if key, missing = r.Instance.Append(key[:0], request); missing == identity.Complete {
 			s.place.Instance = w.registry.Table().Instance(s.place.Client, key)
 		}
 	}
@@ -189,7 +191,7 @@ func (s *Stream) tryAgain(now int64) {
 	w := s.worker
 	w.acted++
 	if !w.host.Enter(s.place.Context) {
-		s.End()
+		s.over()
 		return
 	}
 	s.enter(asking)
@@ -267,7 +269,7 @@ func (s *Stream) resume() {
 	w.due.Cancel(&s.timer)
 	w.acted++
 	if !w.host.Enter(s.place.Context) {
-		s.End()
+		s.over()
 		return
 	}
 	w.warn(w.host.Resume())

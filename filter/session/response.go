@@ -73,8 +73,14 @@ func (s *Stream) ResponseBody(size int, endOfStream bool) {
 	}
 }
 
-// End is the end of the stream, for whatever reason. Only the first call does something.
+// End is called when Envoy tells that the stream has ended, for whatever reason.
 func (s *Stream) End() {
+	s.tellCut()
+	s.over()
+}
+
+// over is the end of the stream. Only the first call does something.
+func (s *Stream) over() {
 	if s.phase == done || s.phase == releasing {
 		return
 	}

@@ -40,6 +40,7 @@ type Worker struct {
 	rules   []rule
 	ids     map[registry.RuleID]*rule  // known once the worker has joined
 	others  map[registry.RuleID]Metric // gauges of rules that only other configurations have
+	shown   map[string]*shownRule      // rules that the status has shown
 	events  map[registry.Event]Metric
 
 	registry *registry.Worker
@@ -51,8 +52,9 @@ type Worker struct {
 	key      []byte // scratch for a client's raw key; cleared after use
 	reading  reading
 
-	debug           bool // the host writes debug lines, as of the last look
-	warned, refused limiter
+	debug           bool    // the host writes debug lines, as of the last look
+	warned, refused limiter // of lines in the log
+	asked           limiter // of questions how a stream has ended
 }
 
 // rule is a configured rule with what is derived from it.
@@ -61,11 +63,13 @@ type rule struct {
 	id      registry.RuleID
 	limits  *policy.Limits
 	metrics ruleMetrics
+	missed  []limiter // of lines in the log: no_key, by the missing source
+	cut     limiter   // and cut
 }
 
 // New returns a worker that is to be configured first. version is told in the log and the status.
 func New(host Host, version string) *Worker {
-	w := &Worker{host: host, version: version, others: map[registry.RuleID]Metric{}}
+	w := &Worker{host: host, version: version, others: map[registry.RuleID]Metric{}, shown: map[string]*shownRule{}}
 	w.registry = registry.NewWorker(host, host, w, host.Random)
 	return w
 }
@@ -85,7 +89,8 @@ func (w *Worker) Configure(data []byte) bool {
 		conditions[i] = r.Match
 		w.rules[i] = rule{
 			Rule:    r,
-			metrics: w.defineRuleMetrics(r.Name),
+			metrics: w.defineRuleMetrics(r.Name, len(r.Client)),
+			missed:  make([]limiter, len(r.Client)),
 			limits: &policy.Limits{
 				MaxStreams:    r.MaxStreams,
 				RejectNew:     r.OnDuplicate == config.RejectNew,
@@ -101,6 +106,7 @@ func (w *Worker) Configure(data []byte) bool {
 	w.registry.LimitTotal(c.MaxTotalStreams)
 	w.showLimit()
 	w.defineEventMetrics()
+	w.publish()
 	w.announce(fmt.Sprintf("started version=%s config=%s", w.version, c))
 	return true
 }
@@ -217,7 +223,7 @@ const forgottenWithin = 3
 func (w *Worker) endForgotten() {
 	w.registry.Share(forgottenWithin, func(s *registry.Stream) {
 		if !w.host.Enter(s.Context) {
-			s.Of.(*Stream).End()
+			s.Of.(*Stream).over()
 		}
 	})
 }
