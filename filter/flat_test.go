@@ -48,10 +48,10 @@ func TestClientsLeaveNothing(t *testing.T) {
 			bytes += len(value.Bytes)
 		}
 	}
-	// Besides the buckets: a slot for each of 4 workers, the table, the rules' names, and the
-	// announced start lines.
-	if others := keys - used; others != 4+1+2 || used > buckets {
-		t.Errorf("%d buckets and %d other keys in shared data, want at most %d and exactly 7", used, others, buckets)
+	// Besides the buckets: a slot for each of 4 workers, the table, the rules' names, the announced
+	// start lines, and the configured rules.
+	if others := keys - used; others != 4+1+3 || used > buckets {
+		t.Errorf("%d buckets and %d other keys in shared data, want at most %d and exactly 8", used, others, buckets)
 	}
 	if want := used * 9; bytes != want {
 		t.Errorf("%d bytes in the buckets, want %d, the headers alone", bytes, want)

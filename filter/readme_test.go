@@ -55,7 +55,7 @@ func TestReadmeConfigurationTable(t *testing.T) {
 }
 
 func TestReadmeMetricsTable(t *testing.T) {
-	e := newEdge(t, host.Config{})
+	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-tenant"}, {"header": "x-user"}]}]}`)})
 	m := e.Metrics()
 	var want []string
 	for kind, names := range map[string][]string{
@@ -64,7 +64,7 @@ func TestReadmeMetricsTable(t *testing.T) {
 		"histogram": slices.Collect(maps.Keys(m.Histograms)),
 	} {
 		for _, name := range names {
-			want = append(want, strings.Replace(name, ".events.", ".<rule>.", 1)+" "+kind)
+			want = append(want, strings.NewReplacer(".events.", ".<rule>.", "_second", "_<nth>").Replace(name)+" "+kind)
 		}
 	}
 	var got []string

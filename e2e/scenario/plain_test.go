@@ -328,6 +328,8 @@ func (w *plainWorker) Resume() error {
 	return nil
 }
 
+func (w *plainWorker) Details() string { return "" }
+
 func (w *plainWorker) Define(_ session.Kind, name string) (session.Metric, error) {
 	p := w.plain
 	name = strings.TrimPrefix(name, "streamlatch.")
