@@ -48,7 +48,9 @@ var expected = []string{
 	"crowd/storm: StreamlatchTakeoverStorm",
 	"full: StreamlatchFull",
 	"full: StreamlatchNearLimit",
+	"late: StreamlatchClientsLearnLate",
 	"near: StreamlatchNearLimit",
+	"untagged: StreamlatchRuleInNames",
 }
 
 // A real Prometheus reads real Envoys under load. Every expression of the dashboard and of the
@@ -63,9 +65,12 @@ func TestSituations(t *testing.T) {
 		"full":    {Concurrency: 1, Filter: limited(2)},
 		"crashed": {Concurrency: 2, Filter: limited(0), Module: rig.Guest("crash")},
 		"broken":  {Concurrency: 1, Filter: `{"rules": 1}`, Base: delivered(filepath.Join(t.TempDir(), "streamlatch.yaml"))},
+		"late": {Concurrency: 1, Filter: `{"rules": [{"name": "events", "client": [{"query": "client"}], "takeover_limit": false}]}`,
+			Edits: []rig.Edit{rig.Replace("          delayed_close_timeout: 0s\n", "")}},
+		"untagged": {Concurrency: 1, Filter: limited(0), Edits: []rig.Edit{rig.Remove("  stats_tags:\n", "  # In milliseconds.")}},
 	} {
 		if o.Base == nil {
-			o.Edits = []rig.Edit{quickHistograms}
+			o.Edits = append(o.Edits, quickHistograms)
 		}
 		starting.Go(func() {
 			r, err := rig.Start(t.Context(), o)
@@ -108,7 +113,7 @@ func TestSituations(t *testing.T) {
 		}
 	}
 	for _, alert := range alerts(t) {
-		for _, expr := range compared(parse(t, shorter(alert.Expr), "up")) {
+		for _, expr := range compared(parse(t, shorter(alert.Expr), besides...)) {
 			wantData(t, p, alert.Alert, expr)
 		}
 	}

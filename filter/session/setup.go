@@ -43,7 +43,8 @@ func (s *Stream) tellCut() {
 		s.rule.Name, s.place.Client.Short(), now-s.openedAt, details, hint))
 }
 
-// hintAgainst returns what lets streams live that Envoy has ended with these details, or "".
+// hintAgainst returns what lets streams live that Envoy has ended with these details, or "". A
+// per_try_timeout does not end a response that has begun.
 //
 // Envoy: envoy/stream_info/stream_info.h, ResponseCodeDetailValues.
 func hintAgainst(details string) string {
@@ -52,8 +53,6 @@ func hintAgainst(details string) string {
 		return "the route needs timeout: 0s"
 	case "stream_idle_timeout":
 		return "the route needs idle_timeout: 0s"
-	case "upstream_per_try_timeout":
-		return "the route's retry_policy must have no per_try_timeout"
 	}
 	return ""
 }

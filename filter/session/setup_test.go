@@ -125,7 +125,6 @@ func TestCutStreams(t *testing.T) {
 		{"response_timeout", "", "the route needs timeout: 0s"},
 		{"response_timeout", `"max_lifetime": "1s", "mode": "observe"`, "the route needs timeout: 0s"},
 		{"stream_idle_timeout", "", "the route needs idle_timeout: 0s"},
-		{"upstream_per_try_timeout", "", "the route's retry_policy must have no per_try_timeout"},
 		{"via_upstream", "", ""},
 		{"downstream_remote_disconnect", "", ""},
 		{"", "", ""},
