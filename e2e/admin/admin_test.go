@@ -27,9 +27,15 @@ const adminRules = `{"rules": [
 // status is the response to GET on the admin path.
 type status struct {
 	Version string `json:"version"`
+	VMID    string `json:"vm_id"`
 	Rules   []struct {
-		Name   string `json:"name"`
-		Active uint64 `json:"active"`
+		Name    string `json:"name"`
+		Active  uint64 `json:"active"`
+		Matched uint64 `json:"matched"`
+		Tracked uint64 `json:"tracked"`
+		NoKey   uint64 `json:"no_key"`
+		Missing []any  `json:"missing"`
+		Hint    string `json:"hint"`
 	} `json:"rules"`
 	Workers []struct {
 		Slot    int    `json:"slot"`
@@ -40,6 +46,7 @@ type status struct {
 		Active  uint64 `json:"active"`
 		Workers int    `json:"workers"`
 	} `json:"totals"`
+	Hint   string          `json:"hint"`
 	Config json.RawMessage `json:"config"`
 }
 
@@ -73,8 +80,16 @@ func TestAdmin(t *testing.T) {
 
 	t.Run("status with nothing open", func(t *testing.T) {
 		s := readStatus(t, asked)
-		if s.Version != rig.Version || s.Totals.Active != 0 || s.Totals.Workers != len(s.Workers) {
+		if s.Version != rig.Version || s.VMID != "streamlatch" || s.Totals.Active != 0 || s.Totals.Workers != len(s.Workers) || s.Hint != "" {
 			t.Errorf("got the status %+v, want version %q and no active stream", s, rig.Version)
+		}
+		for _, rule := range s.Rules {
+			if rule.Matched != 0 || rule.Tracked != 0 || rule.NoKey != 0 || len(rule.Missing) != 0 || rule.Hint == "" {
+				t.Errorf("got the rule %+v, want one that has seen nothing, and a hint", rule)
+			}
+		}
+		if len(s.Rules) != 5 {
+			t.Errorf("got %d rules, want all 5, though none has had a stream", len(s.Rules))
 		}
 		var config struct {
 			Rules []json.RawMessage `json:"rules"`

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -227,6 +228,17 @@ func TestRouteTimeouts(t *testing.T) {
 		})
 	}
 	rigtest.WantNoLeaks(t, r)
+	flags := map[string]int{}
+	for _, line := range r.Access.Lines() {
+		var written struct{ Flags string }
+		if err := json.Unmarshal([]byte(line), &written); err != nil {
+			t.Fatalf("access log: %s: %v", line, err)
+		}
+		flags[written.Flags]++
+	}
+	if want := (map[string]int{"UT": 2, "SI": 1}); !maps.Equal(flags, want) {
+		t.Errorf("access log: got the response flags %v, want %v", flags, want)
+	}
 }
 
 // impatientRoute is a route that ends silent streams after a second, in place of 5 minutes.

@@ -29,9 +29,11 @@ func (w *Worker) countNoKey(r *rule, missing int, request Request) {
 // tellCut logs which of Envoy's settings has cut the stream, if it was one. Envoy is asked once a
 // second at most, because most streams end in another way.
 func (s *Stream) tellCut() {
-	w := s.worker
-	now := w.host.Now()
-	if s.phase != open && s.phase != observed || !w.asked.allow(now, second) {
+	if s.phase != open && s.phase != observed {
+		return
+	}
+	w, now := s.worker, s.worker.host.Now()
+	if !w.asked.allow(now, second) {
 		return
 	}
 	details := w.host.Details()
@@ -43,8 +45,7 @@ func (s *Stream) tellCut() {
 		s.rule.Name, s.place.Client.Short(), now-s.openedAt, details, hint))
 }
 
-// hintAgainst returns what lets streams live that Envoy has ended with these details, or "". A
-// per_try_timeout does not end a response that has begun.
+// hintAgainst returns what lets streams live that Envoy has ended with these details, or "".
 //
 // Envoy: envoy/stream_info/stream_info.h, ResponseCodeDetailValues.
 func hintAgainst(details string) string {
