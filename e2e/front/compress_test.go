@@ -161,7 +161,7 @@ func TestCompressor(t *testing.T) {
 					newer := rigtest.Open(t, rigtest.Dial(t, r, p, 1), rigtest.Get("polite", client))
 					last := ""
 					if place.goodbye {
-						last = `data: last\n\nretry: 2\d\d\d\nevent: streamlatch\ndata: {"reason":"superseded"}\n\n`
+						last = `data: last\n\nretry: 2\d\d\d\nevent: streamlatch\ndata: {"reason":"superseded","retry_ms":2\d\d\d}\n\n`
 						// The goodbye comes after the first event that follows the takeover.
 						wait.Until(t, func() error {
 							r.Backend.Send(old.id, "last")

@@ -201,4 +201,4 @@ func WantSamples(t *testing.T, r *rig.Rig, samples ...string) {
 }
 
 // SoftRefusal matches the body of a refusal after which a browser's EventSource tries again.
-var SoftRefusal = regexp.MustCompile(`^retry: (\d+)\nevent: streamlatch\ndata: {"reason":"([a-z_]+)"}\n\n$`)
+var SoftRefusal = regexp.MustCompile(`^retry: (\d+)\nevent: streamlatch\ndata: {"reason":"([a-z_]+)","retry_ms":\d+}\n\n$`)

@@ -40,8 +40,7 @@ func TestGoodbye(t *testing.T) {
 		rigtest.WantEnd(t, s, rig.Reset)
 		return s.Received()
 	}
-	const goodbye = `event: streamlatch\ndata: {"reason":"%s"}\n\n$`
-	whole := regexp.MustCompile(fmt.Sprintf(`^data: \n\n(?:data: one\ndata: event\n\n)*retry: (\d+)\n`+goodbye, "superseded"))
+	whole := regexp.MustCompile(`^data: \n\n(?:data: one\ndata: event\n\n)*retry: (\d+)\nevent: streamlatch\ndata: {"reason":"superseded","retry_ms":\d+}\n\n$`)
 
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		for _, halves := range [][]string{
@@ -87,7 +86,7 @@ func TestGoodbye(t *testing.T) {
 		})
 		t.Run("expired", func(t *testing.T) {
 			s := rigtest.Open(t, rigtest.Dial(t, r, p, 0), rigtest.Get("mortal", rigtest.NewClient()))
-			if got := drip(t, s, "data: x\n\n"); strings.Contains(got, "retry") || !regexp.MustCompile(fmt.Sprintf(goodbye, "expired")).MatchString(got) {
+			if got := drip(t, s, "data: x\n\n"); strings.Contains(got, "retry") || !strings.HasSuffix(got, "event: streamlatch\ndata: {\"reason\":\"expired\"}\n\n") {
 				t.Errorf("the stream got %q, want a goodbye without retry", got)
 			}
 		})

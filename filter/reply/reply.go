@@ -183,13 +183,13 @@ func status(why policy.Refusal) uint32 {
 
 // Goodbye returns the last event of a stream. It tells the page the reason, which must need no
 // escaping in JSON. It also sets the EventSource's reconnection time to retry, until the page makes
-// a new EventSource; a retry of 0 leaves the reconnection time as it is.
+// a new EventSource. An EventSource does not show its reconnection time to the page, so the event's
+// data has it too. A retry of 0 leaves the reconnection time as it is.
 func Goodbye(reason string, retry policy.Millis) []byte {
-	var event []byte
-	if retry > 0 {
-		event = fmt.Appendf(event, "retry: %d\n", int64(retry))
+	if retry <= 0 {
+		return fmt.Appendf(nil, "event: streamlatch\ndata: {\"reason\":\"%s\"}\n\n", reason)
 	}
-	return fmt.Appendf(event, "event: streamlatch\ndata: {\"reason\":\"%s\"}\n\n", reason)
+	return fmt.Appendf(nil, "retry: %d\nevent: streamlatch\ndata: {\"reason\":\"%s\",\"retry_ms\":%[1]d}\n\n", int64(retry), reason)
 }
 
 // TailSize is how many of a stream's last bytes AtEventEnd needs.

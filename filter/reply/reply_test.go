@@ -83,10 +83,10 @@ func TestRefusal(t *testing.T) {
 		body   string
 	}{
 		{policy.Duplicate, reply.EventSource, 15 * policy.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
-		{policy.Superseded, reply.EventSource, 15 * policy.Second, 200, "", "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"},
-		{policy.TakeoverLimit, reply.EventSource, 1500, 200, "", "retry: 1500\nevent: streamlatch\ndata: {\"reason\":\"takeover_limit\"}\n\n"},
-		{policy.Overloaded, reply.EventSource, 1, 200, "", "retry: 1\nevent: streamlatch\ndata: {\"reason\":\"overloaded\"}\n\n"},
-		{policy.Contended, reply.EventSource, policy.Second, 200, "", "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"contended\"}\n\n"},
+		{policy.Superseded, reply.EventSource, 15 * policy.Second, 200, "", "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":15000}\n\n"},
+		{policy.TakeoverLimit, reply.EventSource, 1500, 200, "", "retry: 1500\nevent: streamlatch\ndata: {\"reason\":\"takeover_limit\",\"retry_ms\":1500}\n\n"},
+		{policy.Overloaded, reply.EventSource, 1, 200, "", "retry: 1\nevent: streamlatch\ndata: {\"reason\":\"overloaded\",\"retry_ms\":1}\n\n"},
+		{policy.Contended, reply.EventSource, policy.Second, 200, "", "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"contended\",\"retry_ms\":1000}\n\n"},
 		{policy.Duplicate, reply.Program, 15 * policy.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
 		{policy.Superseded, reply.Program, 14001, 409, "15", `{"reason":"superseded"}` + "\n"},
 		{policy.TakeoverLimit, reply.Program, 1, 429, "1", `{"reason":"takeover_limit"}` + "\n"},
@@ -114,7 +114,7 @@ func TestRefusal(t *testing.T) {
 // A client must not lose its place in the stream to a refusal. What cannot be told again is left
 // out.
 func TestRefusalKeepsTheLastEventID(t *testing.T) {
-	const event = "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
+	const event = "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":1000}\n\n"
 	for _, test := range []struct{ id, want string }{
 		{"", event},
 		{"42", "id: 42\n" + event},
@@ -201,5 +201,5 @@ func TestAtEventEnd(t *testing.T) {
 
 func ExampleGoodbye() {
 	fmt.Printf("%q\n", reply.Goodbye("superseded", 15*policy.Second))
-	// Output: "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
+	// Output: "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":15000}\n\n"
 }

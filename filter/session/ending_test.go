@@ -159,7 +159,7 @@ func TestReasons(t *testing.T) {
 				if x.ended != "" {
 					t.Fatalf("ended at once: %s %s, want a goodbye", x.ended, x.reason)
 				}
-				want := ":\n\nretry: 1000\nevent: streamlatch\ndata: {\"reason\":\"" + c.reason + "\"}\n\n"
+				want := ":\n\nretry: 1000\nevent: streamlatch\ndata: {\"reason\":\"" + c.reason + "\",\"retry_ms\":1000}\n\n"
 				if c.reason == "expired" { // it may come back at once
 					want = ":\n\nevent: streamlatch\ndata: {\"reason\":\"expired\"}\n\n"
 				}
@@ -188,7 +188,7 @@ func TestTheLastReasonCounts(t *testing.T) {
 	w.open("alice")
 	e.run()
 	e.random = func() uint64 { return 250 }
-	want := ":\n\nretry: 1250\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
+	want := ":\n\nretry: 1250\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":1250}\n\n"
 	if got := x.send(":\n\n", false); got != want {
 		t.Errorf("%q passed, want %q", got, want)
 	}

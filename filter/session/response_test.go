@@ -129,7 +129,7 @@ func parting(t *testing.T, rule string, response fields, before ...string) (e *e
 	return e, w, old
 }
 
-const goodbyeWords = "retry: 11234\nevent: streamlatch\ndata: {\"reason\":\"superseded\"}\n\n"
+const goodbyeWords = "retry: 11234\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":11234}\n\n"
 
 // A goodbye follows the backend's next whole event. The bytes after it do not pass, and the next
 // callback resets the stream.
