@@ -4,6 +4,7 @@
 // streams of one client.
 //
 //	GET  /                 the demo page
+//	GET  /streamlatch.js   the module with which pages open event streams through Streamlatch
 //	GET  /events?client=X  an event stream: one JSON event at once, then one per interval
 //	POST /events?client=X  the same; the request has a JSON body, as for MCP servers and LLM APIs
 //	GET  /live             the number of open streams, as JSON
@@ -14,7 +15,7 @@
 package demo
 
 import (
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,8 +30,8 @@ import (
 // maxBody is the largest body that POST /events accepts, in bytes.
 const maxBody = 1 << 20
 
-//go:embed page.html
-var page []byte
+//go:embed page.html streamlatch.js
+var files embed.FS
 
 // Backend is the http.Handler of the demo.
 type Backend struct {
@@ -45,7 +46,8 @@ type Backend struct {
 // New returns a backend that sends one event per interval on each stream.
 func New(interval time.Duration) *Backend {
 	b := &Backend{interval: interval, mux: http.NewServeMux(), live: make(map[string]int)}
-	b.mux.HandleFunc("GET /{$}", servePage)
+	b.mux.HandleFunc("GET /{$}", serveFile("page.html"))
+	b.mux.HandleFunc("GET /streamlatch.js", serveFile("streamlatch.js"))
 	b.mux.HandleFunc("GET /events", b.events)
 	b.mux.HandleFunc("POST /events", b.events)
 	b.mux.HandleFunc("GET /live", b.serveLive)
@@ -177,10 +179,11 @@ type Status struct {
 	Clients map[string]int `json:"clients"`
 }
 
-func servePage(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Write(page)
+func serveFile(name string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		http.ServeFileFS(w, r, files, name)
+	}
 }
 
 // readJSON reads the body of a request and checks that it is JSON. A GET needs none.

@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/browser/chromium"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/envoy/demo"
 )
@@ -55,11 +56,11 @@ func main() {
 func run(ctx context.Context, out string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	b, err := startBrowser()
+	b, err := chromium.Start()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.stop()) }()
+	defer func() { err = errors.Join(err, b.Stop()) }()
 	r, err := rig.Start(ctx, rig.Options{Concurrency: 2, Handler: demo.New(time.Second), LogFlush: 100 * time.Millisecond})
 	if err != nil {
 		return err
@@ -105,24 +106,24 @@ type facts struct {
 
 // takeover opens a stream of one client in each of two tabs, and waits until both pages show the
 // result.
-func takeover(ctx context.Context, b *browser, r *rig.Rig) (facts, error) {
+func takeover(ctx context.Context, b *chromium.Browser, r *rig.Rig) (facts, error) {
 	address := "http://" + r.Address() + "/?client=alice"
 	f := facts{Width: pageWidth, Height: pageHeight, FrameWidth: frameWidth}
-	older, err := b.open(ctx, address, pageWidth, pageHeight)
+	older, err := b.Open(ctx, address, chromium.View{Width: pageWidth, Height: pageHeight, Scale: scale})
 	if err != nil {
 		return f, err
 	}
-	if err := older.until(ctx, state("open", 3)); err != nil {
+	if err := older.Until(ctx, state("open", 3)); err != nil {
 		return f, fmt.Errorf("first tab: %w", err)
 	}
-	newer, err := b.open(ctx, address, pageWidth, pageHeight)
+	newer, err := b.Open(ctx, address, chromium.View{Width: pageWidth, Height: pageHeight, Scale: scale})
 	if err != nil {
 		return f, err
 	}
-	if err := older.until(ctx, state("taken", 3)); err != nil {
+	if err := older.Until(ctx, state("taken", 3)); err != nil {
 		return f, fmt.Errorf("first tab: %w", err)
 	}
-	if err := newer.until(ctx, state("open", 5)); err != nil {
+	if err := newer.Until(ctx, state("open", 5)); err != nil {
 		return f, fmt.Errorf("second tab: %w", err)
 	}
 	if f.Old, err = show(ctx, older); err != nil {
@@ -140,20 +141,20 @@ func state(word string, events int) string {
 	return fmt.Sprintf(`document.querySelector('#state')?.dataset.state === %q && document.querySelectorAll('#events time').length >= %d`, word, events)
 }
 
-func show(ctx context.Context, t *tab) (shownTab, error) {
+func show(ctx context.Context, t *chromium.Page) (shownTab, error) {
 	var top float64
-	if err := t.evaluate(ctx, scrolledTo, &top); err != nil {
+	if err := t.Evaluate(ctx, scrolledTo, &top); err != nil {
 		return shownTab{}, err
 	}
-	picture, err := t.screenshot(ctx, int(top), pageHeight)
+	picture, err := t.Screenshot(ctx, int(top), pageHeight)
 	if err != nil {
 		return shownTab{}, err
 	}
 	s := shownTab{Page: template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))}
-	if err := t.evaluate(ctx, "document.title", &s.Title); err != nil {
+	if err := t.Evaluate(ctx, "document.title", &s.Title); err != nil {
 		return s, err
 	}
-	err = t.evaluate(ctx, "location.host + location.pathname + location.search", &s.Address)
+	err = t.Evaluate(ctx, "location.host + location.pathname + location.search", &s.Address)
 	return s, err
 }
 
@@ -176,7 +177,7 @@ func superseded(ctx context.Context, log *rig.Log) (string, error) {
 var frame string
 
 // compose returns a screenshot of frame.html, filled with the facts.
-func compose(ctx context.Context, b *browser, f facts) ([]byte, error) {
+func compose(ctx context.Context, b *chromium.Browser, f facts) ([]byte, error) {
 	page, err := template.New("frame.html").Funcs(template.FuncMap{"before": before, "after": after}).Parse(frame)
 	if err != nil {
 		return nil, err
@@ -185,7 +186,7 @@ func compose(ctx context.Context, b *browser, f facts) ([]byte, error) {
 	if err := page.Execute(&text, f); err != nil {
 		return nil, err
 	}
-	t, err := b.open(ctx, "about:blank", frameWidth, 100)
+	t, err := b.Open(ctx, "about:blank", chromium.View{Width: frameWidth, Height: 100, Scale: scale})
 	if err != nil {
 		return nil, err
 	}
@@ -193,17 +194,17 @@ func compose(ctx context.Context, b *browser, f facts) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.evaluate(ctx, "document.open(), document.write("+string(document)+"), document.close()", nil); err != nil {
+	if err := t.Evaluate(ctx, "document.open(), document.write("+string(document)+"), document.close()", nil); err != nil {
 		return nil, err
 	}
-	if err := t.until(ctx, `document.images.length === 2 && [...document.images].every(i => i.complete && i.naturalWidth > 0)`); err != nil {
+	if err := t.Until(ctx, `document.images.length === 2 && [...document.images].every(i => i.complete && i.naturalWidth > 0)`); err != nil {
 		return nil, err
 	}
 	var height float64
-	if err := t.evaluate(ctx, "document.documentElement.getBoundingClientRect().height", &height); err != nil {
+	if err := t.Evaluate(ctx, "document.documentElement.getBoundingClientRect().height", &height); err != nil {
 		return nil, err
 	}
-	return t.screenshot(ctx, 0, int(height))
+	return t.Screenshot(ctx, 0, int(height))
 }
 
 // before and after return what precedes and follows a part of a text. The frame highlights the
