@@ -13,7 +13,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 )
 
-// The module envoy/demo/streamlatch.js, which pages copy. Its two ways to open a stream do the same.
+// eachWay runs a test of envoy/demo/streamlatch.js, the module for pages. Its two ways to open a
+// stream do the same.
 func eachWay(t *testing.T, rule string, test func(t *testing.T, w *world, p *page, way string)) {
 	t.Parallel()
 	for _, way := range []string{"listen", "read"} {
@@ -94,8 +95,8 @@ func waits(t *testing.T, seen string, least, most int) {
 	}
 }
 
-// The other refusal after which a page should come back. It is not parallel to other tests, since it
-// fills the whole Envoy.
+// The other refusal after which a page should come back. It is not parallel to other tests, since
+// it fills the whole Envoy.
 func TestModuleWaitsForRoom(t *testing.T) {
 	for _, way := range []string{"listen", "read"} {
 		t.Run(way, func(t *testing.T) {

@@ -21,7 +21,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// All tests share one browser. Those of a world share an Envoy too, where each has a rule of its own.
+// All tests share one browser. Those of a world share an Envoy too, where each has a rule of its
+// own.
 var (
 	browser = shared(chromium.Start)
 	backend = newSite()

@@ -201,5 +201,6 @@ func TestAtEventEnd(t *testing.T) {
 
 func ExampleGoodbye() {
 	fmt.Printf("%q\n", reply.Goodbye("superseded", 15*policy.Second))
-	// Output: "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":15000}\n\n"
+	// Output:
+	// "retry: 15000\nevent: streamlatch\ndata: {\"reason\":\"superseded\",\"retry_ms\":15000}\n\n"
 }

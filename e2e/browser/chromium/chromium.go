@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// A Browser is a running Chromium, with a profile of its own. Its methods and those of its pages may
-// be called by several goroutines; they run one after another.
+// A Browser is a running Chromium, with a profile of its own. Several goroutines may call its
+// methods and those of its pages. The calls run one after another.
 type Browser struct {
 	cmd     *exec.Cmd
 	profile string
@@ -244,8 +244,8 @@ func (p *Page) Press(ctx context.Context, key string) error {
 	return nil
 }
 
-// Screenshot returns the part of the page from top on, in its full width, as a PNG. The sizes are in
-// CSS pixels.
+// Screenshot returns the part of the page from top on, in its full width, as a PNG. The sizes are
+// in CSS pixels.
 func (p *Page) Screenshot(ctx context.Context, top, height int) ([]byte, error) {
 	if err := p.Call(ctx, "Page.bringToFront", nil, nil); err != nil {
 		return nil, err
