@@ -24,6 +24,7 @@ func TestStatusOfEveryWorkerAndListener(t *testing.T) {
 			s.ResponseHeaders(eventStream, false)
 		}
 	}
+	e.Advance(time.Second) // the tick counts the requests
 	for worker := range 3 {
 		asked := operators.Open(worker, host.Request("GET", "/streamlatch"))
 		asked.RequestHeaders(true)

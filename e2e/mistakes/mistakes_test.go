@@ -294,9 +294,15 @@ func TestRightSetUpIsQuiet(t *testing.T) {
 	r.Backend.End(second.ID)
 	rigtest.WantEnd(t, second, rig.Finished)
 	rigtest.WantCounts(t, r, "user", rigtest.Counts{Opened: 2, Superseded: 1, Released: 1})
-	s := statusOf(t, r)
-	if len(s.Rules) != 1 || s.Hint != "" || len(s.Workers) != 1 || s.VMID != "streamlatch" {
-		t.Fatalf("got the status %+v, want one rule, one worker and no hint", s)
+	var s status
+	wait.Until(t, func() error { // requests are counted on the tick
+		if s = statusOf(t, r); len(s.Rules) != 1 || s.Rules[0].Matched == 0 {
+			return fmt.Errorf("got the status %+v, want a rule that has matched", s)
+		}
+		return nil
+	})
+	if s.Hint != "" || len(s.Workers) != 1 || s.VMID != "streamlatch" {
+		t.Fatalf("got the status %+v, want one worker and no hint", s)
 	}
 	if got := s.Rules[0]; got.Matched != 2 || got.Tracked != 2 || got.NoKey != 0 || len(got.Missing) != 0 || got.Hint != "" {
 		t.Errorf("got the status %+v, want no sign of a mistake", got)

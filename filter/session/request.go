@@ -51,7 +51,7 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 		return nil, Continue
 	}
 	r := &w.rules[i]
-	w.add(r.metrics.matched, 1)
+	r.matched++
 	key, missing := r.Client.Append(w.key[:0], request)
 	if missing != identity.Complete {
 		w.forget(key)
@@ -79,6 +79,7 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32, now int64) *Stream {
 	if err := w.join(now); err != nil {
 		w.forget(key)
+		r.countMatched(w)
 		w.warn(err)
 		return nil
 	}

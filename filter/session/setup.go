@@ -12,6 +12,7 @@ import (
 
 // countNoKey counts and logs a request that matches the rule, and lacks the source with this index.
 func (w *Worker) countNoKey(r *rule, missing int, request Request) {
+	r.countMatched(w) // a worker that never had a stream has no tick
 	w.add(r.metrics.noKey, 1)
 	if missing > 0 {
 		w.add(r.metrics.noKeyLater[missing-1], 1)
@@ -24,6 +25,15 @@ func (w *Worker) countNoKey(r *rule, missing int, request Request) {
 		line += fmt.Sprintf(" hint=%q", why)
 	}
 	w.host.Log(Warn, line)
+}
+
+// countMatched brings the count of requests up to date. Each tick does it: a call out of the VM for
+// each request would be felt by those that are no event streams.
+func (r *rule) countMatched(w *Worker) {
+	if r.matched > 0 {
+		w.add(r.metrics.matched, r.matched)
+		r.matched = 0
+	}
 }
 
 // tellCut logs which of Envoy's settings has cut the stream, if it was one. Envoy is asked once a

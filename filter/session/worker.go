@@ -63,6 +63,7 @@ type rule struct {
 	id      registry.RuleID
 	limits  *policy.Limits
 	metrics ruleMetrics
+	matched int       // requests that the metric does not count yet
 	missed  []limiter // of lines in the log: no_key, by the missing source
 	cut     limiter   // and cut
 }
@@ -211,6 +212,9 @@ func (w *Worker) Tick() {
 	w.due.Advance(now)
 	w.runTimers(now)
 	w.endForgotten()
+	for i := range w.rules {
+		w.rules[i].countMatched(w)
+	}
 	w.warn(err)
 }
 
