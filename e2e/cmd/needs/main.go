@@ -35,6 +35,8 @@ var needs = []need{
 	{"Prometheus", program("prometheus"), "Debian: apt-get install prometheus"},
 	{"promtool", program("promtool"), "Debian: it is in the package prometheus"},
 	{"Chromium", program("chromium"), "Debian: apt-get install chromium"},
+	{"Node.js", program("node"), "Debian: apt-get install nodejs"},
+	{"npm", program("npm"), "Debian: apt-get install npm"},
 	{"container engine", engine, "Debian: apt-get install podman runc"},
 	{"podman", program("podman"), "Debian: apt-get install podman runc; the test of the compose file needs it, beside Docker, too"},
 	{"docker-compose", program("docker-compose"), "Debian: apt-get install --no-install-recommends docker-compose"},

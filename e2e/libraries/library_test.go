@@ -1,0 +1,226 @@
+//go:build libraries
+
+package libraries
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+)
+
+// A language has client libraries, and a program that runs one of them. The program's comment says
+// what it reads and prints.
+type language struct {
+	ready func(t *testing.T, root string) (dir string) // makes program and libraries ready, in build
+	run   []string                                     // the program, in that folder
+}
+
+var languages = []language{
+	{
+		ready: installed{folder: "npm", program: "client.mjs", pins: []string{"package.json", "package-lock.json"},
+			install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}}.ready,
+		run: []string{"node", "client.mjs"},
+	},
+	{ready: golang, run: []string{"./golang"}},
+}
+
+// golang builds the program for Go.
+func golang(t *testing.T, root string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(root, "build", "libraries")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "golang"), "./golang")
+	cmd.Dir = filepath.Join(root, "e2e", "libraries")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// A library is a client library, ready to run.
+type library struct {
+	Library string // how the program calls it
+	Name    string // with its version
+
+	run []string
+	dir string
+}
+
+// all makes the libraries of all languages ready, and lists them.
+func all(t *testing.T) []library {
+	t.Helper()
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var libraries []library
+	for _, l := range languages {
+		one := library{run: l.run, dir: l.ready(t, root)}
+		list, err := one.command(t).Output()
+		if err != nil {
+			t.Fatalf("%v: %v", l.run, err)
+		}
+		for line := range bytes.Lines(list) {
+			if err := json.Unmarshal(line, &one); err != nil {
+				t.Fatalf("%v: %q: %v", l.run, line, err)
+			}
+			libraries = append(libraries, one)
+		}
+	}
+	return libraries
+}
+
+func (l library) command(t *testing.T, arguments ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), l.run[0], slices.Concat(l.run[1:], arguments)...)
+	cmd.Dir = l.dir
+	return cmd
+}
+
+// installed is a program with libraries that a command installs.
+type installed struct {
+	folder  string
+	program string
+	pins    []string // the files that name the exact versions
+	install []string // run in a folder with the pins
+}
+
+// ready returns a folder in which the program can run. What was installed there stays, for the next
+// run with the same versions.
+func (i installed) ready(t *testing.T, root string) (dir string) {
+	t.Helper()
+	source := filepath.Join(root, "e2e", "libraries", i.folder)
+	hash := sha256.New()
+	for _, pin := range i.pins {
+		text, err := os.ReadFile(filepath.Join(source, pin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash.Write(text)
+	}
+	dir = filepath.Join(root, "build", "libraries", fmt.Sprintf("%s-%x", i.folder, hash.Sum(nil)[:6]))
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		i.installIn(t, source, dir)
+	}
+	copyFile(t, source, dir, i.program)
+	return dir
+}
+
+func (i installed) installIn(t *testing.T, source, dir string) {
+	t.Helper()
+	half := dir + ".new" // until it is whole
+	if err := errors.Join(os.RemoveAll(half), os.MkdirAll(half, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, pin := range i.pins {
+		copyFile(t, source, half, pin)
+	}
+	cmd := exec.CommandContext(t.Context(), i.install[0], i.install[1:]...)
+	cmd.Dir = half
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(i.install, " "), err, out)
+	}
+	if err := os.Rename(half, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyFile(t *testing.T, from, to, name string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(from, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(to, name), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A client is a running library. It opens a stream for each cause.
+type client struct {
+	library
+	stderr bytes.Buffer // complete when the process has ended
+
+	mu   sync.Mutex
+	said map[string][]line // by cause
+}
+
+// A line is what a program learns from its library.
+type line struct {
+	Cause, What, ID, Text string
+}
+
+// start starts the library on a URL for each cause.
+func (l library) start(t *testing.T, envoy func(cause string) *rig.Rig) *client {
+	t.Helper()
+	c := &client{library: l, said: make(map[string][]line)}
+	arguments := []string{l.Library}
+	for _, cause := range causes {
+		arguments = append(arguments, cause+"=http://"+envoy(cause).Address()+path(cause, l.Library))
+	}
+	cmd := l.command(t, arguments...)
+	cmd.Stderr = &c.stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			c.hear(lines.Bytes())
+		}
+	}()
+	t.Cleanup(func() {
+		<-read
+		_ = cmd.Wait() // it was killed with the test's context
+		if t.Failed() {
+			t.Logf("%s:\n%s", l.Name, c.stderr.Bytes())
+		}
+	})
+	return c
+}
+
+// hear keeps a line of JSON. Some libraries print other lines.
+func (c *client) hear(text []byte) {
+	var l line
+	if json.Unmarshal(text, &l) != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.said[l.Cause] = append(c.said[l.Cause], l)
+}
+
+// received reports whether the library has given an event with this id to its program.
+func (c *client) received(cause, id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.said[cause], func(l line) bool { return l.What == "event" && l.ID == id })
+}
+
+// ended reports whether the library has stopped, and whether it has told its program of an error.
+func (c *client) ended(cause string) (ended, withError bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	said := c.said[cause]
+	last := len(said) - 1
+	if last < 0 || said[last].What != "end" {
+		return false, false
+	}
+	return true, last > 0 && said[last-1].What == "error"
+}
