@@ -27,10 +27,10 @@ type stream struct {
 }
 
 // of returns a library's streams so far.
-func (b *backend) of(cause, library string) []stream {
+func (b *backend) of(cause, id string) []stream {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.streams["/"+cause+"/ "+library+" "+tabOfLibrary])
+	return slices.Clone(b.streams["/"+cause+"/ "+id+" "+tabOfLibrary])
 }
 
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -42,7 +42,7 @@ const (
 
 var rules = strings.Join([]string{
 	rigtest.OneRule(superseded, `, "instance": [{"query": "tab"}], "retry": "3s"`),
-	rigtest.OneRule(takeoverLimit, `, "takeover_limit": {"max_tokens": 1, "fill_interval": "12s"}`),
+	rigtest.OneRule(takeoverLimit, `, "takeover_limit": {"max_tokens": 1, "fill_interval": "15s"}`),
 	rigtest.OneRule(goodbye, `, "instance": [{"query": "tab"}], "retry": "3s", "goodbye_grace": "5s"`),
 	rigtest.OneRule(expired, `, "max_lifetime": "3s", "lifetime_jitter_percent": 0`),
 	rigtest.OneRule(duplicate, `, "on_duplicate": "reject_new", "retry": "3s"`),
@@ -72,7 +72,7 @@ func TestLibraries(t *testing.T) {
 	wait.Until(t, func() error {
 		return w.each(func(c *client, cause string) error {
 			if slices.Contains(before, cause) {
-				if len(w.requests(c, cause)) == 0 {
+				if len(w.refused(c, cause)) == 0 {
 					return errors.New("was not refused yet")
 				}
 				return nil
@@ -86,6 +86,14 @@ func TestLibraries(t *testing.T) {
 
 	w.hold(t, superseded, takeoverLimit, goodbye)
 	<-time.After(window)
+	wait.Until(t, func() error { // some wait longer
+		return w.each(func(c *client, cause string) error {
+			if ended, _ := c.ended(cause); !ended && cause != expired && len(w.refused(c, cause)) == 0 {
+				return errors.New("was not refused yet")
+			}
+			return nil
+		})
+	})
 	for _, c := range w.clients {
 		asked := make(map[string]int)
 		for _, cause := range causes {

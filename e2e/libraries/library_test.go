@@ -34,6 +34,12 @@ var languages = []language{
 			install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}}.ready,
 		run: []string{"node", "client.mjs"},
 	},
+	{
+		ready: installed{folder: "python", program: "client.py", pins: []string{"requirements.txt", "sseclient-py.txt"},
+			install: []string{"sh", "-c", "python3 -m pip install -q --no-deps --target all -r requirements.txt && " +
+				"python3 -m pip install -q --no-deps --target sseclient-py -r sseclient-py.txt"}}.ready,
+		run: []string{"python3", "client.py"},
+	},
 	{ready: golang, run: []string{"./golang"}},
 }
 
@@ -54,6 +60,7 @@ type library struct {
 	Library string // how the program calls it
 	Name    string // with its version
 
+	id  string // the client to the filter
 	run []string
 	dir string
 }
@@ -76,6 +83,7 @@ func all(t *testing.T) []library {
 			if err := json.Unmarshal(line, &one); err != nil {
 				t.Fatalf("%v: %q: %v", l.run, line, err)
 			}
+			one.id = fmt.Sprintf("library%d", len(libraries))
 			libraries = append(libraries, one)
 		}
 	}
@@ -167,7 +175,7 @@ func (l library) start(t *testing.T, envoy func(cause string) *rig.Rig) *client 
 	c := &client{library: l, said: make(map[string][]line)}
 	arguments := []string{l.Library}
 	for _, cause := range causes {
-		arguments = append(arguments, cause+"=http://"+envoy(cause).Address()+path(cause, l.Library))
+		arguments = append(arguments, cause+"=http://"+envoy(cause).Address()+path(cause, l.id))
 	}
 	cmd := l.command(t, arguments...)
 	cmd.Stderr = &c.stderr

@@ -71,10 +71,10 @@ func (w *world) compare(t *testing.T) {
 func (w *world) refusal(c *client) string {
 	var kinds []string
 	for _, cause := range causes {
-		for _, r := range w.requests(c, cause) {
-			if r.Reason == nil || !strings.HasPrefix(*r.Reason, "refused_") || *r.Reason == "refused_duplicate" {
-				continue
-			}
+		if cause == duplicate {
+			continue
+		}
+		for _, r := range w.refused(c, cause) {
 			kind := "a status"
 			if r.Status == 200 {
 				kind = "an event stream"

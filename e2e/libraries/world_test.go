@@ -53,8 +53,8 @@ func (w *world) envoy(cause string) *rig.Rig {
 }
 
 // path returns the path that a library asks for.
-func path(cause, library string) string {
-	return "/" + cause + "/?" + url.Values{"client": {library}, "tab": {tabOfLibrary}}.Encode()
+func path(cause, id string) string {
+	return "/" + cause + "/?" + url.Values{"client": {id}, "tab": {tabOfLibrary}}.Encode()
 }
 
 // hold opens a stream that takes each library's place.
@@ -62,9 +62,9 @@ func (w *world) hold(t *testing.T, causes ...string) {
 	t.Helper()
 	for _, cause := range causes {
 		for _, l := range w.libraries {
-			who := url.Values{"client": {l.Library}, "tab": {"holder"}}
+			who := url.Values{"client": {l.id}, "tab": {"holder"}}
 			if cause == overloaded { // a client may always take its own place
-				who.Set("client", "holder for "+l.Library)
+				who.Set("client", "holder for "+l.id)
 			}
 			conn, err := w.envoy(cause).Dial(t.Context(), rig.HTTP1)
 			if err != nil {
@@ -98,7 +98,7 @@ func (w *world) each(check func(c *client, cause string) error) error {
 // opened returns the streams that the library has opened: those of which it has got the event. The
 // filter may refuse others when the backend has answered them.
 func (w *world) opened(c *client, cause string) []stream {
-	return slices.DeleteFunc(w.backend.of(cause, c.Library), func(s stream) bool { return !c.received(cause, s.id) })
+	return slices.DeleteFunc(w.backend.of(cause, c.id), func(s stream) bool { return !c.received(cause, s.id) })
 }
 
 // A request is a line of the access log.
@@ -117,11 +117,18 @@ func (w *world) requests(c *client, cause string) []request {
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			panic(fmt.Sprintf("access log: %q: %v", line, err))
 		}
-		if strings.HasPrefix(r.Path, path(cause, c.Library)) {
+		if strings.HasPrefix(r.Path, path(cause, c.id)) {
 			found = append(found, r)
 		}
 	}
 	return found
+}
+
+// refused returns those of the requests that were refused.
+func (w *world) refused(c *client, cause string) []request {
+	return slices.DeleteFunc(w.requests(c, cause), func(r request) bool {
+		return r.Reason == nil || !strings.HasPrefix(*r.Reason, "refused_")
+	})
 }
 
 // most returns how many of the requests began within one window, at most.
