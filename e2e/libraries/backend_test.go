@@ -17,7 +17,7 @@ import (
 type backend struct {
 	mu      sync.Mutex
 	newest  int
-	streams map[string][]stream // by path, client and tab, in the order in which they opened
+	streams map[string][]stream // by what key returns, in the order in which they opened
 }
 
 // A stream is what the backend knows of one.
@@ -26,20 +26,24 @@ type stream struct {
 	after string // the last event id that its client sent
 }
 
-// of returns a library's streams so far.
-func (b *backend) of(cause, id string) []stream {
+// of returns the streams with a key so far.
+func (b *backend) of(key string) []stream {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.streams["/"+cause+"/ "+id+" "+tabOfLibrary])
+	return slices.Clone(b.streams[key])
 }
 
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
+	key, err := keyOf(r.RequestURI)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	after := r.Header.Get("Last-Event-Id")
 	if after == "" {
-		after = query.Get("lastEventId") // event-source-polyfill
+		after = r.URL.Query().Get("lastEventId") // event-source-polyfill
 	}
-	id := b.open(r.URL.Path+" "+query.Get("client")+" "+query.Get("tab"), after)
+	id := b.open(key, after)
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	text := fmt.Sprintf("id: %s\ndata: hello\n\n", id)

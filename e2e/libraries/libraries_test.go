@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
-	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 // The rig builds the filter and finds Envoy from the root of the repository.
@@ -69,35 +68,28 @@ func TestLibraries(t *testing.T) {
 	for _, l := range libraries {
 		w.clients = append(w.clients, l.start(t, w.envoy))
 	}
-	wait.Until(t, func() error {
-		return w.each(func(c *client, cause string) error {
-			if slices.Contains(before, cause) {
-				if len(w.refused(c, cause)) == 0 {
-					return errors.New("was not refused yet")
-				}
-				return nil
-			}
-			if len(w.opened(c, cause)) == 0 {
-				return errors.New("has no stream yet")
-			}
-			return nil
-		})
+	err := w.until(func(c *client, cause string) error {
+		if slices.Contains(before, cause) {
+			return w.refusedOnce(c, cause)
+		}
+		if len(w.opened(c, cause)) == 0 {
+			return errors.New("has no stream yet")
+		}
+		return nil
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	w.hold(t, superseded, takeoverLimit, goodbye)
 	<-time.After(window)
-	wait.Until(t, func() error { // some wait longer
-		return w.each(func(c *client, cause string) error {
-			if ended, _ := c.ended(cause); !ended && cause != expired && len(w.refused(c, cause)) == 0 {
-				return errors.New("was not refused yet")
-			}
-			return nil
-		})
-	})
+	if err := w.until(w.refusedOnce); err != nil {
+		t.Error(err)
+	}
 	for _, c := range w.clients {
 		asked := make(map[string]int)
 		for _, cause := range causes {
-			asked[cause] = most(w.requests(c, cause), window)
+			asked[cause] = most(w.asked(c, cause), window)
 			if asked[cause] > mostRequests {
 				t.Errorf("%s, %s: %d requests in %v, want at most %d", c.Name, cause, asked[cause], window, mostRequests)
 			}
@@ -105,6 +97,17 @@ func TestLibraries(t *testing.T) {
 		t.Logf("requests in %v of %s: %v", window, c.Name, asked)
 	}
 	w.letGo()
-	w.settle()
-	w.compare(t)
+	if err := w.until(w.settled); err != nil {
+		t.Error(err)
+	}
+	table := w.table(t)
+	switch {
+	case t.Failed():
+	case *only != "":
+		t.Logf("\n%s", table)
+	case *update:
+		updateTable(t, table)
+	default:
+		compareTable(t, table)
+	}
 }

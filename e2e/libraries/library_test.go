@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -40,6 +41,11 @@ var languages = []language{
 				"python3 -m pip install -q --no-deps --target sseclient-py -r sseclient-py.txt"}}.ready,
 		run: []string{"python3", "client.py"},
 	},
+	{
+		ready: installed{folder: "java", program: "Client.java", pins: []string{"pom.xml", "Client.java"},
+			install: []string{"sh", "-c", "mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib && javac -cp 'lib/*' -d . Client.java"}}.ready,
+		run: []string{"java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "lib/*:.", "Client"},
+	},
 	{ready: golang, run: []string{"./golang"}},
 }
 
@@ -65,6 +71,8 @@ type library struct {
 	dir string
 }
 
+var only = flag.String("only", "", "run only libraries with this in their name, and do not look at the table")
+
 // all makes the libraries of all languages ready, and lists them.
 func all(t *testing.T) []library {
 	t.Helper()
@@ -83,8 +91,9 @@ func all(t *testing.T) []library {
 			if err := json.Unmarshal(line, &one); err != nil {
 				t.Fatalf("%v: %q: %v", l.run, line, err)
 			}
-			one.id = fmt.Sprintf("library%d", len(libraries))
-			libraries = append(libraries, one)
+			if one.id = fmt.Sprintf("library%d", len(libraries)); strings.Contains(one.Name, *only) {
+				libraries = append(libraries, one)
+			}
 		}
 	}
 	return libraries
@@ -186,16 +195,18 @@ func (l library) start(t *testing.T, envoy func(cause string) *rig.Rig) *client 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	read := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(read)
+		defer close(ended)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			c.hear(lines.Bytes())
 		}
+		if err := cmd.Wait(); t.Context().Err() == nil && !c.allEnded() {
+			t.Errorf("%s: its program ended before its streams: %v", l.Name, err)
+		}
 	}()
 	t.Cleanup(func() {
-		<-read
-		_ = cmd.Wait() // it was killed with the test's context
+		<-ended // it is killed with the test's context
 		if t.Failed() {
 			t.Logf("%s:\n%s", l.Name, c.stderr.Bytes())
 		}
@@ -214,21 +225,34 @@ func (c *client) hear(text []byte) {
 	c.said[l.Cause] = append(c.said[l.Cause], l)
 }
 
-// received reports whether the library has given an event with this id to its program.
-func (c *client) received(cause, id string) bool {
+// lines returns what the library has told its program so far.
+func (c *client) lines(cause string) []line {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.ContainsFunc(c.said[cause], func(l line) bool { return l.What == "event" && l.ID == id })
+	return slices.Clone(c.said[cause])
 }
 
-// ended reports whether the library has stopped, and whether it has told its program of an error.
+// received reports whether the library has given an event with this id to its program.
+func (c *client) received(cause, id string) bool {
+	return slices.ContainsFunc(c.lines(cause), func(l line) bool { return l.What == "event" && l.ID == id })
+}
+
+// ended reports whether the library has stopped, and whether it has told its program of an error
+// then. Some tell it just after the end.
 func (c *client) ended(cause string) (ended, withError bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	said := c.said[cause]
-	last := len(said) - 1
-	if last < 0 || said[last].What != "end" {
+	said := c.lines(cause)
+	i := slices.IndexFunc(said, func(l line) bool { return l.What == "end" })
+	if i < 0 {
 		return false, false
 	}
-	return true, last > 0 && said[last-1].What == "error"
+	around := said[max(0, i-1):min(len(said), i+2)]
+	return true, slices.ContainsFunc(around, func(l line) bool { return l.What == "error" })
+}
+
+// allEnded reports whether the library has stopped under all causes.
+func (c *client) allEnded() bool {
+	return !slices.ContainsFunc(causes, func(cause string) bool {
+		ended, _ := c.ended(cause)
+		return !ended
+	})
 }

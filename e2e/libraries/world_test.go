@@ -25,18 +25,29 @@ type world struct {
 	libraries []library
 	clients   []*client
 	holders   []*rig.Stream
+	requests  map[string][]request // that have ended, by what key returns
+	read      map[*rig.Rig]int     // lines of its access log
 }
 
 func start(t *testing.T, libraries []library) *world {
 	t.Helper()
-	w := &world{libraries: libraries, backend: &backend{streams: make(map[string][]stream)}}
+	w := &world{
+		libraries: libraries,
+		backend:   &backend{streams: make(map[string][]stream)},
+		requests:  make(map[string][]request),
+		read:      make(map[*rig.Rig]int),
+	}
 	envoy := func(filter string) *rig.Rig {
 		return rigtest.Start(t, rig.Options{
 			Concurrency: 2,
 			Filter:      filter,
 			Handler:     w.backend,
 			LogFlush:    100 * time.Millisecond,
-			Edits:       []rig.Edit{rig.Replace("                  method: ", "                  path: \"%REQ(:PATH)%\"\n                  method: ")},
+			Edits: []rig.Edit{
+				rig.Replace("                  method: ", "                  path: \"%REQ(:PATH)%\"\n                  method: "),
+				// A busy machine may take long for a connection, and a 503 ends some libraries.
+				rig.Replace("connect_timeout: 1s", "connect_timeout: 60s"),
+			},
 		})
 	}
 	w.free = envoy(`{"rules": [` + rules + `]}`)
@@ -82,23 +93,29 @@ func (w *world) letGo() {
 	}
 }
 
-// each calls check for every library and cause, and joins its errors.
-func (w *world) each(check func(c *client, cause string) error) error {
-	var all []error
-	for _, c := range w.clients {
-		for _, cause := range causes {
-			if err := check(c, cause); err != nil {
-				all = append(all, fmt.Errorf("%s, %s: %w", c.Name, cause, err))
+// until waits until check returns nil for every library and cause. After wait.Patience it returns
+// the errors of check.
+func (w *world) until(check func(c *client, cause string) error) error {
+	for deadline := time.Now().Add(wait.Patience); ; time.Sleep(50 * time.Millisecond) {
+		w.readLogs()
+		var all []error
+		for _, c := range w.clients {
+			for _, cause := range causes {
+				if err := check(c, cause); err != nil {
+					all = append(all, fmt.Errorf("%s, %s: %w; it said %v", c.Name, cause, err, c.lines(cause)))
+				}
 			}
 		}
+		if all == nil || time.Now().After(deadline) {
+			return errors.Join(all...)
+		}
 	}
-	return errors.Join(all...)
 }
 
 // opened returns the streams that the library has opened: those of which it has got the event. The
 // filter may refuse others when the backend has answered them.
 func (w *world) opened(c *client, cause string) []stream {
-	return slices.DeleteFunc(w.backend.of(cause, c.id), func(s stream) bool { return !c.received(cause, s.id) })
+	return slices.DeleteFunc(w.backend.of(key(cause, c.id, tabOfLibrary)), func(s stream) bool { return !c.received(cause, s.id) })
 }
 
 // A request is a line of the access log.
@@ -109,26 +126,65 @@ type request struct {
 	Reason *string // why the filter refused it or ended its stream; nil: it did not
 }
 
-// requests returns the requests of a library that have ended.
-func (w *world) requests(c *client, cause string) []request {
-	var found []request
-	for _, line := range w.envoy(cause).Access.Lines() {
-		var r request
-		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			panic(fmt.Sprintf("access log: %q: %v", line, err))
-		}
-		if strings.HasPrefix(r.Path, path(cause, c.id)) {
-			found = append(found, r)
-		}
+// key names the streams of a client under a cause, for one of its instances.
+func key(cause, client, tab string) string { return cause + " " + client + " " + tab }
+
+// keyOf returns the key of a request.
+func keyOf(path string) (string, error) {
+	u, err := url.Parse(path)
+	if err != nil {
+		return "", err
 	}
-	return found
+	query := u.Query()
+	return key(strings.Trim(u.Path, "/"), query.Get("client"), query.Get("tab")), nil
 }
 
-// refused returns those of the requests that were refused.
+// readLogs reads what is new in the access logs.
+func (w *world) readLogs() {
+	for _, envoy := range []*rig.Rig{w.free, w.full} {
+		lines := envoy.Access.Lines()
+		for _, line := range lines[w.read[envoy]:] {
+			var r request
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				panic(fmt.Sprintf("access log: %q: %v", line, err))
+			}
+			key, err := keyOf(r.Path)
+			if err != nil {
+				panic(fmt.Sprintf("access log: %q: %v", line, err))
+			}
+			w.requests[key] = append(w.requests[key], r)
+		}
+		w.read[envoy] = len(lines)
+	}
+}
+
+// asked returns the requests of a library that have ended.
+func (w *world) asked(c *client, cause string) []request {
+	return w.requests[key(cause, c.id, tabOfLibrary)]
+}
+
+// refused returns those that were refused.
 func (w *world) refused(c *client, cause string) []request {
-	return slices.DeleteFunc(w.requests(c, cause), func(r request) bool {
+	return slices.DeleteFunc(slices.Clone(w.asked(c, cause)), func(r request) bool {
 		return r.Reason == nil || !strings.HasPrefix(*r.Reason, "refused_")
 	})
+}
+
+// refusedOnce returns an error if a library that should be refused by now was not. It may have
+// stopped before.
+func (w *world) refusedOnce(c *client, cause string) error {
+	if ended, _ := c.ended(cause); ended || cause == expired || len(w.refused(c, cause)) > 0 {
+		return nil
+	}
+	return errors.New("was not refused yet")
+}
+
+// settled returns an error if a library has neither come back nor stopped.
+func (w *world) settled(c *client, cause string) error {
+	if w.outcome(c, cause) == stuck {
+		return errors.New("has neither come back nor stopped")
+	}
+	return nil
 }
 
 // most returns how many of the requests began within one window, at most.
@@ -144,18 +200,4 @@ func most(requests []request, window time.Duration) int {
 		found = max(found, n)
 	}
 	return found
-}
-
-// settle waits until each library has come back or stopped.
-func (w *world) settle() {
-	for deadline := time.Now().Add(wait.Patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if w.each(func(c *client, cause string) error {
-			if w.outcome(c, cause) == stuck {
-				return errors.New(stuck)
-			}
-			return nil
-		}) == nil {
-			return
-		}
-	}
 }

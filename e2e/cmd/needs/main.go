@@ -1,4 +1,4 @@
-// Command needs looks for the programs that `make test-all` needs besides Go, make and Python. It
+// Command needs looks for the programs that `make test-all` needs besides Go and make. It
 // prints a line for each: where it is, or how to get it. It exits with 1 if one is missing.
 package main
 
@@ -37,6 +37,9 @@ var needs = []need{
 	{"Chromium", program("chromium"), "Debian: apt-get install chromium"},
 	{"Node.js", program("node"), "Debian: apt-get install nodejs"},
 	{"npm", program("npm"), "Debian: apt-get install npm"},
+	{"Python", program("python3"), "Debian: apt-get install python3-pip"},
+	{"Java", program("javac"), "Debian: apt-get install default-jdk-headless"},
+	{"Maven", program("mvn"), "Debian: apt-get install maven"},
 	{"container engine", engine, "Debian: apt-get install podman runc"},
 	{"podman", program("podman"), "Debian: apt-get install podman runc; the test of the compose file needs it, beside Docker, too"},
 	{"docker-compose", program("docker-compose"), "Debian: apt-get install --no-install-recommends docker-compose"},

@@ -34,7 +34,7 @@ func TestLook(t *testing.T) {
 		}
 	}
 
-	for _, name := range []string{"prometheus", "promtool", "chromium", "node", "npm", "docker-compose", "git"} {
+	for _, name := range []string{"prometheus", "promtool", "chromium", "node", "npm", "python3", "javac", "mvn", "docker-compose", "git"} {
 		script.Write(t, filepath.Join(path, name), "")
 	}
 	podman := script.Write(t, filepath.Join(path, "podman"), "[ $1 != --version ] || echo podman version 4.3.1\n")
@@ -47,7 +47,7 @@ func TestLook(t *testing.T) {
 			t.Errorf("%q does not say where it was found", line)
 		}
 	}
-	if !strings.HasSuffix(all[5], " "+podman) {
-		t.Errorf("%q: want the engine %s", all[5], podman)
+	if !strings.HasSuffix(all[8], " "+podman) {
+		t.Errorf("%q: want the engine %s", all[8], podman)
 	}
 }
