@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -12,14 +13,18 @@ import (
 // instance of a client that was refused has a slot here, and its next refusal is held back, one
 // request at a time.
 //
-// Slots are shared: who is refused takes the slot of another, who is then not slowed down. So the
-// memory, and the requests that a worker holds, are bounded whoever comes.
+// Slots are few: if there is none, who is refused takes that of another, who is then not slowed
+// down. So the memory, and the requests that a worker holds, are bounded whoever comes.
 type brake struct {
 	slots []brakeSlot // nil: nobody was refused yet
 }
 
 // brakeSlots is the number of slots, of 40 bytes each.
 const brakeSlots = 1024
+
+// brakeProbes is the number of slots in which a caller may be. With only one, two callers that come
+// back at once would take it from each other again and again, and neither would be held.
+const brakeProbes = 8
 
 // heldMs is how long a request is held, and up to a tick longer. Common clients wait longer than
 // that for a response.
@@ -37,21 +42,34 @@ type caller struct {
 	instance policy.Instance
 }
 
-func (b *brake) slot(who caller) *brakeSlot {
+// slot returns the caller's slot, or if it has none, one that it may take: rather one of a caller
+// whose wait is over. It returns nil if requests of others are held in all of them.
+func (b *brake) slot(who caller, now int64) *brakeSlot {
 	if b.slots == nil {
 		b.slots = make([]brakeSlot, brakeSlots)
 	}
 	hash := binary.LittleEndian.Uint64(who.client[:]) ^ uint64(who.instance)
-	return &b.slots[hash%brakeSlots]
+	var over, other *brakeSlot
+	for i := range uint64(brakeProbes) {
+		slot := &b.slots[(hash+i)%brakeSlots]
+		switch {
+		case slot.who == who:
+			return slot
+		case slot.held:
+		case over == nil && now >= slot.until:
+			over = slot
+		case other == nil:
+			other = slot
+		}
+	}
+	return cmp.Or(over, other)
 }
 
 // refused says that a caller was told to wait.
 func (b *brake) refused(who caller, now int64, wait policy.Millis) {
-	slot := b.slot(who)
-	if slot.held && slot.who != who {
-		return
+	if slot := b.slot(who, now); slot != nil {
+		slot.who, slot.until = who, now+int64(wait)
 	}
-	slot.who, slot.until = who, now+int64(wait)
 }
 
 // hold reports whether a request of the caller is to be held, because it comes too early. If so,
@@ -60,13 +78,13 @@ func (b *brake) hold(who caller, now int64) bool {
 	if b.slots == nil {
 		return false
 	}
-	slot := b.slot(who)
-	if slot.who != who || now >= slot.until || slot.held {
+	slot := b.slot(who, now)
+	if slot == nil || slot.who != who || now >= slot.until || slot.held {
 		return false
 	}
 	slot.held = true
 	return true
 }
 
-// free says that the caller's request is not held any more.
-func (b *brake) free(who caller) { b.slot(who).held = false }
+// free says that the caller's request is not held any more. Nobody could take its slot meanwhile.
+func (b *brake) free(who caller) { b.slot(who, 0).held = false }

@@ -128,6 +128,22 @@ func TestHeldRequestsEnd(t *testing.T) {
 	}
 }
 
+// Many clients that come back at once do not take the brake from each other: all are held.
+func TestManyEarlyClientsAreHeld(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured(refusing, ""))
+	const many = brakeSlots / 4
+	for i := range many {
+		w.open(fmt.Sprint("client ", i))
+		w.ask(fmt.Sprint("client ", i))
+	}
+	for i := range many {
+		if x := w.ask(fmt.Sprint("client ", i)); !x.waits {
+			t.Errorf("the request of client %d is not held", i)
+		}
+	}
+}
+
 // However many clients come back too early, a worker holds a bounded number of their requests, and
 // each of the others has its answer at once.
 func TestHeldRequestsAreBounded(t *testing.T) {
