@@ -41,7 +41,7 @@ const (
 
 var rules = strings.Join([]string{
 	rigtest.OneRule(superseded, `, "instance": [{"query": "tab"}], "retry": "3s"`),
-	rigtest.OneRule(takeoverLimit, `, "takeover_limit": {"max_tokens": 1, "fill_interval": "15s"}`),
+	rigtest.OneRule(takeoverLimit, `, "takeover_limit": {"max_tokens": 1, "fill_interval": "20s"}`),
 	rigtest.OneRule(goodbye, `, "instance": [{"query": "tab"}], "retry": "3s", "goodbye_grace": "5s"`),
 	rigtest.OneRule(expired, `, "max_lifetime": "3s", "lifetime_jitter_percent": 0`),
 	rigtest.OneRule(duplicate, `, "on_duplicate": "reject_new", "retry": "3s"`),
@@ -68,7 +68,7 @@ func TestLibraries(t *testing.T) {
 	for _, l := range libraries {
 		w.clients = append(w.clients, l.start(t, w.envoy))
 	}
-	err := w.until(func(c *client, cause string) error {
+	err := w.until(t, func(c *client, cause string) error {
 		if slices.Contains(before, cause) {
 			return w.refusedOnce(c, cause)
 		}
@@ -83,7 +83,7 @@ func TestLibraries(t *testing.T) {
 
 	w.hold(t, superseded, takeoverLimit, goodbye)
 	<-time.After(window)
-	if err := w.until(w.refusedOnce); err != nil {
+	if err := w.until(t, w.refusedOnce); err != nil {
 		t.Error(err)
 	}
 	for _, c := range w.clients {
@@ -97,7 +97,7 @@ func TestLibraries(t *testing.T) {
 		t.Logf("requests in %v of %s: %v", window, c.Name, asked)
 	}
 	w.letGo()
-	if err := w.until(w.settled); err != nil {
+	if err := w.until(t, w.settled); err != nil {
 		t.Error(err)
 	}
 	table := w.table(t)

@@ -202,15 +202,10 @@ func (l library) start(t *testing.T, envoy func(cause string) *rig.Rig) *client 
 			c.hear(lines.Bytes())
 		}
 		if err := cmd.Wait(); t.Context().Err() == nil && !c.allEnded() {
-			t.Errorf("%s: its program ended before its streams: %v", l.Name, err)
+			t.Errorf("%s: its program ended before its streams: %v\n%s", l.Name, err, c.stderr.Bytes())
 		}
 	}()
-	t.Cleanup(func() {
-		<-ended // it is killed with the test's context
-		if t.Failed() {
-			t.Logf("%s:\n%s", l.Name, c.stderr.Bytes())
-		}
-	})
+	t.Cleanup(func() { <-ended }) // it is killed with the test's context
 	return c
 }
 

@@ -26,7 +26,7 @@ type world struct {
 	clients   []*client
 	holders   []*rig.Stream
 	requests  map[string][]request // that have ended, by what key returns
-	read      map[*rig.Rig]int     // lines of its access log
+	read      map[*rig.Rig]int     // how many lines of its access log
 }
 
 func start(t *testing.T, libraries []library) *world {
@@ -95,9 +95,10 @@ func (w *world) letGo() {
 
 // until waits until check returns nil for every library and cause. After wait.Patience it returns
 // the errors of check.
-func (w *world) until(check func(c *client, cause string) error) error {
+func (w *world) until(t *testing.T, check func(c *client, cause string) error) error {
+	t.Helper()
 	for deadline := time.Now().Add(wait.Patience); ; time.Sleep(50 * time.Millisecond) {
-		w.readLogs()
+		w.readLogs(t)
 		var all []error
 		for _, c := range w.clients {
 			for _, cause := range causes {
@@ -140,17 +141,18 @@ func keyOf(path string) (string, error) {
 }
 
 // readLogs reads what is new in the access logs.
-func (w *world) readLogs() {
+func (w *world) readLogs(t *testing.T) {
+	t.Helper()
 	for _, envoy := range []*rig.Rig{w.free, w.full} {
 		lines := envoy.Access.Lines()
 		for _, line := range lines[w.read[envoy]:] {
 			var r request
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
-				panic(fmt.Sprintf("access log: %q: %v", line, err))
+				t.Fatalf("access log: %q: %v", line, err)
 			}
 			key, err := keyOf(r.Path)
 			if err != nil {
-				panic(fmt.Sprintf("access log: %q: %v", line, err))
+				t.Fatalf("access log: %q: %v", line, err)
 			}
 			w.requests[key] = append(w.requests[key], r)
 		}
