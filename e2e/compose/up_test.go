@@ -94,6 +94,16 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("the second stream: got %v, want an event", err)
 	}
 	s.until(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
+	// The page's own requests: its streams take a detour through the demo, which knows this Envoy.
+	s.until(func() error { return s.shows(edge+"/demo/line/off/events?client=bob&events=1", `"client":"bob"`) })
+	kick, err := http.Post(edge+"/demo/kick?client=bob", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kick.Body.Close()
+	if kick.StatusCode != http.StatusNotFound {
+		t.Errorf("kick, of a client without a stream: got %s, want 404 from the filter", kick.Status)
+	}
 	s.until(func() error {
 		return s.shows(internal+"/streamlatch", `"version":"`+variables["STREAMLATCH_VERSION"]+`"`)
 	})

@@ -243,6 +243,36 @@ func TestQuickStart(t *testing.T) {
 	if _, err := second.Body.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the second stream: got %v, want an event", err)
 	}
+	last := second
+	for range 10 { // takeovers, until there are too many
+		next := p.get("/events?client=demo")
+		if next.StatusCode != http.StatusOK {
+			break
+		}
+		last = next
+	}
+	line = p.read("refused")
+	want = regexp.MustCompile(`(?m)^\d\d:\d\d:\d\d  refused   rule events, client [0-9a-f]{8}: a new stream was refused \(takeover_limit\), the client may retry in \d+\.\d s\n$`)
+	if !want.MatchString(line) {
+		t.Errorf("output: got %q, want %s", line, want)
+	}
+
+	// The page's streams take a detour through the backend, which must know this Envoy.
+	for _, path := range []string{"/demo/line/events?client=page", "/demo/line/off/events?client=page"} {
+		if stream := p.get(path); stream.StatusCode != http.StatusOK || stream.Header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("%s: got %s, want a stream", path, stream.Status)
+		}
+	}
+	kick, err := http.Post(p.url+"/demo/kick?client=page", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kicked, err := io.ReadAll(kick.Body)
+	kick.Body.Close()
+	if string(kicked) != "{\"streams\":1}\n" { // the other one did not enter the filter
+		t.Errorf("kick: got %q (%v), want one stream ended", kicked, err)
+	}
+	p.read("deleted")
 
 	if status, want := p.ask(http.MethodGet, "/streamlatch"), `"rules":[{"name":"events","active":1}]`; !strings.Contains(status, want) {
 		t.Errorf("got the status %s, want %s in it", status, want)
@@ -253,7 +283,7 @@ func TestQuickStart(t *testing.T) {
 	if got, want := p.ask(http.MethodDelete, "/streamlatch/streams/events/demo"), "{\"streams\":1}\n"; got != want {
 		t.Errorf("DELETE: got %q, want %q", got, want)
 	}
-	if _, err := io.ReadAll(second.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := io.ReadAll(last.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the dismissed stream: got the end %v, want a reset", err)
 	}
 	line = p.read("deleted")

@@ -1,13 +1,14 @@
-// Package demo is the backend of the quick start and of the end-to-end tests. It streams events to
-// every client and counts the open streams of each client. The count shows whether the gateway
-// works: if the gateway forgets a stream, or ends it only on the client's side, the backend has two
-// streams of one client.
+// Package demo is the backend of the quick start and of the end-to-end tests, with a page that
+// shows what the filter does. It streams events to every client and counts the open streams of each
+// client. The count shows whether the gateway works: if the gateway forgets a stream, or ends it
+// only on the client's side, the backend has two streams of one client.
 //
 //	GET  /                 the demo page
 //	GET  /streamlatch.js   the module with which pages open event streams through Streamlatch
 //	GET  /events?client=X  an event stream: one JSON event at once, then one per interval
 //	POST /events?client=X  the same; the request has a JSON body, as for MCP servers and LLM APIs
 //	GET  /live             the number of open streams, as JSON
+//	     /demo/            what only the page needs: see [Backend.Behind] and network.go
 //
 // Tests choose another response with a query parameter of /events: with status=503 the response has
 // that status and no stream; with type=json it is JSON, not an event stream; with events=3 the
@@ -19,38 +20,44 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 )
 
 // maxBody is the largest body that POST /events accepts, in bytes.
 const maxBody = 1 << 20
 
-//go:embed page.html streamlatch.js
+//go:embed page.html page.css page.js streamlatch.js
 var files embed.FS
 
 // Backend is the http.Handler of the demo.
 type Backend struct {
 	interval time.Duration
 	mux      *http.ServeMux
-
-	mu     sync.Mutex
-	lastID int
-	live   map[string]int // number of open streams by client; never 0
+	gateway  gateway
+	network  network
+	streams  streams
 }
 
 // New returns a backend that sends one event per interval on each stream.
 func New(interval time.Duration) *Backend {
-	b := &Backend{interval: interval, mux: http.NewServeMux(), live: make(map[string]int)}
+	b := &Backend{interval: interval, mux: http.NewServeMux(), streams: newStreams(), network: network{lines: make(map[int]*line)}}
 	b.mux.HandleFunc("GET /{$}", serveFile("page.html"))
-	b.mux.HandleFunc("GET /streamlatch.js", serveFile("streamlatch.js"))
+	for _, name := range []string{"page.css", "page.js", "streamlatch.js"} {
+		b.mux.HandleFunc("GET /"+name, serveFile(name))
+	}
 	b.mux.HandleFunc("GET /events", b.events)
 	b.mux.HandleFunc("POST /events", b.events)
 	b.mux.HandleFunc("GET /live", b.serveLive)
+	b.mux.HandleFunc("GET /demo/feed", b.feed)
+	b.mux.HandleFunc("GET /demo/line/{path...}", b.line)
+	// These change something, so no page of another origin may call them.
+	own := http.NewCrossOriginProtection()
+	b.mux.Handle("POST /demo/cut", own.Handler(http.HandlerFunc(b.cut)))
+	b.mux.Handle("POST /demo/over", own.Handler(http.HandlerFunc(b.over)))
+	b.mux.Handle("POST /demo/kick", own.Handler(http.HandlerFunc(b.kick)))
 	return b
 }
 
@@ -66,25 +73,7 @@ func NewServer(h http.Handler) *http.Server {
 func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
 
 // Live returns the number of open streams by client. A client without a stream has no entry.
-func (b *Backend) Live() map[string]int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return maps.Clone(b.live)
-}
-
-func (b *Backend) open(client string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.live[client]++
-}
-
-func (b *Backend) close(client string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.live[client]--; b.live[client] == 0 {
-		delete(b.live, client)
-	}
-}
+func (b *Backend) Live() map[string]int { return b.streams.count() }
 
 // An Event is the data of one event.
 type Event struct {
@@ -93,13 +82,6 @@ type Event struct {
 	Time    time.Time       `json:"time"`
 	Live    int             `json:"live"`              // number of open streams of the client, with this one
 	Request json.RawMessage `json:"request,omitempty"` // the body of a POST
-}
-
-func (b *Backend) next(client string, request json.RawMessage) Event {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.lastID++
-	return Event{Client: client, ID: b.lastID, Time: time.Now().UTC(), Live: b.live[client], Request: request}
 }
 
 func (b *Backend) events(w http.ResponseWriter, r *http.Request) {
@@ -119,22 +101,31 @@ func (b *Backend) events(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, want.status, map[string]int{"status": want.status})
 		return
 	}
-	b.stream(w, r, query.Get("client"), body, want.events)
+	number, _ := strconv.Atoi(query.Get("line")) // 0: the request did not come through the demo's network
+	s := b.streams.open(query.Get("client"), query.Get("tab"), number)
+	defer b.streams.close(s)
+	b.send(w, r, s, body, want.events)
 }
 
 // firstEventDelay is the time before the first event of a stream. A superseded stream ends only
 // when Envoy has seen the response headers of the new one; the delay makes Event.Live count without
 // it.
-const firstEventDelay = 50 * time.Millisecond
+const firstEventDelay = 20 * time.Millisecond
 
-// stream sends events until the request is canceled, or until it has sent limit events; 0 is no
-// limit.
-func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, request json.RawMessage, limit int) {
-	b.open(client)
-	defer b.close(client)
+// reconnection is how long an EventSource waits after the end of its stream, unless the filter
+// tells it another time. The browser's own time is some seconds.
+const reconnection = time.Second
+
+// send sends events until the request is canceled, or until it has sent limit events; 0 is no
+// limit. All older streams of the client get an event, too, when this one begins. So a stream that
+// was superseded says goodbye at once: the goodbye follows an event.
+func (b *Backend) send(w http.ResponseWriter, r *http.Request, s *stream, request json.RawMessage, limit int) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(w)
+	if _, err := fmt.Fprintf(w, "retry: %d\n\n", reconnection.Milliseconds()); err != nil {
+		return
+	}
 	if err := out.Flush(); err != nil {
 		return
 	}
@@ -143,10 +134,11 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, 
 		return
 	case <-time.After(firstEventDelay):
 	}
+	b.streams.announce(s)
 	tick := time.NewTicker(b.interval)
 	defer tick.Stop()
 	for sent := 1; ; sent++ {
-		event := b.next(client, request)
+		event := b.streams.next(s, request)
 		data, err := json.Marshal(event)
 		if err != nil {
 			panic(fmt.Sprintf("demo: encode an event: %v", err)) // Event.Request is valid JSON: see readJSON
@@ -161,6 +153,7 @@ func (b *Backend) stream(w http.ResponseWriter, r *http.Request, client string, 
 		case <-r.Context().Done():
 			return
 		case <-tick.C:
+		case <-s.wake:
 		}
 	}
 }

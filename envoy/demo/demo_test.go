@@ -79,11 +79,18 @@ func (b served) waitLive(want map[string]int) {
 	}
 }
 
-// events returns a function that reads the next event. It fails the test if it reads anything else.
+// events returns a function that reads the next event of a stream. It fails the test if it reads
+// anything else.
 func events(t *testing.T, body io.Reader) func() Event {
-	lines := bufio.NewScanner(body)
+	lines, begun := bufio.NewScanner(body), false
 	return func() Event {
 		t.Helper()
+		if !begun {
+			begun = true
+			if !lines.Scan() || lines.Text() != "retry: 1000" || !lines.Scan() || lines.Text() != "" {
+				t.Fatalf("got %q (%v), want the stream to begin with its retry", lines.Text(), lines.Err())
+			}
+		}
 		var got [3]string
 		for i := range got {
 			if !lines.Scan() {

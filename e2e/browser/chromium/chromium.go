@@ -59,7 +59,7 @@ func (b *Browser) start() error {
 		"--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		// A page in the background is as quick as one in front.
 		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
-		"--hide-scrollbars", "--user-data-dir="+b.profile, "--remote-debugging-pipe", "about:blank")
+		"--disable-features=PreloadTopChromeWebUI", "--hide-scrollbars", "--user-data-dir="+b.profile, "--remote-debugging-pipe", "about:blank")
 	b.cmd.ExtraFiles = []*os.File{requests, replies}        // file descriptors 3 and 4
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has many processes
 	if err := b.cmd.Start(); err != nil {

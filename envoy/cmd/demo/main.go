@@ -1,5 +1,6 @@
 // Command demo is the demo backend without Envoy. envoy/compose.yaml runs it in a container. The
-// quick start does not need it, because it contains the backend.
+// quick start does not need it, because it contains the backend. With -config it prints the
+// configuration of the Envoy in front of it.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/demo"
 )
 
@@ -34,8 +36,10 @@ func main() {
 }
 
 type options struct {
-	listen   string
-	interval time.Duration
+	listen         string
+	interval       time.Duration
+	edge, internal string
+	config         bool
 }
 
 // parseFlags prints its error, and the help, on out.
@@ -45,6 +49,9 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	flags.SetOutput(out)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` to serve on; port 0: any free port")
 	flags.DurationVar(&o.interval, "interval", time.Second, "time between two events of a stream")
+	flags.StringVar(&o.edge, "edge", "127.0.0.1:10000", "`address` of Envoy's listener for clients, for the page")
+	flags.StringVar(&o.internal, "internal", "127.0.0.1:10001", "`address` of Envoy's listener for operators, for the page")
+	flags.BoolVar(&o.config, "config", false, "print the configuration of Envoy that the page needs, and exit")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -62,6 +69,11 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 
 // run serves until ctx ends, which is not an error.
 func run(ctx context.Context, o options, out io.Writer) error {
+	if o.config {
+		config, err := demo.Render(envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080})
+		fmt.Fprint(out, config)
+		return err
+	}
 	listener, err := net.Listen("tcp", o.listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("-listen %q: address in use: stop the program that uses it, or choose another address", o.listen)
@@ -69,7 +81,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("-listen %q: %w", o.listen, err)
 	}
-	server := demo.NewServer(demo.New(o.interval))
+	backend := demo.New(o.interval)
+	backend.Behind(o.edge, o.internal)
+	server := demo.NewServer(backend)
 	stop := context.AfterFunc(ctx, func() { server.Close() }) // Shutdown would wait for the streams, which do not end
 	defer stop()
 	fmt.Fprintf(out, "The demo backend serves on http://%s/\n", listener.Addr())

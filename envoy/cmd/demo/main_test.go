@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/streamlatch/streamlatch/envoy"
+	"github.com/streamlatch/streamlatch/envoy/demo"
 )
 
 // patience bounds each wait.
@@ -59,6 +62,18 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// With -config it prints the configuration for the ports that envoy/compose.yaml expects.
+func TestConfig(t *testing.T) {
+	want, err := demo.Render(envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	if err := run(t.Context(), options{config: true}, &printed); err != nil || printed.String() != want {
+		t.Errorf("got %v, and it printed %s", err, printed.String())
+	}
+}
+
 func TestBadAddress(t *testing.T) {
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,7 +93,7 @@ func TestBadAddress(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	if o, err := parseFlags(nil, io.Discard); err != nil || o != (options{"127.0.0.1:8080", time.Second}) {
+	if o, err := parseFlags(nil, io.Discard); err != nil || o != (options{"127.0.0.1:8080", time.Second, "127.0.0.1:10000", "127.0.0.1:10001", false}) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	for args, want := range map[string]string{

@@ -1,6 +1,7 @@
-// Command quickstart is what `make run` runs: a real Envoy with the shipped envoy.yaml, in front of
-// the demo backend. It prints how to try the filter, and a line for each takeover and refusal. Run
-// it in the root of the repository.
+// Command quickstart is what `make run` runs: a real Envoy in front of the demo backend, with the
+// shipped envoy.yaml, to which package demo adds what its page needs. It prints how to try the
+// filter, and a line for each takeover, each refusal and each DELETE. Run it in the root of the
+// repository.
 //
 // Ctrl-C stops Envoy and the backend. If one of them ends by itself, the program stops the other
 // one and exits with status 1.

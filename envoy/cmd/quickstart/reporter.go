@@ -31,11 +31,11 @@ Envoy %[1]s runs (pid %[2]d).
   Envoy admin   %[4]s
   Envoy log     %[5]s
 
-Run this command in one terminal, and again in a second one: the first stream ends.
+Open the demo page: it has a switch that takes the filter away.
+
+Or run this command in one terminal, and again in a second one: the first stream ends.
 
   curl -N 'http://%[3]s/events?client=demo' -H 'accept: text/event-stream'
-
-Or open the demo page in two tabs of a browser.
 
 To see how many streams are open, and to end all streams of the client "demo":
 

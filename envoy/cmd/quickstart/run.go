@@ -48,10 +48,11 @@ func serve(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	backend := demo.NewServer(demo.New(eventInterval))
-	defer backend.Close() // Shutdown would wait for the streams, which do not end
-	backendEnd := make(chan error, 1)
-	go func() { backendEnd <- backend.Serve(listener) }()
+	backend := demo.New(eventInterval)
+	server := demo.NewServer(backend)
+	defer server.Close() // Shutdown would wait for the streams, which do not end
+	serverEnd := make(chan error, 1)
+	go func() { serverEnd <- server.Serve(listener) }()
 
 	report := newReporter(out, o.log)
 	gateway, version, err := startEnvoy(ctx, o, port(listener.Addr()), report, out)
@@ -64,10 +65,11 @@ func serve(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	backend.Behind(found.listener, found.internal)
 	found.log = o.log
 	printWelcome(out, version, gateway.PID(), found)
 	report.start()
-	return waitForEnd(ctx, gateway, backendEnd)
+	return waitForEnd(ctx, gateway, serverEnd)
 }
 
 // reservePorts listens on the backend's port and checks that Envoy's ports are free. Envoy would
@@ -115,7 +117,7 @@ func startEnvoy(ctx context.Context, o options, backend int, report *reporter, o
 	if err != nil {
 		return nil, proxy.Version{}, err
 	}
-	config, err := envoy.Render(envoy.Settings{Listener: o.listen, Internal: o.internal, Admin: o.admin, Backend: backend, Wasm: o.wasm})
+	config, err := demo.Render(envoy.Settings{Listener: o.listen, Internal: o.internal, Admin: o.admin, Backend: backend, Wasm: o.wasm})
 	if err != nil {
 		return nil, proxy.Version{}, err
 	}
