@@ -102,7 +102,7 @@ browser: ## run the tests that need Chromium: what a page sees
 libraries: ## run client libraries against Envoy; UPDATE=-update: and write what they do into envoy/README.md
 	$(GO) -C e2e/libraries test -tags libraries -count=1 -timeout 10m -v . $(UPDATE)
 
-picture: ## make the README's picture of a takeover from the demo page; needs Chromium
+picture: ## make the README's pictures from the demo page; needs Chromium
 	@$(GO) run ./e2e/browser/picture
 
 bench: build ## measure what the filter costs, against bare Envoy and an empty filter

@@ -109,32 +109,37 @@ func (b *Backend) events(w http.ResponseWriter, r *http.Request) {
 
 // firstEventDelay is the time before the first event of a stream. A superseded stream ends only
 // when Envoy has seen the response headers of the new one; the delay makes Event.Live count without
-// it.
-const firstEventDelay = 20 * time.Millisecond
+// it. Meanwhile the stream wakes the others, once in wakeDelay.
+const (
+	firstEventDelay = 20 * time.Millisecond
+	wakeDelay       = 5 * time.Millisecond
+)
 
 // reconnection is how long an EventSource waits after the end of its stream, unless the filter
 // tells it another time. The browser's own time is some seconds.
 const reconnection = time.Second
 
 // send sends events until the request is canceled, or until it has sent limit events; 0 is no
-// limit. All older streams of the client get an event, too, when this one begins. So a stream that
-// was superseded says goodbye at once: the goodbye follows an event.
+// limit.
 func (b *Backend) send(w http.ResponseWriter, r *http.Request, s *stream, request json.RawMessage, limit int) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(w)
-	if _, err := fmt.Fprintf(w, "retry: %d\n\n", reconnection.Milliseconds()); err != nil {
+	write := func(text string) bool {
+		_, err := io.WriteString(w, text)
+		return err == nil && out.Flush() == nil
+	}
+	if !write(fmt.Sprintf("retry: %d\n\n", reconnection.Milliseconds())) {
 		return
 	}
-	if err := out.Flush(); err != nil {
-		return
+	for range firstEventDelay / wakeDelay {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(wakeDelay):
+		}
+		b.streams.wakeOthers(s)
 	}
-	select {
-	case <-r.Context().Done():
-		return
-	case <-time.After(firstEventDelay):
-	}
-	b.streams.announce(s)
 	tick := time.NewTicker(b.interval)
 	defer tick.Stop()
 	for sent := 1; ; sent++ {
@@ -143,17 +148,20 @@ func (b *Backend) send(w http.ResponseWriter, r *http.Request, s *stream, reques
 		if err != nil {
 			panic(fmt.Sprintf("demo: encode an event: %v", err)) // Event.Request is valid JSON: see readJSON
 		}
-		if _, err := fmt.Fprintf(w, "id: %d\ndata: %s\n\n", event.ID, data); err != nil {
+		if !write(fmt.Sprintf("id: %d\ndata: %s\n\n", event.ID, data)) || sent == limit {
 			return
 		}
-		if err := out.Flush(); err != nil || sent == limit {
-			return
-		}
-		select {
-		case <-r.Context().Done():
-			return
-		case <-tick.C:
-		case <-s.wake:
+		for waiting := true; waiting; {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-tick.C:
+				waiting = false
+			case <-s.wake:
+				if !write(":\n\n") {
+					return
+				}
+			}
 		}
 	}
 }

@@ -27,7 +27,7 @@ type stream struct {
 	line        int // see network; 0: none
 	opened      time.Time
 	sent        int           // events
-	wake        chan struct{} // makes it send its next event now
+	wake        chan struct{} // makes it send a comment
 }
 
 // crowd is a time during which a client has more than one stream.
@@ -94,15 +94,16 @@ func (all *streams) took(from, to *stream, after time.Duration) {
 	}
 }
 
-// announce makes the client's other streams send an event.
-func (all *streams) announce(s *stream) {
+// wakeOthers makes the client's other streams send a comment. One that was superseded says goodbye
+// with the next thing that the backend sends, and need not wait for an event.
+func (all *streams) wakeOthers(s *stream) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for _, other := range all.live[s.client] {
 		if other != s {
 			select {
 			case other.wake <- struct{}{}:
-			default: // it has not sent its last one yet
+			default: // it has not sent the last one yet
 			}
 		}
 	}

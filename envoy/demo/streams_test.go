@@ -86,24 +86,32 @@ func TestFeed(t *testing.T) {
 	until("no stream", has())
 }
 
-// A stream that opens makes the client's other streams send an event, so that one that was
-// superseded can say goodbye.
+// A stream that opens makes the client's other streams send a comment, so that one that was
+// superseded can say goodbye. A comment is no event.
 func TestANewStreamWakesTheOthers(t *testing.T) {
 	b := serve(t, time.Hour)
 	c := client(t, true)
 	first, _ := b.do(c, "GET", "/events?client=ann", "")
-	other, _ := b.do(c, "GET", "/events?client=bob", "")
-	next := events(t, first.Body)
-	next()
-	events(t, other.Body)()
+	events(t, first.Body)()
 	second, _ := b.do(c, "GET", "/events?client=ann", "")
 	events(t, second.Body)()
-	if e := next(); e.Live != 2 {
-		t.Errorf("got %+v, want an event about two streams", e)
+	if line, err := bufio.NewReader(first.Body).ReadString('\n'); line != ":\n" {
+		t.Errorf("the first stream: got %q (%v), want a comment", line, err)
 	}
-	now, _ := b.streams.state("bob", b.network.lost)
+	now, _ := b.streams.state("ann", b.network.lost)
 	if now.Streams[0].Events != 1 {
-		t.Errorf("another client: got %d events, want 1", now.Streams[0].Events)
+		t.Errorf("the first stream: got %d events, want 1", now.Streams[0].Events)
+	}
+}
+
+// Only the client's other streams are woken, and nobody waits for one that is slow.
+func TestWakeOthers(t *testing.T) {
+	all := newStreams()
+	old, other, newest := all.open("ann", "", 0), all.open("bob", "", 0), all.open("ann", "", 0)
+	all.wakeOthers(newest)
+	all.wakeOthers(newest)
+	if got := [...]int{len(old.wake), len(other.wake), len(newest.wake)}; got != [...]int{1, 0, 0} {
+		t.Errorf("got %v wake-ups of the old stream, another client's and the newest, want 1, 0, 0", got)
 	}
 }
 

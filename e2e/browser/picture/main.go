@@ -1,9 +1,9 @@
-// Command picture makes envoy/demo/takeover.png, the README's picture of a takeover: `make
+// Command picture makes the README's pictures, envoy/demo/demo.png and demo-dark.png: `make
 // picture`. It is run from the root of the repository, and needs Chromium.
 //
-// The picture shows a real takeover. Envoy runs with the shipped envoy.yaml in front of the demo
-// backend, and two tabs of Chromium open the demo page for the same client, one after the other.
-// frame.html arranges their screenshots above the first stream's line in Envoy's access log.
+// The pictures show what the demo page shows. Envoy and the demo run as in `make run`, and Chromium
+// presses the page's buttons: first with the filter off, then with it on. frame.html puts the two
+// screenshots one above the other.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"html/template"
 	"os"
 	"os/signal"
-	"strings"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -29,21 +29,22 @@ import (
 
 const (
 	// patience bounds the whole run. Envoy's start takes most of it.
-	patience = 2 * time.Minute
-	// maxSize is the limit in bytes, because the picture is on the front page.
+	patience = 3 * time.Minute
+	// maxSize is the limit of a picture in bytes, because it is on the front page.
 	maxSize = 150_000
 	// scale is the number of device pixels for a CSS pixel: sharp on high-density screens.
 	scale = 2
-	// pageWidth and pageHeight are the size of the visible part of each page. It begins just above
-	// the state of the stream.
-	pageWidth, pageHeight = 480, 440
-	scrolledTo            = `document.querySelector('#state').getBoundingClientRect().top + window.scrollY - 14`
-	// frameWidth is the width of frame.html.
-	frameWidth = 1024
+	// width is that of the page and of the picture.
+	width = 1024
+	// networks is how often the laptop changes its network.
+	networks = 5
 )
 
+// names are the files of the light and of the dark picture.
+var names = map[bool]string{false: "demo.png", true: "demo-dark.png"}
+
 func main() {
-	out := flag.String("out", "envoy/demo/takeover.png", "`path` of the picture")
+	out := flag.String("out", "envoy/demo", "`path` of the folder for the pictures")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -61,140 +62,127 @@ func run(ctx context.Context, out string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Stop()) }()
-	r, err := rig.Start(ctx, rig.Options{Concurrency: 2, Handler: demo.New(time.Second), LogFlush: 100 * time.Millisecond})
+	backend := demo.New(time.Second)
+	r, err := rig.Start(ctx, rig.Options{Concurrency: 2, Handler: backend, Base: demo.Render})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Stop()) }()
+	listeners, err := r.Envoy().Admin().Listeners(ctx)
+	if err != nil {
+		return err
+	}
+	backend.Behind(r.Address(), listeners[rig.Internal])
 
-	facts, err := takeover(ctx, b, r)
-	if err != nil {
-		return err
+	for dark, name := range names {
+		shots, err := play(ctx, b, "http://"+r.Address()+"/?client="+name, dark)
+		if err != nil {
+			return err
+		}
+		whole, err := compose(ctx, b, shots, dark)
+		if err != nil {
+			return err
+		}
+		picture, err := shrink(whole)
+		if err != nil {
+			return err
+		}
+		if len(picture) > maxSize {
+			return fmt.Errorf("%s has %d bytes, want %d at most", name, len(picture), maxSize)
+		}
+		path := filepath.Join(out, name)
+		if err := os.WriteFile(path, picture, 0o644); err != nil {
+			return err
+		}
+		fmt.Printf("%s, %d KiB\n", path, (len(picture)+1023)/1024)
 	}
-	shot, err := compose(ctx, b, facts)
-	if err != nil {
-		return err
-	}
-	picture, err := shrink(shot)
-	if err != nil {
-		return err
-	}
-	if len(picture) > maxSize {
-		return fmt.Errorf("the picture has %d bytes, want %d at most", len(picture), maxSize)
-	}
-	if err := os.WriteFile(out, picture, 0o644); err != nil {
-		return err
-	}
-	fmt.Printf("%s, %d KiB\n", out, (len(picture)+1023)/1024)
 	return nil
 }
 
-// A shownTab is what the picture shows of a tab.
-type shownTab struct {
-	Title   string
-	Address string
-	Page    template.URL // its screenshot
+// A shot is a screenshot of the page with its caption.
+type shot struct {
+	Title, Says string
+	Image       template.URL
 }
 
-type facts struct {
-	Old, New   shownTab
-	Log        string // the old stream's line in the access log
-	Width      int    // of a page
-	Height     int
-	FrameWidth int
-}
-
-// takeover opens a stream of one client in each of two tabs, and waits until both pages show the
-// result.
-func takeover(ctx context.Context, b *chromium.Browser, r *rig.Rig) (facts, error) {
-	address := "http://" + r.Address() + "/?client=alice"
-	f := facts{Width: pageWidth, Height: pageHeight, FrameWidth: frameWidth}
-	older, err := b.Open(ctx, address, chromium.View{Width: pageWidth, Height: pageHeight, Scale: scale})
+// play presses the page's buttons, and takes a picture without the filter and one with it.
+func play(ctx context.Context, b *chromium.Browser, address string, dark bool) ([]shot, error) {
+	page, err := b.Open(ctx, address, chromium.View{Width: width, Height: 800, Scale: scale, Dark: dark})
 	if err != nil {
-		return f, err
+		return nil, err
 	}
-	if err := older.Until(ctx, state("open", 3)); err != nil {
-		return f, fmt.Errorf("first tab: %w", err)
+	const laptopIs, phoneIs = "document.querySelector('#device-laptop')?.dataset.state === ", "document.querySelector('#device-phone').dataset.state === "
+	var errs []error
+	press := func(selector string) {
+		errs = append(errs, page.Evaluate(ctx, "document.querySelector("+quote(selector)+").click()", nil))
 	}
-	newer, err := b.Open(ctx, address, chromium.View{Width: pageWidth, Height: pageHeight, Scale: scale})
-	if err != nil {
-		return f, err
-	}
-	if err := older.Until(ctx, state("taken", 3)); err != nil {
-		return f, fmt.Errorf("first tab: %w", err)
-	}
-	if err := newer.Until(ctx, state("open", 5)); err != nil {
-		return f, fmt.Errorf("second tab: %w", err)
-	}
-	if f.Old, err = show(ctx, older); err != nil {
-		return f, fmt.Errorf("first tab: %w", err)
-	}
-	if f.New, err = show(ctx, newer); err != nil {
-		return f, fmt.Errorf("second tab: %w", err)
-	}
-	f.Log, err = superseded(ctx, r.Access)
-	return f, err
-}
-
-// state returns a condition: the demo page shows this state and has at least so many events.
-func state(word string, events int) string {
-	return fmt.Sprintf(`document.querySelector('#state')?.dataset.state === %q && document.querySelectorAll('#events time').length >= %d`, word, events)
-}
-
-func show(ctx context.Context, t *chromium.Page) (shownTab, error) {
-	var top float64
-	if err := t.Evaluate(ctx, scrolledTo, &top); err != nil {
-		return shownTab{}, err
-	}
-	picture, err := t.Screenshot(ctx, int(top), pageHeight)
-	if err != nil {
-		return shownTab{}, err
-	}
-	s := shownTab{Page: template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(picture))}
-	if err := t.Evaluate(ctx, "document.title", &s.Title); err != nil {
-		return s, err
-	}
-	err = t.Evaluate(ctx, "location.host + location.pathname + location.search", &s.Address)
-	return s, err
-}
-
-// superseded waits for the old stream's line in the access log.
-func superseded(ctx context.Context, log *rig.Log) (string, error) {
-	const reason = `"reason":"superseded"`
-	for {
-		if lines := log.Containing(reason); len(lines) > 0 {
-			return lines[0], nil
+	until := func(expression string) { errs = append(errs, page.Until(ctx, expression)) }
+	// Five times the laptop gets another network, and then the phone opens a stream.
+	perform := func(laptop string) {
+		for range networks {
+			press("#device-laptop .network")
+			until(laptopIs + "'cut'")
+			until(laptopIs + "'open'")
 		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("the access log has no line with %s, but %q", reason, log.Lines())
-		case <-time.After(50 * time.Millisecond):
-		}
+		press("#device-phone .open")
+		until(phoneIs + "'open'")
+		until(laptopIs + laptop)
 	}
+	take := func(title, says string) shot {
+		until("document.querySelectorAll('#device-phone .events li').length > 3")
+		until("document.querySelectorAll('.gone').length === 0")
+		image, err := stage(ctx, page)
+		errs = append(errs, err)
+		return shot{title, says, template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(image))}
+	}
+
+	until(laptopIs + "'open'")
+	press("#filter")
+	until("document.querySelector('#filter').ariaChecked === 'false'")
+	until(laptopIs + "'open'")
+	perform("'open'")
+	off := take("Filter off.", "Five new networks and a second device: the backend feeds every old connection.")
+	press("#filter")
+	until("document.querySelector('#filter').ariaChecked === 'true'")
+	until(laptopIs + "'open'")
+	perform("'taken'")
+	on := take("Filter on.", "The same again: each new stream has ended the old one.")
+	errs = append(errs, page.Close(ctx))
+	return []shot{off, on}, errors.Join(errs...)
+}
+
+// stage returns a screenshot of what is between the page's introduction and the buttons.
+func stage(ctx context.Context, page *chromium.Page) ([]byte, error) {
+	var at struct{ Top, Bottom float64 }
+	err := page.Evaluate(ctx, `(() => {
+		document.activeElement.blur();
+		const y = selector => document.querySelector(selector).getBoundingClientRect().top + scrollY;
+		return {top: y('#stage') - 12, bottom: y('#kick') - 4};
+	})()`, &at)
+	if err != nil {
+		return nil, err
+	}
+	return page.Screenshot(ctx, int(at.Top), int(at.Bottom-at.Top))
 }
 
 //go:embed frame.html
 var frame string
 
-// compose returns a screenshot of frame.html, filled with the facts.
-func compose(ctx context.Context, b *chromium.Browser, f facts) ([]byte, error) {
-	page, err := template.New("frame.html").Funcs(template.FuncMap{"before": before, "after": after}).Parse(frame)
+// compose returns a screenshot of frame.html, filled with the shots.
+func compose(ctx context.Context, b *chromium.Browser, shots []shot, dark bool) ([]byte, error) {
+	page, err := template.New("frame.html").Parse(frame)
 	if err != nil {
 		return nil, err
 	}
 	var text bytes.Buffer
-	if err := page.Execute(&text, f); err != nil {
+	if err := page.Execute(&text, map[string]any{"Width": width, "Shots": shots}); err != nil {
 		return nil, err
 	}
-	t, err := b.Open(ctx, "about:blank", chromium.View{Width: frameWidth, Height: 100, Scale: scale})
+	t, err := b.Open(ctx, "about:blank", chromium.View{Width: width, Height: 100, Scale: scale, Dark: dark})
 	if err != nil {
 		return nil, err
 	}
-	document, err := json.Marshal(text.String())
-	if err != nil {
-		return nil, err
-	}
-	if err := t.Evaluate(ctx, "document.open(), document.write("+string(document)+"), document.close()", nil); err != nil {
+	if err := t.Evaluate(ctx, "document.open(), document.write("+quote(text.String())+"), document.close()", nil); err != nil {
 		return nil, err
 	}
 	if err := t.Until(ctx, `document.images.length === 2 && [...document.images].every(i => i.complete && i.naturalWidth > 0)`); err != nil {
@@ -207,7 +195,11 @@ func compose(ctx context.Context, b *chromium.Browser, f facts) ([]byte, error) 
 	return t.Screenshot(ctx, 0, int(height))
 }
 
-// before and after return what precedes and follows a part of a text. The frame highlights the
-// part.
-func before(text, part string) string { text, _, _ = strings.Cut(text, part); return text }
-func after(text, part string) string  { _, text, _ = strings.Cut(text, part); return text }
+// quote returns a text as a string of JavaScript.
+func quote(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		panic(err) // every string can be encoded
+	}
+	return string(quoted)
+}

@@ -65,7 +65,7 @@ func paletteOf(i image.Image) color.Palette {
 
 // near reports whether two colours look the same.
 func near(a, b color.RGBA) bool {
-	const step = 8
+	const step = 4
 	return abs(a.R, b.R) < step && abs(a.G, b.G) < step && abs(a.B, b.B) < step
 }
 

@@ -18,7 +18,7 @@ func TestShrink(t *testing.T) {
 			full.SetRGBA(x, y, colors[x*len(colors)/64])
 		}
 	}
-	full.SetRGBA(0, 0, color.RGBA{250, 252, 255, 255})
+	full.SetRGBA(0, 0, color.RGBA{253, 254, 255, 255})
 	var shot bytes.Buffer
 	if err := png.Encode(&shot, full); err != nil {
 		t.Fatal(err)
@@ -64,17 +64,26 @@ func TestShrinkRefusesOtherFiles(t *testing.T) {
 	}
 }
 
-// The picture that the repository has loads quickly on the front page.
-func TestPicture(t *testing.T) {
-	text, err := os.ReadFile("../../../envoy/demo/takeover.png")
+// The pictures that the repository has load quickly on the front page, which shows them.
+func TestPictures(t *testing.T) {
+	readme, err := os.ReadFile("../../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := png.DecodeConfig(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(text) > maxSize || config.Width != scale*frameWidth {
-		t.Errorf("%d bytes, %d pixels wide; want %d bytes at most, and %d pixels", len(text), config.Width, maxSize, scale*frameWidth)
+	for _, name := range names {
+		text, err := os.ReadFile("../../../envoy/demo/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := png.DecodeConfig(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) > maxSize || config.Width != scale*width {
+			t.Errorf("%s: %d bytes, %d pixels wide; want %d bytes at most, and %d pixels", name, len(text), config.Width, maxSize, scale*width)
+		}
+		if !bytes.Contains(readme, []byte("envoy/demo/"+name+"\"")) {
+			t.Errorf("README.md does not show %s", name)
+		}
 	}
 }
