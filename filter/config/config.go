@@ -125,13 +125,20 @@ func enumName[E ~int](e E, names ...string) string {
 	return names[e-1]
 }
 
+// maxSize is the largest configuration in bytes. What is made of it while it is read takes up to a
+// hundred times as much of the VM's memory, and the VM keeps that for ever.
+const maxSize = 256 << 10
+
 // Parse reads a configuration as Envoy passes it to the filter: JSON, if it was given as a
 // StringValue, or a serialized google.protobuf.Struct.
 //
 // The error has one line for each fault, in the order of the document; after 20 faults the last
-// line counts the others. If the document is not JSON, or is nested too deep, the error is that one
-// fault with its line and column.
+// line counts the others. If the document is too large, is not JSON, or is nested too deep, the
+// error is that one fault.
 func Parse(data []byte) (*Config, error) {
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("configuration: found %d bytes, want at most %d", len(data), maxSize)
+	}
 	root, ok := parseStruct(data)
 	if !ok {
 		var err error

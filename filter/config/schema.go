@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/streamlatch/streamlatch/filter/match"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
@@ -40,9 +41,9 @@ type Field struct {
 func Fields() []Field {
 	var all []Field
 	all = document(all, "", configFields(node{}))
-	all = document(all, "rules[].", ruleFields(nil))
-	all = document(all, "rules[].match.", matchFields())
-	all = document(all, "rules[].match.path.", pathFields())
+	all = document(all, "rules[].", ruleFields(nil, nil))
+	all = document(all, "rules[].match.", matchFields(nil))
+	all = document(all, "rules[].match.path.", pathFields(nil))
 	all = document(all, "rules[].match.headers[].", headerFields())
 	all = document(all, "rules[].client[].", sourceFields())
 	all = document(all, "rules[].client[].jwt_claim.", claimFields())
@@ -74,9 +75,10 @@ func configFields(root node) []field[Config] {
 	return []field[Config]{
 		{"rules", required, fmt.Sprintf("1 to %d rules", maxRules), "tried in order; the first rule that matches a request applies. [] is allowed if admin_path is set",
 			func(v value, c *Config) {
+				var regexes match.Regexes
 				for _, item := range v.list(minRules, maxRules) {
 					rule := defaultRule()
-					readObject(item, ruleFields(c.Rules), &rule)
+					readObject(item, ruleFields(c.Rules, &regexes), &rule)
 					c.Rules = append(c.Rules, rule)
 				}
 			}},
@@ -96,8 +98,8 @@ func hasAdminPath(root node) bool {
 	return i >= 0 && (root.members[i].value.kind != text || root.members[i].value.content != "")
 }
 
-// ruleFields is the schema of the rule after the earlier rules.
-func ruleFields(earlier []Rule) []field[Rule] {
+// ruleFields is the schema of the rule after the earlier rules, with those path regexes.
+func ruleFields(earlier []Rule, regexes *match.Regexes) []field[Rule] {
 	defaults := defaultRule()
 	return []field[Rule]{
 		{"name", required, wantName + ", unique", "name of the rule in metrics and logs. Listeners with the same rule name and vm_id share clients",
@@ -111,7 +113,7 @@ func ruleFields(earlier []Rule) []field[Rule] {
 				}
 			}},
 		{"match", optional, "every request", "conditions on the request. All of them must hold",
-			func(v value, r *Rule) { readObject(v, matchFields(), &r.Match) }},
+			func(v value, r *Rule) { readObject(v, matchFields(regexes), &r.Match) }},
 		{"client", required, fmt.Sprintf("1 to %d sources", maxSources), "where the client's key comes from. All sources together are the key. If one is missing or empty, the request passes untracked and is counted in no_key",
 			func(v value, r *Rule) { r.Client = readSources(v) }},
 		{"instance", optional, "none", fmt.Sprintf("1 to %d sources, as in client, that name one page or process of a client. A new stream of an instance always supersedes its previous one, whatever the limits", maxSources),

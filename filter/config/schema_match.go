@@ -6,10 +6,10 @@ import (
 	"github.com/streamlatch/streamlatch/filter/match"
 )
 
-func matchFields() []field[match.Conditions] {
+func matchFields(regexes *match.Regexes) []field[match.Conditions] {
 	return []field[match.Conditions]{
 		{"path", optional, "any", "condition on the path, without query and fragment",
-			func(v value, c *match.Conditions) { readObject(v, pathFields(), &c.Path) }},
+			func(v value, c *match.Conditions) { readObject(v, pathFields(regexes), &c.Path) }},
 		{"methods", optional, "any", "the request has one of these methods",
 			func(v value, c *match.Conditions) {
 				for _, item := range v.list(1, maxMethods) {
@@ -28,7 +28,7 @@ func matchFields() []field[match.Conditions] {
 	}
 }
 
-func pathFields() []field[match.Path] {
+func pathFields(regexes *match.Regexes) []field[match.Path] {
 	read := func(op match.Op) func(value, *match.Path) {
 		return func(v value, p *match.Path) {
 			path, _ := v.text(wantPath, isPath)
@@ -44,7 +44,7 @@ func pathFields() []field[match.Path] {
 				if !ok {
 					return
 				}
-				if err := match.CheckRegex(regex); err != nil {
+				if err := regexes.Add(regex); err != nil {
 					v.fault("found %v, want an RE2 expression: %v", v.node, err)
 				}
 				*p = match.Path{Op: match.Regex, Value: regex}

@@ -1,10 +1,7 @@
 package match
 
 import (
-	"errors"
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -15,13 +12,15 @@ const (
 )
 
 // New makes rules ready for use. It returns an error that names the rule if an Op does not fit its
-// condition, if a header has no name or is the path or the method, or if a regex is invalid. New
-// keeps no memory of rules.
+// condition, if a header has no name or is the path or the method, or if [Regexes.Add] returns an
+// error for a regex. New keeps no memory of rules.
 func New(rules []Conditions) (*Set, error) {
 	gate := gate(rules)
 	set := &Set{rules: make([][]test, len(rules))}
+	var regexes Regexes
+	contains := 0
 	for i, rule := range rules {
-		tests, err := set.tests(rule)
+		tests, err := set.tests(rule, &regexes)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i, err)
 		}
@@ -32,7 +31,14 @@ func New(rules []Conditions) (*Set, error) {
 				}
 			}
 		}
+		for _, t := range tests {
+			if t.op == Contains {
+				contains++
+			}
+		}
 	}
+	set.regexBytes = min(longestRegex, regexWork/max(1, regexes.instructions))
+	set.containsBytes = containsWork / max(1, contains)
 	return set, nil
 }
 
@@ -74,41 +80,48 @@ func (c Conditions) needsHeader(name string) bool {
 type test struct {
 	header int // index in Set.headers
 	op     Op
-	value  string         // for Exact, Prefix and Contains
-	values []string       // for oneOf
-	regex  *regexp.Regexp // for Regex
+	value  string   // for Exact, Prefix and Contains
+	values []string // for oneOf
+	regex  *pattern // for Regex
 }
 
-func (t *test) holds(value string, present bool) bool {
+func (s *Set) holds(t *test, value string, present bool) Answer {
 	if !present {
-		return t.op == Absent
+		return answer(t.op == Absent)
 	}
 	switch t.op {
 	case Exact:
-		return value == t.value
+		return answer(value == t.value)
 	case Prefix:
-		return strings.HasPrefix(value, t.value)
+		return answer(strings.HasPrefix(value, t.value))
 	case Contains:
-		return strings.Contains(value, t.value)
+		begin := value[:min(len(value), s.containsBytes)]
+		switch {
+		case strings.Contains(begin, t.value):
+			return Yes
+		case len(begin) < len(value):
+			return TooLong
+		}
+		return No
 	case Regex:
-		return t.regex.MatchString(value)
+		return t.regex.matches(value, s.regexBytes)
 	case Present:
-		return true
+		return Yes
 	case oneOf:
-		return slices.Contains(t.values, value)
+		return answer(slices.Contains(t.values, value))
 	}
-	return false
+	return No
 }
 
 // tests returns the tests of a rule, and adds the headers that they read to s.headers.
-func (s *Set) tests(rule Conditions) ([]test, error) {
+func (s *Set) tests(rule Conditions, regexes *Regexes) ([]test, error) {
 	var tests []test
 	if rule.Path != (Path{}) {
 		t := test{header: s.header(pathHeader), op: rule.Path.Op, value: rule.Path.Value}
 		switch t.op {
 		case Exact, Prefix:
 		case Regex:
-			regex, err := compile(t.value)
+			regex, err := regexes.compile(t.value)
 			if err != nil {
 				return nil, fmt.Errorf("path regex %q: %w", t.value, err)
 			}
@@ -143,41 +156,6 @@ func (s *Set) header(name string) int {
 	}
 	s.headers = append(s.headers, name)
 	return len(s.headers) - 1
-}
-
-// CheckRegex returns the error for which New would refuse expr as a path regex, or nil. The error
-// does not repeat expr.
-func CheckRegex(expr string) error {
-	_, err := compile(expr)
-	return err
-}
-
-// compile compiles expr so that it matches whole values only.
-func compile(expr string) (*regexp.Regexp, error) {
-	// An expression that is invalid by itself can become valid between the anchors, such as
-	// "a)(?:b". So it is parsed alone first.
-	if _, err := syntax.Parse(expr, syntax.Perl); err != nil {
-		return nil, withoutExpr(err)
-	}
-	anchored, err := regexp.Compile(`\A(?:` + expr + `)\z`)
-	if err != nil {
-		// A quotation that expr leaves open, such as `\Qa`, quotes the closing anchor too.
-		closed, errClosed := regexp.Compile(`\A(?:` + expr + `\E)\z`)
-		if errClosed != nil {
-			return nil, withoutExpr(err)
-		}
-		anchored = closed
-	}
-	return anchored, nil
-}
-
-// withoutExpr returns an error of package syntax without the expression that it quotes.
-func withoutExpr(err error) error {
-	var invalid *syntax.Error
-	if errors.As(err, &invalid) {
-		return errors.New(invalid.Code.String())
-	}
-	return err
 }
 
 // withoutQuery returns path without query and fragment, as Envoy does for its routes

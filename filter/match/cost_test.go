@@ -41,7 +41,7 @@ func TestManyHeaders(t *testing.T) {
 		rules = append(rules, header(fmt.Sprintf("x-%d", i), match.Present, ""))
 	}
 	req := requestWith("x-99", "")
-	if i, ok := newSet(t, rules...).First(req); i != 99 || !ok {
+	if i, ok := first(newSet(t, rules...), req); i != 99 || !ok {
 		t.Errorf("got %d, %v, want rule 99", i, ok)
 	}
 	if len(req.reads) != 100 {

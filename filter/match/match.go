@@ -89,24 +89,65 @@ type Header struct {
 type Set struct {
 	headers []string // the headers that the tests read, each once
 	rules   [][]test // the tests of each rule, those on the gate first
+
+	regexBytes    int // of a path, that a Regex looks at
+	containsBytes int // of a header, that a Contains looks at
+}
+
+// containsWork bounds what all conditions with Contains cost one request, as conditions × bytes:
+// some 2 ns each in Envoy. With up to eight of them, each looks at all that Envoy accepts.
+const containsWork = 512 << 10
+
+// Answer says whether a request matches.
+type Answer uint8
+
+const (
+	// No: it does not match.
+	No Answer = iota + 1
+	// Yes: it matches.
+	Yes
+	// TooLong: the path is too long for a Regex, or a header for a Contains, and all other
+	// conditions hold. So it is not known whether it matches. It must not be taken for a No: a
+	// client can make a path longer.
+	TooLong
+)
+
+func (a Answer) String() string {
+	switch a {
+	case No:
+		return "no"
+	case Yes:
+		return "yes"
+	case TooLong:
+		return "too long"
+	}
+	return fmt.Sprintf("Answer(%d)", uint8(a))
+}
+
+func answer(holds bool) Answer {
+	if holds {
+		return Yes
+	}
+	return No
 }
 
 // maxHeadersOnStack is how many different headers a Set may read before First allocates.
 const maxHeadersOnStack = 16
 
-// First returns the index of the first Conditions that match req. ok is false if none match.
-func (s *Set) First(req Request) (index int, ok bool) {
+// First returns the index of the first Conditions that match req, or of which that is not known. If
+// there are none, the answer is No.
+func (s *Set) First(req Request) (index int, found Answer) {
 	var buffer [maxHeadersOnStack]reading
 	readings := buffer[:]
 	if len(s.headers) > maxHeadersOnStack {
 		readings = make([]reading, len(s.headers))
 	}
 	for i, tests := range s.rules {
-		if s.matches(tests, req, readings) {
-			return i, true
+		if found = s.matches(tests, req, readings); found != No {
+			return i, found
 		}
 	}
-	return 0, false
+	return 0, No
 }
 
 // reading caches the value of one header during one call of First.
@@ -116,7 +157,8 @@ type reading struct {
 	done    bool // the header was read
 }
 
-func (s *Set) matches(tests []test, req Request, readings []reading) bool {
+func (s *Set) matches(tests []test, req Request, readings []reading) Answer {
+	all := Yes
 	for i := range tests {
 		t := &tests[i]
 		r := &readings[t.header]
@@ -127,9 +169,12 @@ func (s *Set) matches(tests []test, req Request, readings []reading) bool {
 			}
 			r.done = true
 		}
-		if !t.holds(r.value, r.present) {
-			return false
+		switch s.holds(t, r.value, r.present) {
+		case No:
+			return No
+		case TooLong:
+			all = TooLong
 		}
 	}
-	return true
+	return all
 }

@@ -97,10 +97,13 @@ const (
 	// Contended: the registry write kept losing races against other workers. [Decide] never returns
 	// it.
 	Contended
+	// TooLong: the path, or a header, is too long to tell whether the rule matches. [Decide] never
+	// returns it.
+	TooLong
 )
 
 // Refusals lists every Refusal.
-var Refusals = [...]Refusal{Duplicate, Superseded, TakeoverLimit, Overloaded, Contended}
+var Refusals = [...]Refusal{Duplicate, Superseded, TakeoverLimit, Overloaded, Contended, TooLong}
 
 func (r Refusal) String() string {
 	switch r {
@@ -114,6 +117,8 @@ func (r Refusal) String() string {
 		return "overloaded"
 	case Contended:
 		return "contended"
+	case TooLong:
+		return "too_long"
 	}
 	return fmt.Sprintf("Refusal(%d)", uint8(r))
 }

@@ -132,12 +132,12 @@ type Response struct {
 
 // Refusal returns the response to a request that is refused because of why. It asks the client to
 // come back after retry, which is rounded up to a second for a Program. An EventSource that is a
-// policy.Duplicate is meant to stop, so it gets a status code too.
+// policy.Duplicate or policy.TooLong is meant to stop, so it gets a status code too.
 //
 // lastEventID is the client's place in the stream, or "". Some clients take it from the last
 // response only, so an event stream tells it again.
 func Refusal(why policy.Refusal, to Reader, retry policy.Millis, lastEventID string) Response {
-	if to == EventSource && why != policy.Duplicate {
+	if to == EventSource && why != policy.Duplicate && why != policy.TooLong {
 		return Response{
 			Status: 200,
 			Headers: [][2]string{
@@ -177,6 +177,8 @@ func status(why policy.Refusal) uint32 {
 		return 409
 	case policy.TakeoverLimit:
 		return 429
+	case policy.TooLong:
+		return 431
 	}
 	return 503
 }

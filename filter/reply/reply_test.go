@@ -87,11 +87,13 @@ func TestRefusal(t *testing.T) {
 		{policy.TakeoverLimit, reply.EventSource, 1500, 200, "", "retry: 1500\nevent: streamlatch\ndata: {\"reason\":\"takeover_limit\",\"retry_ms\":1500}\n\n"},
 		{policy.Overloaded, reply.EventSource, 1, 200, "", "retry: 1\nevent: streamlatch\ndata: {\"reason\":\"overloaded\",\"retry_ms\":1}\n\n"},
 		{policy.Contended, reply.EventSource, policy.Second, 200, "", "retry: 1000\nevent: streamlatch\ndata: {\"reason\":\"contended\",\"retry_ms\":1000}\n\n"},
+		{policy.TooLong, reply.EventSource, policy.Second, 431, "1", `{"reason":"too_long"}` + "\n"},
 		{policy.Duplicate, reply.Program, 15 * policy.Second, 409, "15", `{"reason":"duplicate"}` + "\n"},
 		{policy.Superseded, reply.Program, 14001, 409, "15", `{"reason":"superseded"}` + "\n"},
 		{policy.TakeoverLimit, reply.Program, 1, 429, "1", `{"reason":"takeover_limit"}` + "\n"},
 		{policy.Overloaded, reply.Program, policy.Second, 503, "1", `{"reason":"overloaded"}` + "\n"},
 		{policy.Contended, reply.Program, policy.Second, 503, "1", `{"reason":"contended"}` + "\n"},
+		{policy.TooLong, reply.Program, policy.Second, 431, "1", `{"reason":"too_long"}` + "\n"},
 	} {
 		got := reply.Refusal(test.why, test.to, test.retry, "")
 		headers := map[string]string{}

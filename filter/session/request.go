@@ -7,6 +7,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/deadline"
 	"github.com/streamlatch/streamlatch/filter/identity"
+	"github.com/streamlatch/streamlatch/filter/match"
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
 	"github.com/streamlatch/streamlatch/filter/reply"
@@ -25,6 +26,7 @@ type Stream struct {
 
 	goodbye *goodbye // nil: none can be said
 	phase   phase
+	tooLong bool // see Worker.tooLong
 	reader  reply.Reader
 	refusal policy.Refusal // of a claim that a tick made
 }
@@ -46,11 +48,14 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 			return nil, Pause
 		}
 	}
-	i, ok := w.matches.First(request)
-	if !ok {
+	i, found := w.matches.First(request)
+	if found == match.No {
 		return nil, Continue
 	}
 	r := &w.rules[i]
+	if found == match.TooLong {
+		return w.tooLong(r, request, context), Continue
+	}
 	r.matched++
 	key, missing := r.Client.Append(w.key[:0], request)
 	if missing != identity.Complete {
@@ -72,6 +77,17 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 		return s, Pause
 	}
 	return s, Continue
+}
+
+// tooLong returns a stream without a client: of a request that is too long to tell whether the rule
+// matches. If it did not match, a longer path would be a way around every limit. If it did, other
+// requests would be refused that are for no event stream. So the response decides: an event stream
+// is refused, and everything else passes.
+func (w *Worker) tooLong(r *rule, request Request, context uint32) *Stream {
+	return &Stream{
+		worker: w, rule: r, phase: asking, tooLong: true, reader: reply.ReaderOf(request),
+		place: registry.Stream{Enforce: r.Mode == config.Enforce, Context: context},
+	}
 }
 
 // newStream returns nil if the registry cannot be joined: the request passes, untracked. It clears

@@ -23,7 +23,11 @@ func (s *Stream) Response(endOfStream bool) Action {
 	}
 	now := w.host.Now()
 	if s.phase == asking {
-		if verdict := s.claim(now); verdict.Refusal != 0 {
+		verdict := policy.Verdict{Refusal: policy.TooLong}
+		if !s.tooLong {
+			verdict = s.claim(now)
+		}
+		if verdict.Refusal != 0 {
 			if s.refuse(verdict, nil, now) == refused {
 				return Pause
 			}

@@ -47,6 +47,52 @@ func TestWhatIsAStream(t *testing.T) {
 	}
 }
 
+// Of a path that is too long for the rule's regex it is not known whether the rule matches. It is
+// no way around the limit, and no fault of a request for something else.
+func TestTooLongForARule(t *testing.T) {
+	rule := `"match": {"path": {"regex": "/events/[a-z]*"}}`
+	long := "/events/" + strings.Repeat("x", 2000)
+	for _, c := range []struct {
+		name, rule string
+		request    []string
+		response   fields
+		refused    bool // the response is replaced
+		counted    int64
+	}{
+		{"event stream", rule, nil, eventStream, true, 1},
+		{"event stream, without a key", rule, []string{"x-client-id", ""}, eventStream, true, 1},
+		{"event stream for a POST", rule, []string{":method", "POST", "accept", "application/json"}, eventStream, true, 1},
+		{"claimed at the request", rule + `, "claim_at": "request"`, nil, eventStream, true, 1},
+		{"the rule observes", rule + `, "mode": "observe"`, nil, eventStream, false, 1},
+		{"something else", rule, nil, fields{":status": "200", "content-type": "text/html"}, false, 0},
+		{"an error", rule, nil, fields{":status": "404"}, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEdge(t)
+			w := e.worker(configured(c.rule, ""))
+			x := w.ask("alice", append([]string{":path", long}, c.request...)...)
+			if x.action != Continue || x.reply != nil {
+				t.Fatalf("the request: action %d, reply %v, want it to go on", x.action, x.reply)
+			}
+			x.answer(c.response)
+			if refused := x.reply != nil && x.action == Pause; refused != c.refused {
+				t.Fatalf("the response: action %d, reply %v, want it refused: %v", x.action, x.reply, c.refused)
+			}
+			if c.refused && (x.reply.status != 431 || x.reason != "refused_too_long") {
+				t.Errorf("status %d, reason %q", x.reply.status, x.reason)
+			}
+			if err := x.stream.Check(); err != nil {
+				t.Error(err)
+			}
+			x.end(byClient)
+			e.counted(map[string]int64{"events.refused_too_long": c.counted, "events.opened": 0, "events.active": 0, "events.no_key": 0})
+			if len(e.data) > 1 { // what was logged
+				t.Errorf("%d keys are stored, want none for a request that has no place", len(e.data))
+			}
+		})
+	}
+}
+
 // The metrics of a stream's life, for each way in which it can end.
 func TestWhatALifeCounts(t *testing.T) {
 	const ages = "streamlatch.events.superseded_age_ms"
