@@ -249,11 +249,11 @@ func TestLimits(t *testing.T) {
 		rules = append(rules, `{"name": "r`+strconv.Itoa(i)+`", "client": [{"query": "q"}]}`)
 	}
 	parse(t, `{"rules": [`+strings.Join(rules, ",")+`]}`)
-	parse(t, withClient(`[`+strings.Repeat(`{"query": "a"}, `, 7)+`{"query": "a"}]`))
+	parse(t, withClient(`[`+eightSources+`]`))
 	parse(t, withClient(`[{"property": ["a", "b", "c", "d", "e", "f", "g", "h"]}]`))
 	parse(t, withClient(`[{"jwt_claim": {"claim": ["a", "b", "c", "d", "e", "f", "g", "h"], "metadata_key": "p"}}]`))
 	for _, fields := range []string{
-		`"instance": [` + strings.Repeat(`{"query": "a"}, `, 7) + `{"query": "a"}]`,
+		`"instance": [` + eightSources + `]`,
 		`"max_streams": 1`, `"max_streams": 64`,
 		`"takeover_limit": {"max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "100ms"}`,
 		`"takeover_limit": {"max_tokens": 10000, "tokens_per_fill": 10000, "fill_interval": "24h"}`,

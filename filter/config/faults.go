@@ -32,6 +32,8 @@ func (f *faults) add(path, format string, args ...any) {
 	f.lines = append(f.lines, path+": "+fmt.Sprintf(format, args...))
 }
 
+func (f *faults) count() int { return len(f.lines) + f.more }
+
 // String returns one line for each fault, and at the end a line that counts the others.
 func (f *faults) String() string {
 	text := strings.Join(f.lines, "\n")

@@ -23,6 +23,8 @@ func withFields(fields string) string {
 	return `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}], ` + fields + `}`
 }
 
+const eightSources = `{"query": "a"}, {"query": "b"}, {"query": "c"}, {"query": "d"}, {"query": "e"}, {"query": "f"}, {"query": "g"}, {"query": "h"}`
+
 // The known fields, as the fault for an unknown field lists them.
 const (
 	knownInConfig = `"rules", "max_total_streams", "on_contention" or "admin_path"`
@@ -174,7 +176,11 @@ var faultTable = []struct{ about, config, want string }{
 	{"client null", withClient(`null`), "rules[0].client: found null, want a list"},
 	{"client not a list", withClient(`{"header": "a"}`), "rules[0].client: found an object, want a list"},
 	{"client empty", withClient(`[]`), "rules[0].client: found 0 items, want 1 to 8"},
-	{"client with too many sources", withClient(`[` + strings.Repeat(`{"query": "a"}, `, 8) + `{"query": ""}]`), "rules[0].client: found 9 items, want 1 to 8"},
+	{"client with too many sources", withClient(`[` + eightSources + `, {"query": ""}]`), "rules[0].client: found 9 items, want 1 to 8"},
+	{"source twice", withClient(`[{"query": "a"}, {"header": "a"}, {"query": "a"}, {"source_address": true}, {"source_address": true}, {"query": ""}, {"query": ""}]`),
+		"rules[0].client[2]: is the same source as rules[0].client[0], want each once\n" +
+			"rules[0].client[4]: is the same source as rules[0].client[3], want each once\n" +
+			`rules[0].client[5].query: found "", want the name of a query parameter` + "\n" + `rules[0].client[6].query: found "", want the name of a query parameter`},
 	{"source not an object", withClient(`["x-client-id"]`), `rules[0].client[0]: found "x-client-id", want an object`},
 	{"source empty", withClient(`[{}]`), `rules[0].client[0]: found none, want exactly one of ` + knownInSource},
 	{"source of two kinds", withClient(`[{"query": "b", "header": "a"}]`), `rules[0].client[0]: found 2 (header, query), want exactly one of ` + knownInSource},
@@ -216,7 +222,7 @@ var faultTable = []struct{ about, config, want string }{
 	{"source_address as a string", withClient(`[{"source_address": "true"}]`), `rules[0].client[0].source_address: found "true", want true`},
 	{"instance null", withRuleFields(`"instance": null`), "rules[0].instance: found null, want a list"},
 	{"instance empty", withRuleFields(`"instance": []`), "rules[0].instance: found 0 items, want 1 to 8"},
-	{"instance too long", withRuleFields(`"instance": [` + strings.Repeat(`{"query": "a"}, `, 8) + `{"query": ""}]`), "rules[0].instance: found 9 items, want 1 to 8"},
+	{"instance too long", withRuleFields(`"instance": [` + eightSources + `, {"query": ""}]`), "rules[0].instance: found 9 items, want 1 to 8"},
 	{"instance unknown", withRuleFields(`"instance": [{"tab": "a"}]`), `rules[0].instance[0]: unknown field "tab", want ` + knownInSource},
 	{"instance name", withRuleFields(`"instance": [{"query": "a"}, {"cookie": ""}]`), `rules[0].instance[1].cookie: found "", want the name of a cookie, such as "session"`},
 

@@ -5,13 +5,13 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 const (
 	maxRules        = 64
-	maxSources      = 8
 	maxParts        = 8 // in the path of a claim or a property
 	maxStreams      = policy.MaxStreams
 	maxTotalStreams = 10_000_000
@@ -114,9 +114,9 @@ func ruleFields(earlier []Rule, regexes *match.Regexes) []field[Rule] {
 			}},
 		{"match", optional, "every request", "conditions on the request. All of them must hold",
 			func(v value, r *Rule) { readObject(v, matchFields(regexes), &r.Match) }},
-		{"client", required, fmt.Sprintf("1 to %d sources", maxSources), "where the client's key comes from. All sources together are the key. If one is missing or empty, the request passes untracked and is counted in no_key",
+		{"client", required, fmt.Sprintf("1 to %d sources", identity.MaxSources), "where the client's key comes from. All sources together are the key. If one is missing or empty, the request passes untracked and is counted in no_key",
 			func(v value, r *Rule) { r.Client = readSources(v) }},
-		{"instance", optional, "none", fmt.Sprintf("1 to %d sources, as in client, that name one page or process of a client. A new stream of an instance always supersedes its previous one, whatever the limits", maxSources),
+		{"instance", optional, "none", fmt.Sprintf("1 to %d sources, as in client, that name one page or process of a client. A new stream of an instance always supersedes its previous one, whatever the limits", identity.MaxSources),
 			func(v value, r *Rule) { r.Instance = readSources(v) }},
 		{"max_streams", optional, strconv.Itoa(defaults.MaxStreams), fmt.Sprintf("streams that one client may have, up to %d", maxStreams),
 			func(v value, r *Rule) { r.MaxStreams, _ = v.integer(1, maxStreams) }},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/streamlatch/streamlatch/filter/identity"
@@ -9,9 +10,17 @@ import (
 // readSources reads the sources of client or instance.
 func readSources(v value) identity.Sources {
 	var sources identity.Sources
-	for _, item := range v.list(1, maxSources) {
+	for _, item := range v.list(1, identity.MaxSources) {
 		var source identity.Source
+		faults := v.faults.count()
 		readObject(item, sourceFields(), &source)
+		same := func(other identity.Source) bool {
+			return other.Kind == source.Kind && other.Name == source.Name && slices.Equal(other.Path, source.Path)
+		}
+		// Twice the same would tell no more clients apart, and cost twice as much for a long value.
+		if i := slices.IndexFunc(sources, same); i >= 0 && v.faults.count() == faults {
+			item.fault("is the same source as %s[%d], want each once", v.path, i)
+		}
 		sources = append(sources, source)
 	}
 	return sources

@@ -96,7 +96,10 @@ type Source struct {
 	Path []string
 }
 
-// Sources make one key together.
+// MaxSources is how many sources can make one key.
+const MaxSources = 8
+
+// Sources make one key together: 1 to MaxSources of them.
 type Sources []Source
 
 // Append appends the key of req to dst. For each source, in order, it appends the length of the
@@ -104,19 +107,19 @@ type Sources []Source
 // keys.
 //
 // If a value is missing or empty, missing is the index of the first such source and key equals dst.
-// Otherwise missing is Complete. If there are no sources, missing is 0. key may share its array
-// with dst, as with the built-in append.
+// Otherwise missing is Complete. If there are no sources or too many, missing is 0. key may share
+// its array with dst, as with the built-in append.
 func (s Sources) Append(dst []byte, req Request) (key []byte, missing int) {
-	from := reader{req: req}
+	if len(s) == 0 || len(s) > MaxSources {
+		return dst, 0
+	}
+	from := reader{req: req, sources: s}
 	key = dst
-	for i, source := range s {
+	for i := range s {
 		var ok bool
-		if key, ok = source.append(key, &from); !ok {
+		if key, ok = from.append(key, i); !ok {
 			return key[:len(dst)], i
 		}
-	}
-	if len(s) == 0 {
-		return key, 0
 	}
 	return key, Complete
 }
@@ -124,22 +127,23 @@ func (s Sources) Append(dst []byte, req Request) (key []byte, missing int) {
 // Complete is what Append returns in place of a missing source if there is none.
 const Complete = -1
 
-func (s Source) append(dst []byte, from *reader) (key []byte, ok bool) {
-	switch s.Kind {
+// append appends the value of source i.
+func (r *reader) append(dst []byte, i int) (key []byte, ok bool) {
+	switch s := &r.sources[i]; s.Kind {
 	case Header:
-		value, _ := from.req.Header(strings.ToLower(s.Name))
+		value, _ := r.req.Header(strings.ToLower(s.Name))
 		return appendPart(dst, value)
 	case Cookie:
-		return appendPart(dst, cookie(from.header(&from.cookie, "cookie"), s.Name))
+		return appendPart(dst, r.cookie(i))
 	case Query:
-		return appendParameter(dst, query(from.header(&from.path, ":path")), s.Name)
+		return appendParameter(dst, r.parameter(i))
 	case JWTClaim:
-		return appendClaim(dst, from.metadata(), s.Name, s.Path)
+		return appendClaim(dst, r.metadata(), s.Name, s.Path)
 	case Property:
-		value, _ := from.req.Property(s.Path...)
+		value, _ := r.req.Property(s.Path...)
 		return appendPart(dst, value)
 	case SourceAddress:
-		value, _ := from.req.Property("source", "address")
+		value, _ := r.req.Property("source", "address")
 		return appendPart(dst, ipAddress(value))
 	}
 	return dst, false
@@ -153,33 +157,44 @@ func appendPart(dst []byte, value string) (key []byte, ok bool) {
 	return append(binary.AppendUvarint(dst, uint64(len(value))), value...), true
 }
 
-// reader reads a request during one call of Append. Values that several sources may need are read
-// once.
+// reader reads a request during one call of Append. What several sources may need is read once.
+// That matters for cookies and parameters: a client can send tens of thousands of them.
 type reader struct {
-	req                    Request
-	path, cookie, property lazy
+	req      Request
+	sources  Sources
+	values   [MaxSources]string // of sources of kind Cookie and Query
+	read     [JWTClaim + 1]bool // whether that was done for a kind
+	property string             // all dynamic metadata
 }
 
-func (r *reader) header(l *lazy, name string) string {
-	if !l.read {
-		l.value, _ = r.req.Header(name)
-		l.read = true
+// first reports whether it is called for the first time for a kind.
+func (r *reader) first(kind Kind) bool {
+	first := !r.read[kind]
+	r.read[kind] = true
+	return first
+}
+
+func (r *reader) cookie(i int) string {
+	if r.first(Cookie) {
+		header, _ := r.req.Header("cookie")
+		r.sources.readCookies(header, &r.values)
 	}
-	return l.value
+	return r.values[i]
+}
+
+// parameter returns a value that is not decoded yet.
+func (r *reader) parameter(i int) string {
+	if r.first(Query) {
+		path, _ := r.req.Header(":path")
+		r.sources.readParameters(query(path), &r.values)
+	}
+	return r.values[i]
 }
 
 // metadata returns all dynamic metadata of the stream, a serialized envoy.config.core.v3.Metadata.
 func (r *reader) metadata() string {
-	l := &r.property
-	if !l.read {
-		l.value, _ = r.req.Property("metadata")
-		l.read = true
+	if r.first(JWTClaim) {
+		r.property, _ = r.req.Property("metadata")
 	}
-	return l.value
-}
-
-// lazy is a value that is read when it is first needed.
-type lazy struct {
-	value string
-	read  bool
+	return r.property
 }

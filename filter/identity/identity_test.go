@@ -293,6 +293,39 @@ func TestSharedValuesAreReadOnce(t *testing.T) {
 	}
 }
 
+// Cookies and parameters are found in one pass for all sources. Each has the value that it has
+// alone.
+func TestSourcesTogetherAreAsAlone(t *testing.T) {
+	names := []string{"a", "b", "aa", "a+", "%61"}
+	text := rapid.StringOfN(rapid.SampledFrom([]rune(`ab+%61=;&? "`)), 0, 40, -1)
+	rapid.Check(t, func(rt *rapid.T) {
+		req := request{"cookie": text.Draw(rt, "cookie"), ":path": "/?" + text.Draw(rt, "query")}
+		var sources identity.Sources
+		var want []byte
+		for range rapid.IntRange(1, identity.MaxSources).Draw(rt, "sources") {
+			s := identity.Source{
+				Kind: rapid.SampledFrom([]identity.Kind{identity.Cookie, identity.Query}).Draw(rt, "kind"),
+				Name: rapid.SampledFrom(names).Draw(rt, "name"),
+			}
+			if alone, ok := (identity.Sources{s}).Append(nil, req); ok { // otherwise it hides the others
+				sources, want = append(sources, s), append(want, alone...)
+			}
+		}
+		if got, ok := sources.Append(nil, req); string(got) != string(want) || ok != (len(sources) > 0) {
+			rt.Errorf("%v of %q: got %q, want %q", sources, req, got, want)
+		}
+	})
+}
+
+func TestTooManySources(t *testing.T) {
+	for n := identity.MaxSources; n <= identity.MaxSources+1; n++ {
+		sources := slices.Repeat(identity.Sources{{Kind: identity.Cookie, Name: "a"}}, n)
+		if _, ok := sources.Append(nil, request{"cookie": "a=1"}); ok != (n == identity.MaxSources) {
+			t.Errorf("%d sources: a key was made: %v", n, ok)
+		}
+	}
+}
+
 // JWTClaim, Property and SourceAddress never read a header, even if a header has the same name.
 func TestVerifiedSourcesReadNoHeader(t *testing.T) {
 	req := &counting{

@@ -12,26 +12,52 @@ func query(path string) string {
 	return query
 }
 
-// appendParameter appends the decoded value of the first parameter with this name. Only "&" ends a
-// parameter; ";" is an ordinary character, as it is for Envoy and in the URL standard. A "%" that
-// no two hexadecimal digits follow stands for itself, as in the URL standard.
+// readParameters finds for each source of kind Query the value of the first parameter with its name.
+// Only "&" ends a parameter; ";" is an ordinary character, as it is for Envoy and in the URL
+// standard. The values are not decoded. It looks at each byte once, as readCookies does.
+func (s Sources) readParameters(query string, values *[MaxSources]string) {
+	wanted := s.wanted(Query)
+	for at := 0; at < len(query) && wanted.left > 0; at++ {
+		start, equals, name := at, -1, noName
+		for at < len(query) && query[at] != '&' {
+			b, width := query[at], 1
+			switch {
+			case equals >= 0:
+			case b == '=':
+				equals = at
+			default:
+				if b == '%' || b == '+' {
+					b, width = decode(query[at:])
+				}
+				name = name.with(b)
+			}
+			at += width
+		}
+		if at == start {
+			continue
+		}
+		if equals < 0 { // a name without a value
+			equals = at
+		}
+		for i := range s {
+			if wanted.hashes[i] == name && decodesTo(query[start:equals], s[i].Name) {
+				values[i] = query[min(equals+1, at):at]
+				wanted.found(i)
+			}
+		}
+	}
+}
+
+// appendParameter appends the decoded value of a parameter. A "%" that no two hexadecimal digits
+// follow stands for itself, as in the URL standard.
 //
 // The length comes before the value in the key. So the value is measured first and decoded second,
 // which needs no second buffer.
-func appendParameter(dst []byte, query, name string) (key []byte, ok bool) {
-	for rest, more := query, true; more; {
-		var pair string
-		pair, rest, more = strings.Cut(rest, "&")
-		found, value, _ := strings.Cut(pair, "=")
-		if pair == "" || !decodesTo(found, name) {
-			continue
-		}
-		if value == "" {
-			return dst, false
-		}
-		return appendDecoded(binary.AppendUvarint(dst, uint64(decodedLen(value))), value), true
+func appendParameter(dst []byte, value string) (key []byte, ok bool) {
+	if value == "" {
+		return dst, false
 	}
-	return dst, false
+	return appendDecoded(binary.AppendUvarint(dst, uint64(decodedLen(value))), value), true
 }
 
 // decodesTo reports whether encoded is plain after decoding.
