@@ -43,7 +43,10 @@ func (b *backend) serve() error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	b.server = &http.Server{Handler: b, Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000}}
+	// More than Envoy's own limit, 1024. Until the settings have arrived, Envoy goes up to that, and
+	// streams beyond the server's limit would be refused.
+	settings := &http.HTTP2Config{MaxConcurrentStreams: 2000}
+	b.server = &http.Server{Handler: b, Protocols: &protocols, HTTP2: settings}
 	go b.server.Serve(listener)
 	return nil
 }

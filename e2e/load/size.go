@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,7 @@ type size struct {
 // A sized is what size measures. Without the filter a takeover is a client that opens a stream and
 // hangs up its other one.
 type sized struct {
-	rss, guests int64   // bytes that the streams added
+	added       memory  // by the streams
 	registry    int     // bytes
 	idle        float64 // CPU of Envoy when nothing happens, percent of a core
 	took        *hdrhistogram.Histogram
@@ -48,7 +49,13 @@ func (s size) measure(ctx context.Context, bare bool) (r sized, err error) {
 		return r, err
 	}
 	defer e.stop()
-	before, err := e.memory(ctx)
+	var before memory
+	err = until(ctx, patience, func() (err error) {
+		if before, err = e.memory(ctx); err == nil && before.heap == 0 {
+			err = errors.New("envoy has not counted its memory")
+		}
+		return err
+	})
 	if err != nil {
 		return r, err
 	}
@@ -73,7 +80,7 @@ func (s size) measure(ctx context.Context, bare bool) (r sized, err error) {
 	if err != nil {
 		return r, err
 	}
-	r.rss, r.guests = after.rss-before.rss, after.guests-before.guests
+	r.added = memory{after.rss - before.rss, after.heap - before.heap, after.guests - before.guests}
 	if !bare {
 		if _, r.registry, err = e.registry(ctx); err != nil {
 			return r, err
@@ -138,9 +145,10 @@ func (s size) print(bare, filter sized) {
 	row := func(what, format string, values ...any) {
 		fmt.Printf("| "+what+" | "+format+" | "+format+" |\n", values...)
 	}
-	row("memory of Envoy a stream, bytes", "%.0f", float64(bare.rss)/n, float64(filter.rss)/n)
-	row("of it in the VMs", "%.0f", float64(bare.guests)/n, float64(filter.guests)/n)
-	row("of it in the registry", "%.0f", float64(bare.registry)/n, float64(filter.registry)/n)
+	row("RSS of Envoy, bytes a stream", "%.0f", float64(bare.added.rss)/n, float64(filter.added.rss)/n)
+	row("Envoy's heap, with the registry, bytes a stream", "%.0f", float64(bare.added.heap)/n, float64(filter.added.heap)/n)
+	row("the registry, bytes a stream", "%.0f", float64(bare.registry)/n, float64(filter.registry)/n)
+	row("linear memory of the VMs, bytes a stream", "%.0f", float64(bare.added.guests)/n, float64(filter.added.guests)/n)
 	row("CPU when nothing happens, percent of a core", "%.2f", bare.idle, filter.idle)
 	row("CPU a takeover, us", "%d", bare.perTakeover.Microseconds(), filter.perTakeover.Microseconds())
 	fmt.Printf("| takeover: p50, p99, longest, ms | - | %s |\n", quantiles(filter.took))
