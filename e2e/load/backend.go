@@ -33,7 +33,7 @@ func startBackend() (*backend, error) {
 	return b, b.serve()
 }
 
-// serve listens: at first on a port that the system chooses, and then on the same one again.
+// serve listens: first on a port that the system chooses, and later on the same one.
 func (b *backend) serve() error {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)))
 	if err != nil {
@@ -43,8 +43,8 @@ func (b *backend) serve() error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	// More than Envoy's own limit, 1024. Until the settings have arrived, Envoy goes up to that, and
-	// streams beyond the server's limit would be refused.
+	// More than Envoy's own limit, 1024. Until the settings have arrived, Envoy goes up to that,
+	// and streams beyond the server's limit would be refused.
 	settings := &http.HTTP2Config{MaxConcurrentStreams: 2000}
 	b.server = &http.Server{Handler: b, Protocols: &protocols, HTTP2: settings}
 	go b.server.Serve(listener)

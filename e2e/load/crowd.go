@@ -221,9 +221,9 @@ func until(ctx context.Context, patience time.Duration, check func() error) erro
 	}
 }
 
-// settle makes all guests leave, waits until the promise holds, and returns how long that took: every
-// member has exactly one stream, which is its newest, and backend and filter know of these streams
-// and of no other.
+// settle makes all guests leave, waits until the promise holds, and returns how long that took:
+// every member has exactly one stream, which is its newest, and backend and filter know of these
+// streams and of no other.
 func (c *crowd) settle(ctx context.Context) (time.Duration, error) {
 	begun := time.Now()
 	for _, guest := range c.present() {

@@ -27,7 +27,7 @@ type extent struct {
 	load    load          // while the fault lasts, and before
 	times   int           // how often it happens, if it happens again and again
 	stall   time.Duration // how long Envoy is stopped
-	many    int           // requests of clients that misbehave
+	many    int           // requests of misbehaving clients
 }
 
 // faults are those of one Envoy after the other.
@@ -54,7 +54,7 @@ type outcome struct {
 	before, after memory
 }
 
-// suffer lets a fault happen to an edge without streams, and checks the promise before and after it.
+// suffer lets a fault happen to an edge without streams. It checks the promise before and after.
 func (f fault) suffer(ctx context.Context, e *edge, x extent) (o outcome, err error) {
 	c := newCrowd(e)
 	if err := c.joinBoth(ctx, x.members); err != nil {

@@ -26,7 +26,7 @@ type overH2 struct {
 	conns   []*h2Conn
 }
 
-// newOverH2 returns a transport with this number of connections. They are dialed when they are used.
+// newOverH2 returns a transport with this number of connections, which are dialed when needed.
 func newOverH2(address string, conns int) *overH2 {
 	return &overH2{address: address, conns: make([]*h2Conn, conns)}
 }
@@ -63,7 +63,7 @@ var (
 )
 
 // An h2Conn is a client's connection. It is written on the frames themselves, because a client of
-// net/http needs several goroutines and some 20 KB for each stream, and cannot be made to misbehave.
+// net/http needs goroutines for each stream, and cannot be made to misbehave.
 type h2Conn struct {
 	conn   net.Conn
 	framer *http2.Framer
