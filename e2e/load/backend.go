@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,6 +18,7 @@ type backend struct {
 	server *http.Server
 	port   int
 	live   []*upstream
+	turn   int           // the place in live that had the last event
 	at     map[int64]int // the place in live of each stream
 }
 
@@ -73,8 +73,8 @@ func (b *backend) ids() map[int64]bool {
 	return ids
 }
 
-// send sends an event on n streams, chosen at random. A stream whose last event is still to be
-// written gets none.
+// send sends an event on n streams, on one after the other in turn. A stream whose last event is
+// still to be written gets none.
 func (b *backend) send(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -82,8 +82,13 @@ func (b *backend) send(n int) {
 		if len(b.live) == 0 {
 			return
 		}
+		// Downwards: a stream that takes the place of a closed one comes from above, and has had
+		// its turn.
+		if b.turn--; b.turn < 0 || b.turn >= len(b.live) {
+			b.turn = len(b.live) - 1
+		}
 		select {
-		case b.live[rand.IntN(len(b.live))].event <- struct{}{}:
+		case b.live[b.turn].event <- struct{}{}:
 		default:
 		}
 	}

@@ -127,7 +127,7 @@ func (c *crowd) reopen(ctx context.Context, clients []*client) error {
 type load struct {
 	takeovers int // members that open a second stream
 	guests    int // clients that come, stay for up to ten seconds, and leave
-	events    int // events that the backend sends on some stream
+	events    int // events that the backend sends, on one stream after the other
 }
 
 // under runs f under load.
@@ -209,11 +209,15 @@ const patience = time.Minute
 
 // until waits until check returns nil.
 func until(ctx context.Context, patience time.Duration, check func() error) error {
+	said := time.Now()
 	for deadline := time.Now().Add(patience); ; {
 		err := check()
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil && time.Since(said) > time.Second:
+			said = time.Now()
+			fmt.Printf("#   %v\n", err)
 		case time.Now().After(deadline):
 			return fmt.Errorf("after %v: %w", patience, err)
 		}
@@ -234,8 +238,19 @@ func (c *crowd) settle(ctx context.Context) (time.Duration, error) {
 }
 
 func (c *crowd) promise(ctx context.Context) error {
-	if guests, pending := len(c.present()), c.pending.Load(); guests > 0 || pending > 0 {
-		return fmt.Errorf("%d guests have not left, %d opens are not over", guests, pending)
+	if guests, pending := c.present(), c.pending.Load(); len(guests) > 0 || pending > 0 {
+		unanswered, old := 0, 0
+		for _, client := range append(guests, c.members...) {
+			client.mu.Lock()
+			if client.opening != nil {
+				unanswered++
+			}
+			if client.old != nil {
+				old++
+			}
+			client.mu.Unlock()
+		}
+		return fmt.Errorf("%d guests have not left; %d requests have no answer, %d superseded streams have not ended", len(guests), unanswered, old)
 	}
 	open := c.edge.backend.ids()
 	for _, member := range c.members {

@@ -73,8 +73,8 @@ func (f fault) suffer(ctx context.Context, e *edge, x extent) (o outcome, err er
 	if err != nil {
 		return o, err
 	}
-	// A dead VM's streams are cut at their next event, so every stream gets one now and then.
-	err = c.under(ctx, load{events: 4 * x.members}, func(ctx context.Context) error {
+	// A dead VM's streams are cut at their next event, so every stream gets one every two seconds.
+	err = c.under(ctx, load{events: x.members / 2}, func(ctx context.Context) error {
 		o.settled, err = c.settle(ctx)
 		return err
 	})
