@@ -150,7 +150,8 @@ func TestStatusKnowsTheNewestSources(t *testing.T) {
 	if e.data[configuredKey].cas != writes {
 		t.Error("what is known is written again")
 	}
-	e.worker(of(rule("a", "x-3"), rule("aa", "x-4")))
+	e.worker(of(rule("aa", "x-4")))
+	e.worker(of(rule("a", "x-3")))
 	if got, want := sources(), `a{"header":"x-3"} aa{"header":"x-4"} b{"header":"x-2"}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -160,6 +161,30 @@ func TestStatusKnowsTheNewestSources(t *testing.T) {
 	got := asked.worker.configured()
 	if len(got) != mostConfigured || got["a"] != nil || got["r0"] == nil {
 		t.Errorf("%d rules are known, a is %v, want the newest %d", len(got), got["a"], mostConfigured)
+	}
+}
+
+// A rule whose configuration gets more sources, or is known no more, stays in the status.
+func TestStatusFollowsARule(t *testing.T) {
+	e := newEdge(t)
+	asked := e.worker(onlyAdmin)
+	one, two := `{"header": "x-client-id"}`, `{"header": "x-client-id"}, {"header": "x-device"}`
+	for _, sources := range []string{one, two} {
+		w := e.worker(`{"rules": [{"name": "events", "client": [` + sources + `]}]}`)
+		w.open("alice", "x-device", "phone")
+		w.ask("alice") // for the newer one, the device is missing
+		asked.status()
+	}
+	s := asked.status()
+	if len(s.Rules) != 1 || s.Rules[0].NoKey != 1 || len(s.Rules[0].Missing) != 1 || string(s.Rules[0].Missing[0].Source) != `{"header":"x-device"}` {
+		t.Errorf("got %+v, want one request without a device", s)
+	}
+	delete(e.data, configuredKey)
+	if s := asked.status(); len(s.Rules) != 1 || s.Rules[0].Matched != 4 || s.Rules[0].NoKey != 1 || len(s.Rules[0].Missing) != 0 {
+		t.Errorf("got %+v, want the rule with what is known of it", s)
+	}
+	if s := e.worker(onlyAdmin).status(); len(s.Rules) != 1 || s.Rules[0].NoKey != 1 {
+		t.Errorf("got %+v, want the rule with what is known of it", s)
 	}
 }
 
