@@ -57,9 +57,13 @@ func TestWhatToTakeOverIsComplete(t *testing.T) {
 	second.Close()
 	rigtest.WantCounts(t, r, "events", rigtest.Counts{Opened: 2, Superseded: 1, Released: 1})
 	const tracked = `{"name":"events","active":0,"matched":2,"tracked":2,"no_key":0,"missing":[]}`
-	if got := rigtest.Do(t, rigtest.Operator(t, r, rig.HTTP1), rig.Request{Path: "/streamlatch"}).Body; !strings.Contains(got, tracked) {
-		t.Errorf("GET /streamlatch: got %s, want %s in it", got, tracked)
-	}
+	operator := rigtest.Operator(t, r, rig.HTTP1)
+	wait.Until(t, func() error { // requests are counted on the tick
+		if got := rigtest.Do(t, operator, rig.Request{Path: "/streamlatch"}).Body; !strings.Contains(got, tracked) {
+			return fmt.Errorf("GET /streamlatch: got %s, want %s in it", got, tracked)
+		}
+		return nil
+	})
 	wait.Until(t, func() error { // Envoy adds up a histogram once in five seconds
 		text := rigtest.Ask(t, r, http.MethodGet, "/stats/prometheus")
 		for title, exprs := range expressions(t) {

@@ -173,6 +173,7 @@ func TestStatusFollowsARule(t *testing.T) {
 		w := e.worker(`{"rules": [{"name": "events", "client": [` + sources + `]}]}`)
 		w.open("alice", "x-device", "phone")
 		w.ask("alice") // for the newer one, the device is missing
+		e.advance(1)
 		asked.status()
 	}
 	s := asked.status()
