@@ -307,11 +307,11 @@ func TestSourcesTogetherAreAsAlone(t *testing.T) {
 				Kind: rapid.SampledFrom([]identity.Kind{identity.Cookie, identity.Query}).Draw(rt, "kind"),
 				Name: rapid.SampledFrom(names).Draw(rt, "name"),
 			}
-			if alone, ok := (identity.Sources{s}).Append(nil, req); ok { // otherwise it hides the others
+			if alone, missing := (identity.Sources{s}).Append(nil, req); missing == identity.Complete { // otherwise it hides the others
 				sources, want = append(sources, s), append(want, alone...)
 			}
 		}
-		if got, ok := sources.Append(nil, req); string(got) != string(want) || ok != (len(sources) > 0) {
+		if got, missing := sources.Append(nil, req); string(got) != string(want) || (missing == identity.Complete) != (len(sources) > 0) {
 			rt.Errorf("%v of %q: got %q, want %q", sources, req, got, want)
 		}
 	})
@@ -320,8 +320,8 @@ func TestSourcesTogetherAreAsAlone(t *testing.T) {
 func TestTooManySources(t *testing.T) {
 	for n := identity.MaxSources; n <= identity.MaxSources+1; n++ {
 		sources := slices.Repeat(identity.Sources{{Kind: identity.Cookie, Name: "a"}}, n)
-		if _, ok := sources.Append(nil, request{"cookie": "a=1"}); ok != (n == identity.MaxSources) {
-			t.Errorf("%d sources: a key was made: %v", n, ok)
+		if _, missing := sources.Append(nil, request{"cookie": "a=1"}); (missing == identity.Complete) != (n == identity.MaxSources) {
+			t.Errorf("%d sources: missing %d", n, missing)
 		}
 	}
 }
