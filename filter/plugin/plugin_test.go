@@ -44,7 +44,7 @@ func TestEveryStreamGetsAContext(t *testing.T) {
 	for _, c := range all {
 		c.OnHttpStreamDone()
 	}
-	if kept := p.(*plugin).kept; kept != mostKept {
+	if kept := len(p.(*plugin).free); kept != mostKept {
 		t.Errorf("%d contexts are kept, want %d", kept, mostKept)
 	}
 }
