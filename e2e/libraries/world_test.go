@@ -93,11 +93,14 @@ func (w *world) letGo() {
 	}
 }
 
-// until waits until check returns nil for every library and cause. After wait.Patience it returns
-// the errors of check.
+// patience is how long until waits: on a slow machine dozens of programs take long to start.
+const patience = 3 * wait.Patience
+
+// until waits until check returns nil for every library and cause. After patience it returns the
+// errors of check.
 func (w *world) until(t *testing.T, check func(c *client, cause string) error) error {
 	t.Helper()
-	for deadline := time.Now().Add(wait.Patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		w.readLogs(t)
 		var all []error
 		for _, c := range w.clients {
