@@ -205,7 +205,7 @@ func (c *crowd) present() []*client {
 }
 
 // patience bounds every wait for a condition. What takes longer has failed.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // until waits until check returns nil.
 func until(ctx context.Context, patience time.Duration, check func() error) error {
