@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -47,6 +48,10 @@ func shared[T interface{ Stop() error }](start func() (T, error)) func() (T, err
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // they mostly wait for the filter's clocks
+		panic(err)
+	}
 	code := m.Run()
 	for _, stop := range stops {
 		if err := stop(); err != nil {
