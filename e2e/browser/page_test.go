@@ -5,6 +5,7 @@ package browser
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -317,6 +318,22 @@ func TestPageRefusal(t *testing.T) {
 func (d *demoPage) titleOf(device string) string {
 	d.t.Helper()
 	return d.text("#device-" + device + " h2")
+}
+
+// Without Envoy, and then without the backend, the page says so.
+func TestPageAlone(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(demo.New(time.Hour))
+	defer server.Close()
+	d := &demoPage{page: show(t, server.URL, wide)}
+	d.until("document.querySelector('#device-laptop')?.dataset.state === 'stopped'")
+	d.says("#device-laptop .state", `^Refused\s+The answer is not an event stream\.$`)
+	d.press("#kick")
+	d.says("#log", "Kick: Envoy does not answer\n")
+	d.says(".number", `^0\s+open streams$`)
+	server.CloseClientConnections()
+	server.Close()
+	d.says(".number", `^\?\s+The demo’s backend does not answer\.$`)
 }
 
 // Two tabs with the page of one user are two pages, which do not mistake each other for themselves.

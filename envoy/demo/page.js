@@ -155,8 +155,8 @@ at('filter').onclick = () => {
 
 at('kick').onclick = async () => {
   const response = await ask(`kick?${user}`);
-  const {streams = 0} = response.ok ? await response.json() : {};
-  log(streams ? `Kick: the filter ended ${count(streams, 'stream')}` : 'Kick: the filter knows no stream of this user');
+  if (response.ok) log(`Kick: the filter ended ${count((await response.json()).streams, 'stream')}`);
+  else log(response.status === 404 ? 'Kick: the filter knows no stream of this user' : 'Kick: Envoy does not answer');
 };
 
 // What follows shows the state that the backend tells at each change.
