@@ -26,8 +26,8 @@ type Regexes struct {
 	bytes, instructions int
 }
 
-// Add adds one. It returns the error for which New would refuse the expression after those that were
-// added before. The error does not repeat the expression.
+// Add adds one. It returns an error if New would refuse the expression after those that were added
+// before. That they are too large together is said once. The error does not repeat the expression.
 func (r *Regexes) Add(expr string) error {
 	_, _, err := r.add(expr)
 	return err
@@ -35,6 +35,9 @@ func (r *Regexes) Add(expr string) error {
 
 // add also returns the pattern of expr, and its middle that is not compiled yet.
 func (r *Regexes) add(expr string) (p pattern, middle *syntax.Regexp, err error) {
+	if r.bytes > maxExpressions || r.instructions > maxInstructions {
+		return p, nil, nil // an error was returned before
+	}
 	if r.bytes += len(expr); r.bytes > maxExpressions {
 		return p, nil, fmt.Errorf("the path regexes up to this one have %d bytes together, want at most %d", r.bytes, maxExpressions)
 	}
