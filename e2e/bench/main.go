@@ -23,7 +23,7 @@ func main() {
 	streams := flag.Int("streams", 8000, "number of open event streams during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
 	other := flag.String("other", "", "a module `file`, such as an earlier build of the filter, to measure beside this build")
-	only := flag.String("only", "requests,features,takeovers,claims", "what to measure")
+	only := flag.String("only", "requests,features,takeovers,claims,hostile", "what to measure")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -37,6 +37,7 @@ func main() {
 		{"features", func() error { return benchFeatures(ctx, *rounds, *requests/8, *other) }},
 		{"takeovers", func() error { return benchTakeovers(ctx, *streams, *takeovers) }},
 		{"claims", func() error { return benchClaims(ctx, *rounds) }},
+		{"hostile", func() error { return benchHostile(ctx, *rounds) }},
 	} {
 		if !slices.Contains(strings.Split(*only, ","), b.name) {
 			continue
