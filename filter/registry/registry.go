@@ -123,6 +123,8 @@ type Worker struct {
 	value  []byte // scratch of update
 
 	announced []announcement // scratch of announce
+	ownRules  []string       // names that NameRule was called with
+	seenRules []byte         // the stored names, as of the last tick that has read them
 
 	own        []*Stream // from Claim to Release, by bucket: the first of each; len 0 before the first Claim
 	registered int       // those in the states of State.counted

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ const maxRules = 4096
 // On error the hash is valid all the same. The worker must have read the table, see [Worker.Open].
 func (w *Worker) NameRule(name string) (RuleID, error) {
 	id := w.table.Rule(name)
+	if !slices.Contains(w.ownRules, name) {
+		w.ownRules = append(w.ownRules, name)
+	}
 	for range casAttempts {
 		names, cas, err := w.readRules()
 		if err != nil {
@@ -38,6 +42,29 @@ func (w *Worker) NameRule(name string) (RuleID, error) {
 		}
 	}
 	return id, fmt.Errorf("write %s: %w", rulesKey, ErrContended)
+}
+
+// keepRules stores the names again that this worker has stored, if the value was damaged. Without
+// them other workers know no rule to count or to dismiss streams of. It parses the value only if it
+// has changed.
+func (w *Worker) keepRules() error {
+	if len(w.ownRules) == 0 {
+		return nil
+	}
+	value, _, err := w.store.Get(rulesKey)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("read %s: %w", rulesKey, err)
+	}
+	if bytes.Equal(value, w.seenRules) {
+		return nil
+	}
+	for _, name := range w.ownRules {
+		if _, err := w.NameRule(name); err != nil {
+			return err
+		}
+	}
+	w.seenRules = value
+	return nil
 }
 
 // Rules returns the names that were stored by NameRule.

@@ -134,6 +134,79 @@ func TestMalformedRules(t *testing.T) {
 	}
 }
 
+// Whatever becomes of the stored names, the workers store theirs again at the next tick. If nothing
+// is wrong, a tick only reads.
+func TestDamagedRulesAreStoredAgain(t *testing.T) {
+	for about, damaged := range map[string]func(w *world){
+		"malformed":        func(w *world) { w.envoy.write(rulesKey, []byte("junk")) },
+		"empty":            func(w *world) { w.envoy.write(rulesKey, nil) },
+		"gone":             func(w *world) { delete(w.envoy.data, rulesKey) },
+		"without them":     func(w *world) { w.envoy.write(rulesKey, appendRules(nil, map[RuleID]string{7: "other"})) },
+		"of another table": func(w *world) { w.envoy.write(rulesKey, []byte{formatVersion}) },
+	} {
+		t.Run(about, func(t *testing.T) {
+			w := newWorld().small(4)
+			a, b, admin := w.thread(), w.thread(), withTable(t, w)
+			want := map[RuleID]string{}
+			for th, names := range map[*thread][]string{a: {"events", "orders"}, b: {"events", "stocks"}} {
+				th.open("alice")
+				for _, name := range names {
+					id, err := th.NameRule(name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want[id] = name
+				}
+			}
+			w.settle(t)
+			damaged(w)
+			w.ticks(t, 1)
+			got := ruleNames(t, admin)
+			delete(got, 7)
+			if !maps.Equal(got, want) {
+				t.Errorf("after a tick the names are %v, want %v", got, want)
+			}
+			w.ticks(t, 1)
+			writes := w.envoy.data[rulesKey].cas
+			parsed := w.meter.counts[Malformed]
+			w.ticks(t, 3)
+			if w.envoy.data[rulesKey].cas != writes || w.meter.counts[Malformed] != parsed {
+				t.Error("ticks go on to write the names, or to count malformed ones")
+			}
+		})
+	}
+}
+
+// A tick that cannot read or write the names does the rest of its work, and the next one tries again.
+func TestNamesThatCannotBeStored(t *testing.T) {
+	for _, fails := range []call{{"get", rulesKey}, {"set", rulesKey}} {
+		w := newWorld().small(0)
+		a, b := w.thread(), w.thread()
+		first := a.open("alice")
+		if _, err := a.NameRule("events"); err != nil {
+			t.Fatal(err)
+		}
+		b.open("alice")
+		w.loseWakeups(a)
+		w.envoy.write(rulesKey, []byte("junk"))
+		a.port.before = func(c call) error {
+			if c == fails {
+				return errBroken
+			}
+			return nil
+		}
+		if _, err := a.tick(); !errors.Is(err, errBroken) {
+			t.Errorf("%v fails: the tick says %v", fails, err)
+		}
+		expect(t, endedByMessage, first)
+		a.port.before = nil
+		w.ticks(t, 1)
+		if got := ruleNames(t, a); len(got) != 1 {
+			t.Errorf("%v failed: a tick later the names are %v", fails, got)
+		}
+	}
+}
+
 // However many configurations there are, at most maxRules names are stored.
 func TestRulesAreBounded(t *testing.T) {
 	w := newWorld()

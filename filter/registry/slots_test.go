@@ -171,6 +171,36 @@ func TestAllSlotsTaken(t *testing.T) {
 	}
 }
 
+// All slots are held by dead workers, and the only worker that lives has none. It frees them, and
+// joins. A worker that lives keeps its slot.
+func TestAllSlotsAreHeldByTheDead(t *testing.T) {
+	w := newWorld()
+	for slot := range uint16(MaxWorkers) {
+		w.envoy.write(slotKey(slot), Record{Incarnation: 7}.Append(nil))
+	}
+	const lives = 3
+	beats := Record{Incarnation: 8}
+	a := w.thread()
+	if err := a.Join(w.now); !errors.Is(err, ErrFull) {
+		t.Fatalf("join: %v, want ErrFull", err)
+	}
+	for a.owner.Incarnation == 0 && beats.Heartbeat < 10 {
+		beats.Heartbeat++
+		w.envoy.write(slotKey(lives), beats.Append(nil))
+		w.now += 1000
+		if _, err := a.tick(); err != nil && !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+	}
+	if a.owner.Incarnation == 0 || beats.Heartbeat != missedTicks+2 {
+		t.Errorf("after %d ticks the worker is %+v, want it to have a slot after %d", beats.Heartbeat, a.owner, missedTicks+2)
+	}
+	if record, err := ParseRecord(w.envoy.data[slotKey(lives)].value); err != nil || record.Incarnation != 8 {
+		t.Errorf("the slot of the worker that lives holds %+v, %v", record, err)
+	}
+	expect(t, alive, a.open("alice"))
+}
+
 // Whichever call of a Join fails, the next Join succeeds, and no slot is left taken that nobody
 // uses.
 func TestJoinThatFailsHalfWay(t *testing.T) {

@@ -38,15 +38,17 @@ func (w *Worker) Tick(now int64) (Done, error) {
 	if w.table == (Table{}) {
 		return d, nil
 	}
-	if err := w.keepSlot(); err != nil {
-		return d, err
+	err := w.keepSlot()
+	if w.owner.Incarnation == 0 {
+		// Without a slot it can only watch. It must: if all slots are held by dead workers, this
+		// one may be the only one that is left to free them.
+		return d, errors.Join(err, w.watch(&d))
 	}
 	w.reminded = false
 	w.toFinish, w.toConfirm = len(w.unfinished), len(w.suspects)
 	w.toCheck = checksPerTick
 	w.toVisit = max(w.toVisit, min(visitsPerTick, w.table.Buckets()))
-	err := errors.Join(w.collect(&d), w.watch(&d), w.proceed(&d))
-	return d, err
+	return d, errors.Join(err, w.keepRules(), w.collect(&d), w.watch(&d), w.proceed(&d))
 }
 
 // keepSlot moves the heartbeat on. A worker that has lost its slot joins again.

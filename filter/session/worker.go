@@ -41,9 +41,11 @@ type Worker struct {
 	ids     map[registry.RuleID]*rule  // known once the worker has joined
 	others  map[registry.RuleID]Metric // gauges of rules that only other configurations have
 	shown   map[string]*shownRule      // rules that the status has shown
+	owed    map[registry.RuleID]int    // changes of gauges of rules whose names could not be read
 	events  map[registry.Event]Metric
 
 	registry *registry.Worker
+	ticking  bool
 	joined   bool
 	due      deadline.Queue[*Stream]
 	brake    brake
@@ -70,7 +72,10 @@ type rule struct {
 
 // New returns a worker that is to be configured first. version is told in the log and the status.
 func New(host Host, version string) *Worker {
-	w := &Worker{host: host, version: version, others: map[registry.RuleID]Metric{}, shown: map[string]*shownRule{}}
+	w := &Worker{
+		host: host, version: version,
+		others: map[registry.RuleID]Metric{}, owed: map[registry.RuleID]int{}, shown: map[string]*shownRule{},
+	}
 	w.registry = registry.NewWorker(host, host, w, host.Random)
 	return w
 }
@@ -113,16 +118,20 @@ func (w *Worker) Configure(data []byte) bool {
 }
 
 // join makes this a worker of the registry, unless it is one already. It is called in the callback
-// of a request; queue and timer belong to the plugin context all the same.
+// of a request; queue and timer belong to the plugin context all the same. It ticks even if it does
+// not get a slot: see [registry.Worker.Tick].
 func (w *Worker) join(now int64) error {
+	if !w.ticking {
+		if err := w.host.StartTicks(tickPeriodMs); err != nil {
+			return err
+		}
+		w.ticking = true
+	}
 	if err := w.registry.Join(now); err != nil {
 		return err
 	}
 	if w.joined {
 		return nil
-	}
-	if err := w.host.StartTicks(tickPeriodMs); err != nil {
-		return err
 	}
 	w.ids = make(map[registry.RuleID]*rule, len(w.rules))
 	for i := range w.rules {
@@ -208,6 +217,7 @@ func (w *Worker) Tick() {
 	w.acted = 0
 	w.debug = w.host.LogLevel() <= Debug
 	done, err := w.registry.Tick(now)
+	w.payOwed()
 	w.carryOut(done, now)
 	w.due.Advance(now)
 	w.runTimers(now)
@@ -240,19 +250,30 @@ func (w *Worker) Active(id registry.RuleID, delta int) {
 		w.add(r.metrics.active, delta)
 		return
 	}
-	gauge, known := w.others[id]
-	if !known {
-		rules, err := w.registry.Rules()
-		if err != nil {
-			w.warn(err)
-			return
-		}
-		if rules[id] == "" { // the names were malformed, or there were too many
-			return
-		}
-		gauge = w.otherActive(id, rules[id])
+	if gauge, known := w.others[id]; known {
+		w.add(gauge, delta)
+		return
 	}
-	w.add(gauge, delta)
+	_, tried := w.owed[id]
+	if w.owed[id] += delta; !tried {
+		w.payOwed()
+	}
+}
+
+// payOwed changes the gauges of rules whose name was not known. The value with the names may have
+// been unreadable or damaged; then the next tick tries again.
+func (w *Worker) payOwed() {
+	if len(w.owed) == 0 {
+		return
+	}
+	rules, err := w.registry.Rules()
+	w.warn(err)
+	for id, delta := range w.owed {
+		if rules[id] != "" {
+			w.add(w.otherActive(id, rules[id]), delta)
+			delete(w.owed, id)
+		}
+	}
 }
 
 // Count implements [registry.Meter].

@@ -299,8 +299,52 @@ func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 			if warns := e.lines("warn") != nil; warns != c.warns {
 				t.Errorf("the log says %q", e.log)
 			}
+			// Nothing is forgotten: the gauge is right as soon as the name is known again.
+			e.mend()
+			e.worker(strings.Replace(configured("", ""), "events", "stocks", 1)).open("carol")
+			e.advance(2)
+			e.counted(map[string]int64{"events.active": 1, "stocks.active": 1, "swept": 1})
+			if n := len(b.worker.owed); n != 0 {
+				t.Errorf("changes of %d gauges are still owed", n)
+			}
 		})
 	}
+}
+
+// An operator ends streams of a rule whose name was damaged.
+func TestDamagedNamesOfRules(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured("", ""))
+	operator := e.worker(`{"rules": [], "admin_path": "/admin"}`)
+	x := w.open("alice")
+	e.data["streamlatch/3/rules"] = datum{[]byte("junk"), 99}
+	if got := operator.admin("DELETE", "/admin/streams/events/alice").status; got != 404 {
+		t.Errorf("status %d, want 404: there is no name", got)
+	}
+	e.advance(1)
+	if got := operator.admin("DELETE", "/admin/streams/events/alice").status; got != 200 {
+		t.Errorf("a tick later: status %d, want 200", got)
+	}
+	e.run()
+	if x.ended != byReset {
+		t.Error("the stream is not ended")
+	}
+}
+
+// All slots are held by dead workers. The first requests pass untracked; then the worker has freed
+// slots, and tracks.
+func TestAllSlotsAreHeldByTheDead(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured("", ""))
+	for slot := range registry.MaxWorkers {
+		e.data[fmt.Sprintf("streamlatch/3/w/%d", slot)] = datum{registry.Record{Incarnation: 7}.Append(nil), 1}
+	}
+	if x := w.open("alice"); x.stream != nil || x.reply != nil {
+		t.Errorf("stream %v, reply %v, want it to pass", x.stream, x.reply)
+	}
+	e.advance(6)
+	w.open("alice")
+	e.counted(map[string]int64{"events.opened": 1, "events.active": 1})
 }
 
 // All configurations of an Envoy start with the same words on every thread. The log has them once,
