@@ -37,6 +37,9 @@ func deliver(t *testing.T, filter string, o rig.Options) (*rig.Rig, *deliveredFi
 		if err != nil {
 			return "", err
 		}
+		if config, err = rig.AnyPath(config); err != nil {
+			return "", err
+		}
 		return config, f.replace(text)
 	}
 	return rigtest.Start(t, o), f

@@ -250,7 +250,7 @@ func open(t *testing.T, ctx context.Context, r *rig.Rig, p rig.Protocol, worker 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	s, err := c.Open(ctx, rig.Request{Client: "alice", Path: "/events?client=alice"})
+	s, err := c.Open(ctx, rig.Request{Client: "alice", Path: "/events?client=alice", Header: map[string]string{"Accept": ""}})
 	if err != nil {
 		t.Fatal(err)
 	}

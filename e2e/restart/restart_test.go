@@ -47,6 +47,9 @@ func TestHotRestart(t *testing.T) {
 			if config, err = envoy.Render(s); err != nil {
 				return "", err
 			}
+			if config, err = rig.AnyPath(config); err != nil {
+				return "", err
+			}
 			// The new process adds the counters of the old one at each flush.
 			config, err = rig.Remove("  - name: internal\n", "\n  clusters:\n")(config + "stats_flush_interval: 1s\n")
 			return config, err

@@ -249,10 +249,10 @@ func (c *Conn) Usable() bool { return c.http.Err() == nil && c.http.Available() 
 
 // A Request is what a client sends. Path is required.
 type Request struct {
-	Client string // the client to the backend; the filter reads its client key from Path or Header
-	Method string // "": GET
-	Path   string // including the query
-	Header map[string]string
+	Client string            // the client to the backend; the filter reads its client key from Path or Header
+	Method string            // "": GET
+	Path   string            // including the query
+	Header map[string]string // added to those of an EventSource; "": not sent
 	Body   string
 	Answer Answer
 }
@@ -272,7 +272,9 @@ func (r *Rig) build(ctx context.Context, q Request) (*http.Request, int, error) 
 	request.Header.Set(headerStream, strconv.Itoa(id))
 	request.Header.Set(headerAnswer, string(q.Answer))
 	for name, value := range q.Header {
-		request.Header.Set(name, value)
+		if request.Header.Set(name, value); value == "" {
+			request.Header.Del(name)
+		}
 	}
 	return request, id, nil
 }

@@ -2,8 +2,8 @@
 // The end-to-end tests and the benchmarks use it.
 //
 //   - [Start] starts the shipped envoy.yaml. It changes only the ports, the path of the module, the
-//     filter's configuration, and what [Options] ask for. The listener for operators is removed
-//     unless Options.Internal is set.
+//     filter's configuration and with it the route, and what [Options] ask for. The listener for
+//     operators is removed unless Options.Internal is set.
 //   - [Rig.Dial] and [Rig.DialWorker] open client connections, the second one to a chosen worker. A
 //     takeover between two workers needs a message from one to the other, and a takeover on one
 //     worker does not, so tests need both. [Rig.DialWorkerTLS] uses TLS. [Conn.Open] opens an event
@@ -38,7 +38,7 @@ const defaultConcurrency = 4
 // Options say what Start starts. The zero value is the shipped configuration with the filter.
 type Options struct {
 	Concurrency int                    // Envoy's worker threads; 0: 4
-	Filter      string                 // the filter's configuration, in JSON; "": the shipped one
+	Filter      string                 // the filter's configuration, in JSON; "": the shipped one, without [AnyPath]
 	Module      func() ([]byte, error) // builds the module; nil: [Filter]
 	Base        Base                   // renders Envoy's configuration; nil: [envoy.Render]
 	Edits       []Edit                 // the last changes to Envoy's configuration
@@ -52,7 +52,7 @@ type Options struct {
 }
 
 // Base renders another configuration than envoy.yaml. It must have a listener named [Edge].
-// Options.Internal has no effect on it. The file of Settings.Wasm exists only until Envoy serves.
+// Options.Internal has no effect on it, and it gets no [AnyPath]. The file of Settings.Wasm exists only until Envoy serves.
 type Base func(envoy.Settings) (string, error)
 
 // Between returns a handler that answers some requests itself and passes the others to the backend.
@@ -66,6 +66,14 @@ const (
 
 // withoutInternal removes the listener for operators.
 var withoutInternal = Remove("  - name: "+Internal+"\n", "\n  clusters:\n")
+
+// AnyPath makes the shipped route take requests to any path, if they accept an event stream: each
+// test has a rule of its own, and each rule a path.
+var AnyPath = Replace("                match: {prefix: /events}\n", `                match:
+                  prefix: /
+                  headers:
+                  - {name: accept, string_match: {contains: text/event-stream}}
+`)
 
 // An Edit changes Envoy's configuration. It returns an error unless the text to change occurs
 // exactly once.
@@ -211,6 +219,9 @@ func render(o Options, wasm string, backend int) (string, error) {
 	edits := o.Edits
 	if o.Base == nil && !o.Internal {
 		edits = append([]Edit{withoutInternal}, edits...)
+	}
+	if o.Base == nil && o.Filter != "" {
+		edits = append([]Edit{AnyPath}, edits...)
 	}
 	for _, edit := range edits {
 		if config, err = edit(config); err != nil {

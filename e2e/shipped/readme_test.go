@@ -43,6 +43,10 @@ func TestReadmeEnvoyParts(t *testing.T) {
 			edits = append(edits, rigtest.Before(indented(part, 10)))
 		case "# listener":
 			edits = append(edits, rig.Replace("  - name: "+rig.Edge+"\n    address:\n", "  - name: "+rig.Edge+"\n"+indented(part, 4)+"    address:\n"))
+		case "# the match of the route event-streams":
+			if anyPath, err := rig.AnyPath(envoy.Config); err != nil || !strings.Contains(anyPath, "match:\n"+indented(part, 18)+"                route:") {
+				t.Errorf("README.md: got a match that differs from the tests' (%v)\n%s", err, part)
+			}
 		case "# http_connection_manager":
 			edits = append(edits, rig.Replace("          stat_prefix: "+rig.Edge+"\n", "          stat_prefix: "+rig.Edge+"\n"+indented(part, 10)))
 		default:
