@@ -76,7 +76,8 @@ const complete = `{
           {"name": ":authority", "exact": "a<b>&c"},
           {"prefix": "x\n\u0001", "name": "x-a"},
           {"name": "x-b", "present": true},
-          {"name": "x-c", "present": false}
+          {"name": "x-c", "present": false},
+          {"name": "x-d", "regex": "[^_].*"}
         ]
       },
       "client": [
@@ -119,6 +120,7 @@ func TestEveryField(t *testing.T) {
 				{Name: "x-a", Op: match.Prefix, Value: "x\n\x01"},
 				{Name: "x-b", Op: match.Present},
 				{Name: "x-c", Op: match.Absent},
+				{Name: "x-d", Op: match.Regex, Value: "[^_].*"},
 			},
 		},
 		Client: identity.Sources{
@@ -164,7 +166,7 @@ func TestEveryField(t *testing.T) {
 	}
 	line := `{"rules":[{"name":"events","match":{"path":{"prefix":"/events"},"methods":["GET","M-SEARCH"],"headers":[` +
 		`{"name":"accept","contains":"text/event-stream"},{"name":":authority","exact":"a<b>&c"},{"name":"x-a","prefix":"x\n\u0001"},` +
-		`{"name":"x-b","present":true},{"name":"x-c","present":false}]},` +
+		`{"name":"x-b","present":true},{"name":"x-c","present":false},{"name":"x-d","regex":"[^_].*"}]},` +
 		`"client":[{"header":"x-client-id"},{"cookie":"SID"},{"query":"Tab é"},{"header":":path"},` +
 		`{"jwt_claim":{"claim":"https://a.example/Org é","metadata_key":"Payload é"}},` +
 		`{"jwt_claim":{"claim":["org","a.b","id"],"metadata_key":"p"}},` +

@@ -246,14 +246,16 @@ var faultTable = []struct{ about, config, want string }{
 	{"method with a space", withRuleFields(`"match": {"methods": ["GET /"]}`), `rules[0].match.methods[0]: found "GET /", want a method in upper case, such as "GET"`},
 	{"headers empty", withRuleFields(`"match": {"headers": []}`), "rules[0].match.headers: found 0 items, want 1 to 16"},
 	{"header empty", withRuleFields(`"match": {"headers": [{}]}`), "rules[0].match.headers[0].name: missing, want the name of a header\n" +
-		`rules[0].match.headers[0]: found none, want exactly one of "exact", "prefix", "contains" or "present"`},
-	{"header without a condition", withRuleFields(`"match": {"headers": [{"name": "accept"}]}`), `rules[0].match.headers[0]: found none, want exactly one of "exact", "prefix", "contains" or "present"`},
-	{"header with two conditions", withRuleFields(`"match": {"headers": [{"name": "accept", "present": true, "exact": "a"}]}`), `rules[0].match.headers[0]: found 2 (exact, present), want exactly one of "exact", "prefix", "contains" or "present"`},
+		`rules[0].match.headers[0]: found none, want exactly one of "exact", "prefix", "contains", "regex" or "present"`},
+	{"header without a condition", withRuleFields(`"match": {"headers": [{"name": "accept"}]}`), `rules[0].match.headers[0]: found none, want exactly one of "exact", "prefix", "contains", "regex" or "present"`},
+	{"header with two conditions", withRuleFields(`"match": {"headers": [{"name": "accept", "present": true, "exact": "a"}]}`), `rules[0].match.headers[0]: found 2 (exact, present), want exactly one of "exact", "prefix", "contains", "regex" or "present"`},
 	{"header given twice", withRuleFields(`"match": {"headers": [{"name": "accept", "exact": "a", "name": "b"}]}`), "rules[0].match.headers[0].name: found more than once, want it once"},
 	{"header condition in other case", withRuleFields(`"match": {"headers": [{"name": "accept", "Exact": "a"}]}`), `rules[0].match.headers[0]: unknown field "Exact", did you mean "exact"`},
 	{"header name is the path", withRuleFields(`"match": {"headers": [{"name": ":path", "exact": "/"}]}`), `rules[0].match.headers[0].name: found ":path", want the name of a header, such as "accept"; for the path and the method use "path" and "methods"`},
 	{"header value empty", withRuleFields(`"match": {"headers": [{"name": "accept", "contains": ""}]}`), `rules[0].match.headers[0].contains: found "", want a string that is not empty`},
 	{"header value of the wrong type", withRuleFields(`"match": {"headers": [{"name": "accept", "prefix": ["a"]}]}`), "rules[0].match.headers[0].prefix: found a list, want a string that is not empty"},
+	{"header regex invalid", withRuleFields(`"match": {"headers": [{"name": "accept", "regex": "a("}]}`), `rules[0].match.headers[0].regex: found "a(", want an RE2 expression: missing closing )`},
+	{"header regex empty", withRuleFields(`"match": {"headers": [{"name": "accept", "regex": ""}]}`), `rules[0].match.headers[0].regex: found "", want an RE2 expression`},
 	{"header present as a string", withRuleFields(`"match": {"headers": [{"name": "accept", "present": "true"}]}`), `rules[0].match.headers[0].present: found "true", want true or false`},
 
 	// Several faults.

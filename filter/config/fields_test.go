@@ -143,6 +143,7 @@ rules[].match.headers[].name | required, the name of a header
 rules[].match.headers[].exact | one of these
 rules[].match.headers[].prefix | one of these
 rules[].match.headers[].contains | one of these
+rules[].match.headers[].regex | one of these
 rules[].match.headers[].present | one of these
 rules[].client[].header | one of these
 rules[].client[].cookie | one of these

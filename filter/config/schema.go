@@ -44,7 +44,7 @@ func Fields() []Field {
 	all = document(all, "rules[].", ruleFields(nil, nil))
 	all = document(all, "rules[].match.", matchFields(nil))
 	all = document(all, "rules[].match.path.", pathFields(nil))
-	all = document(all, "rules[].match.headers[].", headerFields())
+	all = document(all, "rules[].match.headers[].", headerFields(nil))
 	all = document(all, "rules[].client[].", sourceFields())
 	all = document(all, "rules[].client[].jwt_claim.", claimFields())
 	all = document(all, "rules[].takeover_limit.", bucketFields())

@@ -21,7 +21,7 @@ func matchFields(regexes *match.Regexes) []field[match.Conditions] {
 			func(v value, c *match.Conditions) {
 				for _, item := range v.list(1, maxHeaders) {
 					var header match.Header
-					readObject(item, headerFields(), &header)
+					readObject(item, headerFields(regexes), &header)
 					c.Headers = append(c.Headers, header)
 				}
 			}},
@@ -39,20 +39,22 @@ func pathFields(regexes *match.Regexes) []field[match.Path] {
 		{"exact", choice, "", "the path is this", read(match.Exact)},
 		{"prefix", choice, "", "the path starts with this", read(match.Prefix)},
 		{"regex", choice, "", "this RE2 expression matches the whole path",
-			func(v value, p *match.Path) {
-				regex, ok := v.text("an RE2 expression", notEmpty)
-				if !ok {
-					return
-				}
-				if err := regexes.Add(regex); err != nil {
-					v.fault("found %v, want an RE2 expression: %v", v.node, err)
-				}
-				*p = match.Path{Op: match.Regex, Value: regex}
-			}},
+			func(v value, p *match.Path) { *p = match.Path{Op: match.Regex, Value: readRegex(v, regexes)} }},
 	}
 }
 
-func headerFields() []field[match.Header] {
+func readRegex(v value, regexes *match.Regexes) string {
+	regex, ok := v.text("an RE2 expression", notEmpty)
+	if !ok {
+		return ""
+	}
+	if err := regexes.Add(regex); err != nil {
+		v.fault("found %v, want an RE2 expression: %v", v.node, err)
+	}
+	return regex
+}
+
+func headerFields(regexes *match.Regexes) []field[match.Header] {
 	read := func(op match.Op) func(value, *match.Header) {
 		return func(v value, h *match.Header) {
 			h.Op = op
@@ -68,6 +70,8 @@ func headerFields() []field[match.Header] {
 		{"exact", choice, "", "the value is this", read(match.Exact)},
 		{"prefix", choice, "", "the value starts with this", read(match.Prefix)},
 		{"contains", choice, "", "the value contains this", read(match.Contains)},
+		{"regex", choice, "", "this RE2 expression matches the whole value",
+			func(v value, h *match.Header) { h.Op, h.Value = match.Regex, readRegex(v, regexes) }},
 		{"present", choice, "", "true: the header is there. false: it is not",
 			func(v value, h *match.Header) {
 				h.Op = match.Present

@@ -135,16 +135,22 @@ func (s *Set) tests(rule Conditions, regexes *Regexes) ([]test, error) {
 		tests = append(tests, test{header: s.header(methodHeader), op: oneOf, values: slices.Clone(rule.Methods)})
 	}
 	for i, h := range rule.Headers {
+		var regex *pattern
 		switch h.Op {
 		case Exact, Prefix, Contains, Present, Absent:
+		case Regex:
+			var err error
+			if regex, err = regexes.compile(h.Value); err != nil {
+				return nil, fmt.Errorf("header %d: regex %q: %w", i, h.Value, err)
+			}
 		default:
-			return nil, fmt.Errorf("header %d: op %v, want exact, prefix, contains, present or absent", i, h.Op)
+			return nil, fmt.Errorf("header %d: op %v, want exact, prefix, contains, regex, present or absent", i, h.Op)
 		}
 		name := strings.ToLower(h.Name)
 		if name == "" || name == pathHeader || name == methodHeader {
 			return nil, fmt.Errorf("header %d: name %q, want a header other than :path and :method", i, h.Name)
 		}
-		tests = append(tests, test{header: s.header(name), op: h.Op, value: h.Value})
+		tests = append(tests, test{header: s.header(name), op: h.Op, value: h.Value, regex: regex})
 	}
 	return tests, nil
 }

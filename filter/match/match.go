@@ -28,7 +28,7 @@ const (
 	Prefix
 	// Contains: the value contains the condition's value. For headers only.
 	Contains
-	// Regex: the whole value matches the expression (RE2). For paths only.
+	// Regex: the whole value matches the expression (RE2).
 	Regex
 	// Present: the request has the header, perhaps with an empty value. For headers only.
 	Present
@@ -75,9 +75,9 @@ type Path struct {
 	Value string
 }
 
-// Header is a condition on the first value of a header. Op is Exact, Prefix, Contains, Present or
-// Absent. The name may be in any case, but cannot be ":path" or ":method": those have conditions of
-// their own in Conditions.
+// Header is a condition on the first value of a header. Op is Exact, Prefix, Contains, Regex,
+// Present or Absent. The name may be in any case, but cannot be ":path" or ":method": those have
+// conditions of their own in Conditions.
 type Header struct {
 	Name  string
 	Op    Op
@@ -90,7 +90,7 @@ type Set struct {
 	headers []string // the headers that the tests read, each once
 	rules   [][]test // the tests of each rule, those on the gate first
 
-	regexBytes    int // of a path, that a Regex looks at
+	regexBytes    int // of a value, that a Regex looks at
 	containsBytes int // of a header, that a Contains looks at
 }
 
@@ -106,8 +106,8 @@ const (
 	No Answer = iota + 1
 	// Yes: it matches.
 	Yes
-	// TooLong: the path is too long for a Regex, or a header for a Contains, and all other
-	// conditions hold. So it is not known whether it matches. It must not be taken for a No: a
+	// TooLong: the path or a header is too long for a Regex, or a header for a Contains, and all
+	// other conditions hold. So it is not known whether it matches. It must not be taken for a No: a
 	// client can make a path longer.
 	TooLong
 )

@@ -46,6 +46,8 @@ func referenceMatches(rule match.Conditions, headers map[string]string) bool {
 			holds = holds && ok && strings.HasPrefix(value, h.Value)
 		case match.Contains:
 			holds = holds && ok && strings.Contains(value, h.Value)
+		case match.Regex:
+			holds = holds && ok && referenceFullMatch(h.Value, value)
 		case match.Present:
 			holds = holds && ok
 		case match.Absent:
@@ -76,7 +78,7 @@ func TestFirstAgreesWithReference(t *testing.T) {
 	conditions := rapid.Custom(func(t *rapid.T) match.Header {
 		return match.Header{
 			Name:  rapid.SampledFrom([]string{"accept", "Accept", "x", ":authority"}).Draw(t, "name"),
-			Op:    rapid.SampledFrom([]match.Op{match.Exact, match.Prefix, match.Contains, match.Present, match.Absent}).Draw(t, "op"),
+			Op:    rapid.SampledFrom([]match.Op{match.Exact, match.Prefix, match.Contains, match.Regex, match.Present, match.Absent}).Draw(t, "op"),
 			Value: value.Draw(t, "value"),
 		}
 	})
