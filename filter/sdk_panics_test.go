@@ -422,6 +422,7 @@ var reviewedCalls = map[string]string{
 	"SetProperty":               "an empty value is an error; the path is a constant",
 	"GetHttpRequestHeader":      "unsafe.String of a null pointer and size 0 is empty",
 	"GetHttpResponseHeader":     "unsafe.String of a null pointer and size 0 is empty",
+	"GetHttpRequestBody":        "a null pointer is an error",
 	"GetHttpResponseBody":       "a null pointer is an error",
 	"AppendHttpResponseBody":    "a null pointer for empty data",
 	"ReplaceHttpResponseBody":   "a null pointer for empty data",

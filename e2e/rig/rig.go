@@ -38,7 +38,7 @@ const defaultConcurrency = 4
 // Options say what Start starts. The zero value is the shipped configuration with the filter.
 type Options struct {
 	Concurrency int                    // Envoy's worker threads; 0: 4
-	Filter      string                 // the filter's configuration, in JSON; "": the shipped one, without [AnyPath]
+	Filter      string                 // the filter's configuration, in JSON; "": the shipped one
 	Module      func() ([]byte, error) // builds the module; nil: [Filter]
 	Base        Base                   // renders Envoy's configuration; nil: [envoy.Render]
 	Edits       []Edit                 // the last changes to Envoy's configuration
@@ -68,7 +68,7 @@ const (
 var withoutInternal = Remove("  - name: "+Internal+"\n", "\n  clusters:\n")
 
 // AnyPath makes the shipped route take requests to any path, if they accept an event stream: each
-// test has a rule of its own, and each rule a path.
+// test has a rule of its own, and each rule a path. Start uses it with an Options.Filter.
 var AnyPath = Replace("                match: {prefix: /events}\n", `                match:
                   prefix: /
                   headers:

@@ -149,6 +149,8 @@ func (request) Property(path ...string) (string, bool) {
 	return string(value), err == nil
 }
 
+func (request) Body(size int) ([]byte, error) { return proxywasm.GetHttpRequestBody(0, size) }
+
 // response is the response whose callback is running.
 type response struct{}
 

@@ -133,11 +133,22 @@ type context struct {
 }
 
 // OnHttpRequestHeaders implements [types.HttpContext].
-func (c *context) OnHttpRequestHeaders(int, bool) types.Action {
-	stream, action := c.plugin.worker.Request(c.id)
+func (c *context) OnHttpRequestHeaders(_ int, endOfStream bool) types.Action {
+	stream, action := c.plugin.worker.Request(c.id, endOfStream)
 	c.stream = stream
 	return translated(action)
 }
+
+// OnHttpRequestBody implements [types.HttpContext].
+func (c *context) OnHttpRequestBody(size int, endOfStream bool) types.Action {
+	if c.stream == nil {
+		return types.ActionContinue
+	}
+	return translated(c.stream.RequestBody(size, endOfStream))
+}
+
+// OnHttpRequestTrailers implements [types.HttpContext]. No body comes after them.
+func (c *context) OnHttpRequestTrailers(int) types.Action { return c.OnHttpRequestBody(0, true) }
 
 // OnHttpResponseHeaders implements [types.HttpContext].
 func (c *context) OnHttpResponseHeaders(_ int, endOfStream bool) types.Action {

@@ -23,6 +23,9 @@ const (
 	// EventSource is the EventSource of a browser, or a client that honours the reconnection time
 	// of an event stream as it does.
 	EventSource
+	// Caller is a client of MCP that POSTs a JSON-RPC message. An error status ends the whole
+	// session of some, so a call is answered by [CallRefusal].
+	Caller
 )
 
 // Request is the request that is refused.
@@ -40,12 +43,16 @@ type Request interface {
 // The clients of MCP honour the reconnection time, too. What each library does is in
 // envoy/README.md.
 func ReaderOf(r Request) Reader {
-	if method, _ := r.Header(":method"); method != "GET" {
+	method, _ := r.Header(":method")
+	if method == "POST" && isMCP(r) {
+		return Caller
+	}
+	if method != "GET" {
 		return Program
 	}
 	accept, _ := r.Header("accept")
 	if !strings.EqualFold(strings.TrimSpace(accept), mediaType) {
-		if _, mcp := r.Header("mcp-protocol-version"); mcp && WantsStream("GET", accept) {
+		if isMCP(r) && WantsStream("GET", accept) {
 			return EventSource
 		}
 		return Program
@@ -58,10 +65,17 @@ func ReaderOf(r Request) Reader {
 			return EventSource
 		}
 	}
-	if _, mcp := r.Header("mcp-protocol-version"); mcp {
+	if isMCP(r) {
 		return EventSource
 	}
 	return Program
+}
+
+// isMCP reports whether a client of MCP sent the request. Its first request, which makes the
+// session, may lack the header.
+func isMCP(r Request) bool {
+	_, ok := r.Header("mcp-protocol-version")
+	return ok
 }
 
 // WantsStream reports whether a successful response to such a request is sure to be an event
@@ -148,15 +162,23 @@ func Refusal(why policy.Refusal, to Reader, retry policy.Millis, lastEventID str
 			Body: append(id(lastEventID), Goodbye(why.String(), retry)...),
 		}
 	}
+	response := Response{Status: status(why), Headers: jsonHeaders(retry), Body: fmt.Appendf(nil, "{\"reason\":\"%v\"}\n", why)}
+	if retry > mostSilence {
+		response.Headers = append(response.Headers, [2]string{"x-should-retry", "false"})
+	}
+	return response
+}
+
+// mostSilence is how long a library may wait before it tries again and tells nobody. Those of
+// OpenAI and Anthropic wait as long as retry-after says, twice, unless x-should-retry forbids it.
+const mostSilence = 5 * policy.Second
+
+func jsonHeaders(retry policy.Millis) [][2]string {
 	seconds := (retry + policy.Second - 1) / policy.Second
-	return Response{
-		Status: status(why),
-		Headers: [][2]string{
-			{"content-type", "application/json"},
-			{"cache-control", "no-store"},
-			{"retry-after", fmt.Sprint(int64(seconds))},
-		},
-		Body: fmt.Appendf(nil, "{\"reason\":\"%v\"}\n", why),
+	return [][2]string{
+		{"content-type", "application/json"},
+		{"cache-control", "no-store"},
+		{"retry-after", fmt.Sprint(int64(seconds))},
 	}
 }
 

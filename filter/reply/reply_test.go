@@ -39,7 +39,8 @@ func TestReaderOf(t *testing.T) {
 		{"httpx-sse", request{"accept": stream, "cache-control": "no-store", "user-agent": "python-httpx"}, reply.Program},
 		{"curl", request{"accept": stream, "user-agent": "curl/8"}, reply.Program},
 		{"a POST", request{":method": "POST", "accept": stream, "cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
-		{"an MCP POST", request{":method": "POST", "accept": "application/json, " + stream, "mcp-protocol-version": "2025-11-25"}, reply.Program},
+		{"an MCP POST", request{":method": "POST", "accept": "application/json, " + stream, "mcp-protocol-version": "2025-11-25"}, reply.Caller},
+		{"an MCP DELETE", request{":method": "DELETE", "mcp-protocol-version": "2025-11-25"}, reply.Program},
 		{"an MCP GET for something else", request{"accept": "application/json", "mcp-protocol-version": "2025-11-25"}, reply.Program},
 		{"other types too", request{"accept": stream + ", application/json", "cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
 		{"a parameter", request{"accept": stream + ";q=1", "cache-control": "no-cache", "pragma": "no-cache"}, reply.Program},
@@ -103,6 +104,10 @@ func TestRefusal(t *testing.T) {
 		contentType := "application/json"
 		if test.status == 200 {
 			contentType = "text/event-stream"
+		}
+		// OpenAI's and Anthropic's libraries would wait in silence.
+		if forbidden := headers["x-should-retry"] == "false"; forbidden != (test.status != 200 && test.retry > 5*policy.Second) {
+			t.Errorf("%v to reader %v, retry %d: x-should-retry %q", test.why, test.to, test.retry, headers["x-should-retry"])
 		}
 		if got.Status != test.status || string(got.Body) != test.body || headers["retry-after"] != test.after ||
 			headers["cache-control"] != "no-store" || headers["content-type"] != contentType ||

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"errors"
 	"maps"
 	"strings"
 
@@ -52,6 +53,8 @@ func (f fields) Header(name string) (string, bool) {
 
 func (f fields) Property(path ...string) (string, bool) { return f.Header(strings.Join(path, ".")) }
 
+func (fields) Body(int) ([]byte, error) { return nil, errors.New("no request here has a body") }
+
 // with returns f with some more fields, each a name and a value.
 func (f fields) with(more ...string) fields {
 	all := maps.Clone(f)
@@ -74,7 +77,7 @@ func (h *fakeHost) send(request fields) *exchange {
 	h.streams++
 	x := &exchange{host: h, id: h.streams, request: request}
 	h.live[x.id] = x
-	h.call(inRequest, x, func() { x.stream, x.action = h.worker.Request(x.id) })
+	h.call(inRequest, x, func() { x.stream, x.action = h.worker.Request(x.id, true) })
 	x.waits = x.action == Pause && x.reply == nil
 	return x
 }

@@ -12,12 +12,14 @@ type Host interface {
 	Streams
 	Metrics
 
-	// Request reads the request; only in [Worker.Request], and while the request waits.
+	// Request reads the request; only in [Worker.Request] and [Stream.RequestBody], and while the
+	// request waits.
 	Request() Request
 	// Response reads the response; only in [Stream.Response] and [Stream.ResponseBody].
 	Response() Response
 	// Reply answers the request in place of the backend, or replaces the backend's answer; only in
-	// [Worker.Request] and [Stream.Response], which then return Pause, and while the request waits.
+	// [Worker.Request], [Stream.RequestBody] and [Stream.Response], which then return Pause, and
+	// while the request waits.
 	Reply(status uint32, headers [][2]string, body []byte) error
 
 	// Now returns the time in milliseconds, by a clock that all workers share and that only goes
@@ -41,6 +43,8 @@ type Request interface {
 	Header(name string) (value string, ok bool)
 	// Property returns the bytes of an attribute of the stream in Envoy. ok is false without one.
 	Property(path ...string) (value string, ok bool)
+	// Body returns the body that has come so far, up to size bytes; only in [Stream.RequestBody].
+	Body(size int) ([]byte, error)
 }
 
 // Response is the response whose callback is running.
@@ -65,7 +69,7 @@ type Streams interface {
 	SetReason(reason string) error
 	// Reset resets the stream when the running callback has returned.
 	Reset() error
-	// Resume lets the request go on that [Worker.Request] has paused.
+	// Resume lets the request go on that [Worker.Request] or [Stream.RequestBody] has paused.
 	Resume() error
 	// Details returns how Envoy says that the stream has ended, its RESPONSE_CODE_DETAILS, or "".
 	// Only in [Stream.End].

@@ -11,7 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
-var phases = [...]phase{asking, held, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
+var phases = [...]phase{asking, held, answering, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
 
 // legal says which states of the registry a stream may be in, by its phase, when no callback runs.
 // Where a phase before done goes with Out, the registry took the place away: in a rule that only
@@ -19,6 +19,7 @@ var phases = [...]phase{asking, held, paused, claimed, open, leaving, parted, ob
 var legal = map[phase][]registry.State{
 	asking:    {registry.Unclaimed},
 	held:      {registry.Unclaimed},
+	answering: {registry.Unclaimed},
 	paused:    holding,
 	claimed:   append([]registry.State{registry.Out}, holding...),
 	open:      append([]registry.State{registry.Out}, holding...),

@@ -6,6 +6,7 @@ import "fmt"
 //
 //	asking ─→ open                          claim_at: response, the default
 //	asking ─→ held ─→ asking                it is to be refused, and came back too early
+//	asking ─→ answering                     a call of MCP is to be refused
 //	paused ─→ claimed ─→ open               claim_at: request; paused only if others must end first
 //	open ─→ leaving ─→ parted ─→ resetting  ended by the filter, with a goodbye
 //	open ─→ resetting                       ended by the filter, without
@@ -21,6 +22,8 @@ const (
 	asking phase = iota + 1
 	// held: nothing is claimed. The request waits before it is refused, if it still has to be.
 	held
+	// answering: nothing is claimed. A call of MCP is to be refused, when its body has told its id.
+	answering
 	// paused: the place is claimed, and the request waits until the superseded streams have ended.
 	paused
 	// claimed: the place is claimed, and the backend has not answered yet.
@@ -47,6 +50,8 @@ func (p phase) String() string {
 		return "asking"
 	case held:
 		return "held"
+	case answering:
+		return "answering"
 	case paused:
 		return "paused"
 	case claimed:

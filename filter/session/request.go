@@ -35,10 +35,10 @@ type Stream struct {
 // may have died, and then nobody says that they have ended.
 const mostWaitMs = 1000
 
-// Request is called for every request, with Envoy's id of its context. It returns nil if no more
-// need be known of the request. The client's key must be read here, as the request's headers cannot
-// be read later; only a hash of it is kept.
-func (w *Worker) Request(context uint32) (*Stream, Action) {
+// Request is called for every request, with Envoy's id of its context. endOfStream: no body comes.
+// It returns nil if no more need be known of the request. The client's key must be read here, as
+// the request's headers cannot be read later; only a hash of it is kept.
+func (w *Worker) Request(context uint32, endOfStream bool) (*Stream, Action) {
 	request := &w.reading
 	request.Request = w.host.Request()
 	defer request.forget()
@@ -67,6 +67,9 @@ func (w *Worker) Request(context uint32) (*Stream, Action) {
 	s := w.newStream(r, key, request, context, now)
 	if s == nil {
 		return nil, Continue
+	}
+	if s.reader = reply.ReaderOf(request); endOfStream && s.reader == reply.Caller {
+		s.reader = reply.Program
 	}
 	switch s.admit(request, now) {
 	case refused:
@@ -153,7 +156,6 @@ const (
 func (s *Stream) admit(request Request, now int64) admission {
 	accept, _ := request.Header("accept")
 	method, _ := request.Header(":method")
-	s.reader = reply.ReaderOf(request)
 	if s.rule.ClaimAt == config.AtRequest && !canStream(request, method) {
 		return admitted
 	}
@@ -179,15 +181,61 @@ func (s *Stream) try(now int64) policy.Verdict {
 
 // obey refuses the request, or makes it wait for the streams that it supersedes.
 func (s *Stream) obey(v policy.Verdict, request Request, now int64) admission {
-	if v.Refusal != 0 {
-		return s.refuse(v, request, now)
+	if v.Refusal == 0 {
+		return s.await(now)
 	}
+	if s.reader == reply.Caller && s.place.Enforce && s.place.State() == registry.Unclaimed {
+		s.enter(answering)
+		return admitted
+	}
+	return s.refuse(v, request, nil, now)
+}
+
+// await makes a request that has a place wait for the streams that it supersedes.
+func (s *Stream) await(now int64) admission {
 	if s.place.Awaits() > 0 {
 		s.enter(paused)
 		s.worker.due.Schedule(&s.timer, now+mostWaitMs)
 		return waits
 	}
 	return admitted
+}
+
+// mostCall is the largest size in bytes of a call that is refused with its id.
+const mostCall = 256 << 10
+
+// RequestBody is called with the size of the body that has come so far. If a call of MCP is to be
+// refused, it decides again as soon as it knows the call's id.
+func (s *Stream) RequestBody(size int, endOfStream bool) Action {
+	if s.phase == paused || s.phase == answering && !endOfStream && size <= mostCall {
+		return Pause
+	}
+	if s.phase != answering {
+		return Continue
+	}
+	w := s.worker
+	request := w.host.Request()
+	body, err := request.Body(mostCall + 1)
+	w.warn(err)
+	message, id := reply.Unreadable, []byte(nil)
+	if len(body) <= mostCall {
+		message, id = reply.MessageOf(body)
+	}
+	if message == reply.Notice {
+		s.enter(done)
+		return Continue
+	}
+	now := w.host.Now()
+	var became admission
+	if verdict := s.try(now); verdict.Refusal != 0 {
+		became = s.refuse(verdict, request, id, now)
+	} else {
+		became = s.await(now)
+	}
+	if became == refused || became == waits {
+		return Pause
+	}
+	return Continue
 }
 
 // hold makes a request that is to be refused wait first, if its client comes back too early.
@@ -247,8 +295,8 @@ func (s *Stream) claim(now int64) policy.Verdict {
 }
 
 // refuse counts that the stream may not come in, and answers it, unless its rule only observes.
-// request is nil if it cannot be read any more.
-func (s *Stream) refuse(v policy.Verdict, request Request, now int64) admission {
+// request is nil if it cannot be read any more. call is the id of a call of MCP, or nil.
+func (s *Stream) refuse(v policy.Verdict, request Request, call []byte, now int64) admission {
 	w := s.worker
 	s.enter(done)
 	retry := s.rule.Retry
@@ -267,6 +315,9 @@ func (s *Stream) refuse(v policy.Verdict, request Request, now int64) admission 
 		lastEventID, _ = request.Header("last-event-id")
 	}
 	response := reply.Refusal(v.Refusal, s.reader, retry, lastEventID)
+	if call != nil {
+		response = reply.CallRefusal(v.Refusal, call, retry)
+	}
 	if err := w.host.Reply(response.Status, response.Headers, response.Body); err != nil {
 		w.warn(err)
 		return untracked

@@ -22,13 +22,13 @@ func (s *Stream) Response(endOfStream bool) Action {
 		return Continue
 	}
 	now := w.host.Now()
-	if s.phase == asking {
+	if s.phase == asking || s.phase == answering {
 		verdict := policy.Verdict{Refusal: policy.TooLong}
 		if !s.tooLong {
 			verdict = s.claim(now)
 		}
 		if verdict.Refusal != 0 {
-			if s.refuse(verdict, nil, now) == refused {
+			if s.refuse(verdict, nil, nil, now) == refused {
 				return Pause
 			}
 			return Continue
