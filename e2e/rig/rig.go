@@ -52,7 +52,8 @@ type Options struct {
 }
 
 // Base renders another configuration than envoy.yaml. It must have a listener named [Edge].
-// Options.Internal has no effect on it, and it gets no [AnyPath]. The file of Settings.Wasm exists only until Envoy serves.
+// Options.Internal has no effect on it, and it gets no [AnyPath]. The file of Settings.Wasm exists
+// only until Envoy serves.
 type Base func(envoy.Settings) (string, error)
 
 // Between returns a handler that answers some requests itself and passes the others to the backend.
