@@ -1,0 +1,213 @@
+//go:build sdks
+
+package sdks
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/wait"
+)
+
+// A runtime runs programs that use packages of one registry.
+type runtime struct {
+	folder  string   // in this package's
+	pins    []string // the files that name the exact versions
+	install []string // run in a folder with the pins
+	run     []string
+	env     string // added to the environment
+}
+
+var (
+	npm     = runtime{folder: "npm", pins: []string{"package.json", "package-lock.json"}, install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}, run: []string{"node"}}
+	python1 = python("mcp1.txt")
+	python2 = python("mcp2.txt")
+	pythonL = python("llm.txt")
+)
+
+func python(pins string) runtime {
+	return runtime{folder: "python", pins: []string{pins}, run: []string{"python3"}, env: "PYTHONPATH=packages",
+		install: []string{"python3", "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target", "packages", "-r", pins}}
+}
+
+// ready returns a folder with the packages. What was installed stays there, for the next run with
+// the same versions.
+func (r runtime) ready(t *testing.T) (dir string) {
+	t.Helper()
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(root, "e2e", "sdks", r.folder)
+	hash := sha256.New()
+	for _, pin := range r.pins {
+		text, err := os.ReadFile(filepath.Join(source, pin))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash.Write(text)
+	}
+	dir = filepath.Join(root, "build", "sdks", fmt.Sprintf("%s-%x", r.folder, hash.Sum(nil)[:6]))
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		r.installIn(t, source, dir)
+	}
+	return dir
+}
+
+var installing sync.Mutex
+
+func (r runtime) installIn(t *testing.T, source, dir string) {
+	t.Helper()
+	installing.Lock()
+	defer installing.Unlock()
+	half := dir + ".new" // until it is whole
+	if err := errors.Join(os.RemoveAll(half), os.MkdirAll(half, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, pin := range r.pins {
+		copyFile(t, source, half, pin)
+	}
+	cmd := exec.CommandContext(t.Context(), r.install[0], r.install[1:]...)
+	cmd.Dir = half
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(r.install, " "), err, out)
+	}
+	if err := os.Rename(half, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func copyFile(t *testing.T, from, to, name string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(from, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(to, name), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A program is a client or a server that runs. It reads lines, and prints lines of JSON.
+type program struct {
+	in io.Writer
+
+	mu   sync.Mutex
+	said []line
+}
+
+// A line is what a program says: see the programs.
+type line struct {
+	Port  int
+	Event string
+	Tool  string
+	Error string
+}
+
+// start starts a program. The end of the test ends it.
+func (r runtime) start(t *testing.T, name string, arguments ...string) *program {
+	t.Helper()
+	dir := r.ready(t)
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, filepath.Join(root, "e2e", "sdks", r.folder), dir, name)
+	cmd := exec.CommandContext(t.Context(), r.run[0], slices.Concat(r.run[1:], []string{name}, arguments)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), r.env)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &program{in: in}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			p.hear(lines.Bytes())
+		}
+	}()
+	t.Cleanup(func() {
+		<-read
+		_ = cmd.Wait() // it was killed with the test's context
+		if t.Failed() {
+			t.Logf("%s %s said %.2000s\n%s", r.folder, name, fmt.Sprint(p.said), last(stderr.String(), 40))
+		}
+	})
+	return p
+}
+
+// last returns the last lines of a text.
+func last(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// hear keeps a line of JSON. Some libraries print other lines.
+func (p *program) hear(text []byte) {
+	var l line
+	if json.Unmarshal(text, &l) != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said = append(p.said, l)
+}
+
+// tell writes a line to the program.
+func (p *program) tell(t *testing.T, text string) {
+	t.Helper()
+	if _, err := io.WriteString(p.in, text+"\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// port waits until a server has said where it listens.
+func (p *program) port(t *testing.T) int {
+	t.Helper()
+	return p.hears(t, 1, func(l line) bool { return l.Port != 0 })[0].Port
+}
+
+// hears waits until the program has said n such lines, and returns all of them.
+func (p *program) hears(t *testing.T, n int, such func(line) bool) (found []line) {
+	t.Helper()
+	wait.Until(t, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		found = nil
+		for _, l := range p.said {
+			if such(l) {
+				found = append(found, l)
+			}
+		}
+		if len(found) < n {
+			return fmt.Errorf("%d such lines, want %d", len(found), n)
+		}
+		return nil
+	})
+	return found
+}

@@ -1,0 +1,98 @@
+//go:build sdks
+
+package sdks
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/rigtest"
+)
+
+// A recipe is a section of envoy/README.md: rules of the filter, and routes of Envoy.
+type recipe struct {
+	rules  string // without the brackets
+	routes string
+}
+
+// recipeFor returns the recipe under a heading.
+func recipeFor(t *testing.T, heading string) recipe {
+	t.Helper()
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(root, "envoy", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(readme), "\n### "+heading+"\n")
+	if !found {
+		t.Fatalf("envoy/README.md has no recipe %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n### ")
+	block := func(begin, end string) string {
+		_, after, found := strings.Cut(section, begin)
+		content, _, closed := strings.Cut(after, end)
+		if !found || !closed {
+			t.Fatalf("recipe %q: no %q and %q", heading, begin, end)
+		}
+		return content
+	}
+	return recipe{
+		rules:  block("```json\n{\"rules\": [", "]}\n```"),
+		routes: block("```yaml\n# routes, before event-streams\n", "```"),
+	}
+}
+
+// at returns the recipe for one of several servers: all of its names and paths have the server's
+// name behind them, and its cluster is the server's.
+func (r recipe) at(path, server string) recipe {
+	named := strings.NewReplacer(`"name": "`+r.firstWord(), `"name": "`+server+"_"+r.firstWord(), path, path+"/"+server)
+	routed := strings.NewReplacer("- name: ", "- name: "+server+"-", path, path+"/"+server, "cluster: backend", "cluster: "+server)
+	return recipe{named.Replace(r.rules), routed.Replace(r.routes)}
+}
+
+// firstWord returns how the names of all rules begin.
+func (r recipe) firstWord() string {
+	_, name, _ := strings.Cut(r.rules, `"name": "`)
+	return name[:strings.IndexAny(name, `_"`)]
+}
+
+// edit puts the routes before the shipped one.
+func (r recipe) edit() rig.Edit {
+	const place = "              - name: event-streams\n"
+	var routes strings.Builder
+	for line := range strings.Lines(r.routes) {
+		routes.WriteString("              " + line)
+	}
+	return rig.Replace(place, routes.String()+place)
+}
+
+// An edge is an Envoy with one recipe, for several servers.
+type edge struct{ *rig.Rig }
+
+// startEdge starts an Envoy with a recipe for each server.
+func startEdge(t *testing.T, r recipe, path string, servers map[string]int, more ...rig.Edit) edge {
+	t.Helper()
+	var rules []string
+	o := rig.Options{Concurrency: 2, LogLevel: "wasm:debug", LogFlush: 100e6}
+	for name, port := range servers {
+		at := r.at(path, name)
+		rules = append(rules, at.rules)
+		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", port)))
+	}
+	o.Filter = `{"rules": [` + strings.Join(rules, ",\n") + `]}`
+	o.Edits = append(o.Edits, more...)
+	e := edge{rigtest.Start(t, o)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Envoy's access log:\n%s", strings.Join(e.Access.Lines(), "\n"))
+		}
+	})
+	return e
+}
