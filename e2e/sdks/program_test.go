@@ -30,6 +30,7 @@ type runtime struct {
 	install []string // run in a folder with the pins
 	run     []string
 	env     string // added to the environment
+	build   bool   // the program is built from the folder, and its name is its first argument
 }
 
 var (
@@ -37,6 +38,7 @@ var (
 	python1 = python("mcp1.txt")
 	python2 = python("mcp2.txt")
 	pythonL = python("llm.txt")
+	golang  = runtime{folder: "golang", build: true}
 )
 
 func python(pins string) runtime {
@@ -62,6 +64,14 @@ func (r runtime) ready(t *testing.T) (dir string) {
 		hash.Write(text)
 	}
 	dir = filepath.Join(root, "build", "sdks", fmt.Sprintf("%s-%x", r.folder, hash.Sum(nil)[:6]))
+	if r.build {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, r.folder), "./"+r.folder)
+		cmd.Dir = filepath.Join(root, "e2e", "sdks")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		return dir
+	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		r.installIn(t, source, dir)
 	}
@@ -126,7 +136,11 @@ func (r runtime) start(t *testing.T, name string, arguments ...string) *program 
 	if err != nil {
 		t.Fatal(err)
 	}
-	copyFile(t, filepath.Join(root, "e2e", "sdks", r.folder), dir, name)
+	if r.build {
+		r.run = []string{filepath.Join(dir, r.folder)}
+	} else {
+		copyFile(t, filepath.Join(root, "e2e", "sdks", r.folder), dir, name)
+	}
 	cmd := exec.CommandContext(t.Context(), r.run[0], slices.Concat(r.run[1:], []string{name}, arguments)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), r.env)

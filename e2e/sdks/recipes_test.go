@@ -15,8 +15,9 @@ import (
 
 // A recipe is a section of envoy/README.md: rules of the filter, and routes of Envoy.
 type recipe struct {
-	rules  string // without the brackets
-	routes string
+	rules   string // without the brackets
+	routes  string
+	filters string // behind Streamlatch; "": none
 }
 
 // recipeFor returns the recipe under a heading.
@@ -36,17 +37,19 @@ func recipeFor(t *testing.T, heading string) recipe {
 	}
 	section, _, _ = strings.Cut(section, "\n### ")
 	block := func(begin, end string) string {
-		_, after, found := strings.Cut(section, begin)
-		content, _, closed := strings.Cut(after, end)
-		if !found || !closed {
-			t.Fatalf("recipe %q: no %q and %q", heading, begin, end)
-		}
+		_, after, _ := strings.Cut(section, begin)
+		content, _, _ := strings.Cut(after, end)
 		return content
 	}
-	return recipe{
-		rules:  block("```json\n{\"rules\": [", "]}\n```"),
-		routes: block("```yaml\n# routes, before event-streams\n", "```"),
+	r := recipe{
+		rules:   block("```json\n{\"rules\": [", "]}\n```"),
+		routes:  block("```yaml\n# routes, before event-streams\n", "```"),
+		filters: block("```yaml\n# http_filters, after streamlatch\n", "```"),
 	}
+	if r.rules == "" || r.routes == "" {
+		t.Fatalf("recipe %q: got the rules %q and the routes %q, want both", heading, r.rules, r.routes)
+	}
+	return r
 }
 
 // at returns the recipe for one of several servers: all of its names and paths have the server's
@@ -54,7 +57,7 @@ func recipeFor(t *testing.T, heading string) recipe {
 func (r recipe) at(path, server string) recipe {
 	named := strings.NewReplacer(`"name": "`+r.firstWord(), `"name": "`+server+"_"+r.firstWord(), path, path+"/"+server)
 	routed := strings.NewReplacer("- name: ", "- name: "+server+"-", path, path+"/"+server, "cluster: backend", "cluster: "+server)
-	return recipe{named.Replace(r.rules), routed.Replace(r.routes)}
+	return recipe{named.Replace(r.rules), routed.Replace(r.routes), r.filters}
 }
 
 // firstWord returns how the names of all rules begin.
@@ -66,11 +69,15 @@ func (r recipe) firstWord() string {
 // edit puts the routes before the shipped one.
 func (r recipe) edit() rig.Edit {
 	const place = "              - name: event-streams\n"
-	var routes strings.Builder
-	for line := range strings.Lines(r.routes) {
-		routes.WriteString("              " + line)
+	return rig.Replace(place, indented(r.routes, 14)+place)
+}
+
+func indented(text string, by int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Repeat(" ", by) + line)
 	}
-	return rig.Replace(place, routes.String()+place)
+	return b.String()
 }
 
 // An edge is an Envoy with one recipe, for several servers.
@@ -87,6 +94,9 @@ func startEdge(t *testing.T, r recipe, path string, servers map[string]int, more
 		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", port)))
 	}
 	o.Filter = `{"rules": [` + strings.Join(rules, ",\n") + `]}`
+	if r.filters != "" {
+		o.Edits = append(o.Edits, rigtest.After(indented(r.filters, 10)))
+	}
 	o.Edits = append(o.Edits, more...)
 	e := edge{rigtest.Start(t, o)}
 	t.Cleanup(func() {
