@@ -34,11 +34,11 @@ type runtime struct {
 }
 
 var (
-	npm     = runtime{folder: "npm", pins: []string{"package.json", "package-lock.json"}, install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}, run: []string{"node"}}
-	python1 = python("mcp1.txt")
-	python2 = python("mcp2.txt")
-	pythonL = python("llm.txt")
-	golang  = runtime{folder: "golang", build: true}
+	npm       = runtime{folder: "npm", pins: []string{"package.json", "package-lock.json"}, install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}, run: []string{"node"}}
+	python1   = python("mcp1.txt")
+	python2   = python("mcp2.txt")
+	pythonLLM = python("llm.txt")
+	golang    = runtime{folder: "golang", build: true}
 )
 
 func python(pins string) runtime {

@@ -20,31 +20,35 @@ type recipe struct {
 	filters string // behind Streamlatch; "": none
 }
 
-// recipeFor returns the recipe under a heading.
-func recipeFor(t *testing.T, heading string) recipe {
+// readme returns envoy/README.md.
+func readme(t *testing.T) string {
 	t.Helper()
 	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile(filepath.Join(root, "envoy", "README.md"))
+	text, err := os.ReadFile(filepath.Join(root, "envoy", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, found := strings.Cut(string(readme), "\n### "+heading+"\n")
-	if !found {
-		t.Fatalf("envoy/README.md has no recipe %q", heading)
-	}
-	section, _, _ = strings.Cut(section, "\n### ")
-	block := func(begin, end string) string {
-		_, after, _ := strings.Cut(section, begin)
-		content, _, _ := strings.Cut(after, end)
-		return content
-	}
+	return string(text)
+}
+
+// part returns what is between two texts, or "".
+func part(text, begin, end string) string {
+	_, after, _ := strings.Cut(text, begin)
+	found, _, _ := strings.Cut(after, end)
+	return found
+}
+
+// recipeFor returns the recipe under a heading.
+func recipeFor(t *testing.T, heading string) recipe {
+	t.Helper()
+	section := part(readme(t), "\n### "+heading+"\n", "\n### ")
 	r := recipe{
-		rules:   block("```json\n{\"rules\": [", "]}\n```"),
-		routes:  block("```yaml\n# routes, before event-streams\n", "```"),
-		filters: block("```yaml\n# http_filters, after streamlatch\n", "```"),
+		rules:   part(section, "```json\n{\"rules\": [", "]}\n```"),
+		routes:  part(section, "```yaml\n# routes, before event-streams\n", "```"),
+		filters: part(section, "```yaml\n# http_filters, after streamlatch\n", "```"),
 	}
 	if r.rules == "" || r.routes == "" {
 		t.Fatalf("recipe %q: got the rules %q and the routes %q, want both", heading, r.rules, r.routes)
