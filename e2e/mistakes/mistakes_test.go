@@ -209,8 +209,8 @@ func TestSettingsAreNotTakenOver(t *testing.T) {
 	t.Run("streams are cut", func(t *testing.T) { streamsAreCut(t, r) })
 }
 
-// A client over HTTP/1.1 learns of a takeover when its connection is closed. Envoy counts those that
-// it closes late, and an alert looks at that.
+// A client over HTTP/1.1 learns of a takeover when its connection is closed. Envoy counts those
+// that it closes late, and an alert looks at that.
 func clientsLearnLate(t *testing.T, r *rig.Rig) {
 	late := func() uint64 { return rigtest.StatsUnder(t, r, "http.edge.")["downstream_cx_delayed_close_timeout"] }
 	client := rigtest.NewClient()

@@ -181,7 +181,7 @@ type plainStream struct {
 // request is the request on its way to the backend.
 func (s *plainStream) request() error {
 	var action session.Action
-	if err := s.worker.call(s, func() { s.session, action = s.worker.session.Request(s.context) }); err != nil {
+	if err := s.worker.call(s, func() { s.session, action = s.worker.session.Request(s.context, true) }); err != nil {
 		return err
 	}
 	if action == session.Pause {
@@ -368,6 +368,7 @@ func (f fields) Header(name string) (string, bool) {
 }
 
 func (f fields) Property(...string) (string, bool) { return "", false }
+func (f fields) Body(int) ([]byte, error)          { return nil, nil }
 
 // passing is the response of which the filter is shown a part.
 type passing struct{ *plainStream }

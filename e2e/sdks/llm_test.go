@@ -15,8 +15,8 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
-// A model is a backend that answers as OpenAI's or Anthropic's does: with a first event at once, and
-// the rest when the test wants it.
+// A model is a backend that answers as OpenAI's or Anthropic's does: with a first event at once,
+// and the rest when the test wants it.
 type model struct {
 	mu       sync.Mutex
 	finish   chan struct{} // closed to finish the answers that are being made
@@ -72,8 +72,8 @@ func (m *model) finishAll() {
 	m.finish = make(chan struct{})
 }
 
-// The recipe for LLM streams. A new question of a conversation ends the answer to the one before it,
-// also at the backend. Other questions have a limit, and a refusal is an error at once, without
+// The recipe for LLM streams. A new question of a conversation ends the answer to the one before
+// it, also at the backend. Other questions have a limit, and a refusal is an error at once, without
 // another try.
 func TestLLM(t *testing.T) {
 	issued := rigtest.NewTokens(t)

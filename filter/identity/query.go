@@ -12,8 +12,8 @@ func query(path string) string {
 	return query
 }
 
-// readParameters finds for each source of kind Query the value of the first parameter with its name.
-// Only "&" ends a parameter; ";" is an ordinary character, as it is for Envoy and in the URL
+// readParameters finds for each source of kind Query the value of the first parameter with its
+// name. Only "&" ends a parameter; ";" is an ordinary character, as it is for Envoy and in the URL
 // standard. The values are not decoded. It looks at each byte once, as readCookies does.
 func (s Sources) readParameters(query string, values *[MaxSources]string) {
 	wanted := s.wanted(Query)

@@ -9,10 +9,10 @@ import (
 )
 
 // The standard library tries, for each byte of a value, up to all instructions that an expression
-// was compiled to: in Envoy up to 70 ns each. A path of 50 KB and 64 expressions would hold a worker
-// for seconds. So the product of both is bounded: the more instructions all expressions of a Set
-// have together, the fewer bytes of a path they look at. If a path has more, it is not known whether
-// it matches, and the answer is TooLong.
+// was compiled to: in Envoy up to 70 ns each. A path of 50 KB and 64 expressions would hold a
+// worker for seconds. So the product of both is bounded: the more instructions all expressions of a
+// Set have together, the fewer bytes of a path they look at. If a path has more, it is not known
+// whether it matches, and the answer is TooLong.
 const (
 	regexWork    = 32 << 10 // instructions × bytes that one request may cost
 	longestRegex = 1 << 10  // bytes of a path, however few instructions there are
@@ -66,7 +66,8 @@ type pattern struct {
 	instructions   int            // at least as many as middle is compiled to
 }
 
-// matches reports whether p matches value. It looks at no more than most bytes besides the plain text.
+// matches reports whether p matches value. It looks at no more than most bytes besides the plain
+// text.
 func (p *pattern) matches(value string, most int) Answer {
 	middle, begins := strings.CutPrefix(value, p.prefix)
 	middle, ends := strings.CutSuffix(middle, p.suffix)

@@ -83,8 +83,8 @@ func (p *plugin) OnTick() {
 const collectEvery = 32
 
 // A VM that has had manyStreams begins a collection when the heap has grown by this many percent,
-// and not by 100 as Go does: a stream takes some 390 bytes of the VM's memory then, and not 500. A small
-// heap would be collected too often, at the cost of every request.
+// and not by 100 as Go does: a stream takes some 390 bytes of the VM's memory then, and not 500. A
+// small heap would be collected too often, at the cost of every request.
 const (
 	manyStreams   = 8192
 	growthPercent = 33

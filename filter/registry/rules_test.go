@@ -177,7 +177,8 @@ func TestDamagedRulesAreStoredAgain(t *testing.T) {
 	}
 }
 
-// A tick that cannot read or write the names does the rest of its work, and the next one tries again.
+// A tick that cannot read or write the names does the rest of its work, and the next one tries
+// again.
 func TestNamesThatCannotBeStored(t *testing.T) {
 	for _, fails := range []call{{"get", rulesKey}, {"set", rulesKey}} {
 		w := newWorld().small(0)

@@ -1,5 +1,5 @@
-// Command golang is a server or a client of MCP: what npm/mcp-server.mjs and npm/mcp-client.mjs are,
-// for the Go SDK.
+// Command golang is a server or a client of MCP: what npm/mcp-server.mjs and npm/mcp-client.mjs
+// are, for the Go SDK.
 package main
 
 import (
