@@ -106,6 +106,63 @@ func TestStalledWorkerComesBack(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 3, "events.superseded": 1, "lost_wakeups": 0})
 }
 
+// A worker crashes in the middle of a takeover or of a dismissal. If it has written the bucket, and
+// its message never comes, the stream ends at the second tick. If it has only announced the message,
+// nothing ends.
+func TestCrashInTheMiddle(t *testing.T) {
+	t.Parallel()
+	const config = `{"rules": [{"name": "events", "match": {"path": {"exact": "/events"}}, "client": [{"header": "x-client-id"}]}], "admin_path": "/admin"}`
+	for _, c := range []struct {
+		name, call, key string
+		ends            bool
+	}{
+		{"before the announcement", "proxy_set_shared_data", "streamlatch/3/w/", false},
+		{"before the write", "proxy_set_shared_data", "streamlatch/3/b/", false},
+		{"before the message", "proxy_enqueue_shared_queue", "", true},
+	} {
+		for _, dismissal := range []bool{false, true} {
+			t.Run(c.name+map[bool]string{true: " of a dismissal"}[dismissal], func(t *testing.T) {
+				t.Parallel()
+				e := newEdge(t, host.Config{FailurePolicy: host.FailReload, PluginConfig: []byte(config)})
+				old, other := e.open(0, "alice"), e.open(0, "bob")
+				e.open(1, "carol").End() // worker 1 has joined
+				e.pass(2 * time.Second)
+				crashed := false
+				e.Intercept(func(call *host.Call) {
+					if call.Worker == 1 && call.Name == c.call && strings.HasPrefix(call.Key, c.key) && !crashed {
+						crashed = true
+						call.Trap("in the middle")
+					}
+				})
+				if dismissal {
+					e.Worker(1).Open(host.Request("DELETE", "/admin/streams/events/alice")).RequestHeaders(true)
+				} else {
+					e.request(1, "alice").ResponseHeaders(eventStream, false)
+				}
+				e.Intercept(nil)
+				if !crashed || !e.Worker(1).Failed() {
+					t.Fatal("worker 1 has not crashed")
+				}
+				e.pass(time.Second)
+				e.live(old, true) // the message might still come
+				e.pass(time.Second)
+				e.live(old, !c.ends)
+				if got := old.FilterState()["wasm.streamlatch.reason"]; c.ends && got != "unregistered" {
+					t.Errorf("reason %q, want unregistered", got)
+				}
+				e.pass(swept)
+				e.live(old, !c.ends)
+				e.live(other, true)
+				active := uint64(2)
+				if c.ends {
+					active = 1
+				}
+				e.counted(map[string]uint64{"events.active": active, "lost_wakeups": 2 - active})
+			})
+		}
+	}
+}
+
 // A value that no version of the filter has written is counted and started afresh. The new claim
 // stands.
 func TestMalformedBucket(t *testing.T) {
