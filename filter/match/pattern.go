@@ -14,7 +14,7 @@ import (
 // Set have together, the fewer bytes of a path they look at. If a path has more, it is not known
 // whether it matches, and the answer is TooLong.
 const (
-	regexWork    = 32 << 10 // instructions × bytes that one request may cost
+	regexWork    = 64 << 10 // instructions × bytes that one request may cost
 	longestRegex = 1 << 10  // bytes of a path, however few instructions there are
 
 	maxInstructions = 512     // of all expressions together
