@@ -93,7 +93,7 @@ func TestUpAndDown(t *testing.T) {
 	if _, err := second.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the second stream: got %v, want an event", err)
 	}
-	s.until(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1}]`) })
+	s.until(func() error { return s.shows(internal+"/streamlatch", `"rules":[{"name":"events","active":1,`) })
 	// The page's own requests: its streams take a detour through the demo, which knows this Envoy.
 	s.until(func() error { return s.shows(edge+"/demo/line/off/events?client=bob&events=1", `"client":"bob"`) })
 	kick, err := http.Post(edge+"/demo/kick?client=bob", "", nil)

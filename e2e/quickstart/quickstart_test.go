@@ -274,7 +274,7 @@ func TestQuickStart(t *testing.T) {
 	}
 	p.read("deleted")
 
-	if status, want := p.ask(http.MethodGet, "/streamlatch"), `"rules":[{"name":"events","active":1}]`; !strings.Contains(status, want) {
+	if status, want := p.ask(http.MethodGet, "/streamlatch"), `"rules":[{"name":"events","active":1,`; !strings.Contains(status, want) {
 		t.Errorf("got the status %s, want %s in it", status, want)
 	}
 	if command := fmt.Sprintf("  curl -X DELETE %s/streamlatch/streams/events/demo\n", p.internal); !strings.Contains(printed, command) {
