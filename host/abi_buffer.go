@@ -21,6 +21,7 @@ const (
 	bufferRequestBody      = 0
 	bufferResponseBody     = 1
 	bufferHTTPCallResponse = 4
+	bufferGRPCMessage      = 5
 	bufferVMConfig         = 6
 	bufferPluginConfig     = 7
 	maxBufferType          = 8
@@ -46,6 +47,8 @@ func (v *vm) buffer(kind uint32) *buffer {
 			return nil
 		}
 		return &buffer{data: c.root().httpResponse.Body, readOnly: true}
+	case bufferGRPCMessage:
+		body = c.root().grpc.message
 	case bufferRequestBody:
 		if c.stream != nil {
 			body = c.stream.request.visibleBody

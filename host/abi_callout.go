@@ -52,7 +52,7 @@ func proxyHTTPCall(v *vm, a args) uint32 {
 	if len(body) > 0 {
 		call.Headers.replace("content-length", strconv.Itoa(len(body)))
 	}
-	v.world.network.httpCalls = append(v.world.network.httpCalls, call)
+	v.world.network.open = append(v.world.network.open, call)
 	v.putUint32(a.u32(9), call.Token)
 	return uint32(StatusOk)
 }

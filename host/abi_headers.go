@@ -87,7 +87,11 @@ func (c *vmContext) mutableMap(kind uint32) *Headers {
 //
 // Envoy: source/extensions/common/wasm/context.cc, getConstMap.
 func (c *vmContext) readableMap(kind uint32) *Headers {
-	switch response := c.root().httpResponse; {
+	switch root, response := c.root(), c.root().httpResponse; {
+	case kind == mapGRPCInitial:
+		return root.grpc.initial
+	case kind == mapGRPCTrailing:
+		return root.grpc.trailing
 	case kind == mapCalloutHeaders && response != nil:
 		return &response.Headers
 	case kind == mapCalloutTrailers && response != nil && response.Trailers != nil:

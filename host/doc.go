@@ -75,7 +75,7 @@
 //   - Timers, which start again only after on_tick has returned.
 //   - Queue wake-ups, which go to the context that registered the queue last, and are lost if that
 //     context is gone.
-//   - HTTP callouts, with what Envoy makes of broken connections and time-outs.
+//   - HTTP and gRPC callouts, with what Envoy makes of broken connections and time-outs.
 //   - Traps, and the three failure policies.
 //   - Several plugin contexts in one VM, each with its canary, timer, streams and reload.
 //
@@ -90,8 +90,8 @@
 //     configuration, plugin name and root id.
 //   - The end of a VM. Envoy drops a VM, with everything pending in it, as soon as its last plugin
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
-//   - gRPC and foreign functions: their hostcalls answer as in an Envoy without clusters and
-//     without foreign functions.
+//   - Foreign functions: the hostcall answers as in an Envoy without any.
+//   - gRPC with Google's library.
 //   - TCP callbacks and the option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.
 //   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond

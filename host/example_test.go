@@ -92,3 +92,38 @@ func ExampleHTTPCall() {
 	// [worker 0][info] header 6 :status -> BadArgument
 	// true 403
 }
+
+// A filter watches a store over gRPC. The test is the store.
+func ExampleGRPCCall() {
+	wasm, err := guestWasm()
+	if err != nil {
+		log.Fatal(err)
+	}
+	module, err := host.Compile(context.Background(), wasm, host.WithInterpreter())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer module.Close(context.Background())
+	world, err := host.NewWorld(module, host.Config{
+		Clusters: map[string]http.Handler{"store": nil},
+		PluginConfig: []byte("stream: grpcstream =store store.Store Watch; grpcsend $ from-1 0\n" +
+			"grpc-receive: body 5 0 100\n" +
+			"grpc-close: status"),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer world.Close()
+
+	world.Worker(0).Open(host.Request("GET", "/")).RequestHeaders(true)
+	watch := world.GRPCCalls()[0]
+	fmt.Printf("%s.%s %q\n", watch.Service, watch.Method, watch.Received())
+	watch.Send([]byte("a is 1"))
+	watch.Reset(host.RemoteReset)
+	fmt.Println(world.Logs().Containing("body"))
+	fmt.Println(world.Logs().Containing("status"))
+	// Output:
+	// store.Store.Watch ["from-1"]
+	// [worker 0][info] body 5 0 100 -> Ok "a is 1"
+	// [worker 0][info] status -> Ok 13 "upstream_reset_after_response_started{remote_reset}"
+}

@@ -3,7 +3,6 @@ package host
 import (
 	"bytes"
 	"net/http"
-	"slices"
 	"strconv"
 )
 
@@ -29,7 +28,16 @@ type HTTPCall struct {
 
 // HTTPCalls returns the callouts of proxy_http_call that wait for an answer, oldest first, on all
 // threads.
-func (w *World) HTTPCalls() []*HTTPCall { return slices.Clone(w.network.httpCalls) }
+func (w *World) HTTPCalls() []*HTTPCall { return callouts[*HTTPCall](w) }
+
+func callouts[C openCallout](w *World) (calls []C) {
+	for _, o := range w.network.open {
+		if c, ok := o.(C); ok {
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
 
 // Respond answers with a whole response: see [Response] for the headers. The trailers may be nil.
 func (c *HTTPCall) Respond(headers Headers, body []byte, trailers Headers) {
@@ -56,7 +64,7 @@ func (c *HTTPCall) RespondHeaders(headers Headers, endOfStream bool) {
 	}
 	c.started = true
 	c.response.Headers = headers.normalized()
-	c.response.Headers.replace("x-envoy-upstream-service-time", strconv.FormatInt(c.world.now.Sub(c.Sent).Milliseconds(), 10))
+	c.response.Headers.replace("x-envoy-upstream-service-time", strconv.FormatInt(c.upstreamTime(), 10))
 	c.end(endOfStream)
 }
 
@@ -93,18 +101,6 @@ func (c *HTTPCall) Reset(reason ResetReason) {
 	c.replyLocally(503, resetReply(reason))
 }
 
-// resetReply is the body of the reply that Envoy's router makes for a callout that was cut off.
-//
-// Envoy: source/common/router/router.cc, onUpstreamReset. Measured on Envoy 1.40.
-func resetReply(reason ResetReason) string {
-	return "upstream connect error or disconnect/reset before headers. reset reason: " + string(reason)
-}
-
-// timeoutReply is the body of the reply that Envoy's router makes for a callout that took too long.
-//
-// Envoy: source/common/router/router.cc, onResponseTimeout. Measured on Envoy 1.40.
-const timeoutReply = "upstream request timeout"
-
 // expire is the time-out. It gives the guest a response, too, unless it comes in the middle of one.
 func (c *HTTPCall) expire() {
 	c.cancelled = true
@@ -139,8 +135,7 @@ func (c *HTTPCall) replyLocally(status int, body string) {
 
 // finish takes the call off the network and calls the guest.
 func (c *HTTPCall) finish(deliver func()) {
-	n := c.world.network
-	n.httpCalls = slices.DeleteFunc(n.httpCalls, func(other *HTTPCall) bool { return other == c })
+	c.leave()
 	c.vm.whenIdle(deliver)
 }
 
@@ -168,13 +163,15 @@ func (c *HTTPCall) fail() {
 // Afterwards comes before everything else that the call defers.
 func (c *HTTPCall) call(afterwards func(), headers, body, trailers int) {
 	const callback = "proxy_on_http_call_response"
-	if c.vm.failed || !c.vm.has(callback) || c.vm.contexts[c.root.id] != c.root {
+	if !c.isAlive() || !c.vm.has(callback) {
 		afterwards()
 		return
 	}
 	c.vm.deferred = append(c.vm.deferred, afterwards)
 	c.vm.callback(c.root, callback, uint64(c.root.id), uint64(c.Token), uint64(headers), uint64(body), uint64(trailers))
 }
+
+func (c *HTTPCall) servable() bool { return !c.started }
 
 // serve answers with what a handler answers.
 func (c *HTTPCall) serve(handler http.Handler) {

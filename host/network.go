@@ -9,8 +9,16 @@ import (
 
 // network holds the callouts of all threads that wait for an answer, oldest first.
 type network struct {
-	clusters  map[string]http.Handler
-	httpCalls []*HTTPCall
+	clusters map[string]http.Handler
+	open     []openCallout
+}
+
+// openCallout is an *HTTPCall or a *GRPCCall.
+type openCallout interface {
+	common() *callout
+	expire()              // the time-out
+	servable() bool       // a handler could answer now
+	serve(h http.Handler) // answer with what a handler answers
 }
 
 // NoEndpoints is a cluster that has no endpoints, for [Config.Clusters]. Envoy knows at once that a
@@ -48,6 +56,8 @@ type callout struct {
 	cancelled bool // Envoy has given up
 }
 
+func (c *callout) common() *callout { return c }
+
 func (v *vm) newCallout(kind uint32, cluster string, timeout time.Duration) callout {
 	root := v.context().root()
 	return callout{
@@ -74,9 +84,6 @@ func (c *callout) Done() bool { return c.answered || c.cancelled }
 // upstream sees a reset then. An answer to a cancelled callout has no effect.
 func (c *callout) Cancelled() bool { return c.cancelled }
 
-// deadline returns when the callout times out, or false if it does not.
-func (c *callout) deadline() (time.Time, bool) { return c.Sent.Add(c.Timeout), c.Timeout > 0 }
-
 // mustBeOpen panics if the test has already answered. It returns false if Envoy has given up, so
 // that an answer arrives nowhere.
 func (c *callout) mustBeOpen(method string) bool {
@@ -86,26 +93,27 @@ func (c *callout) mustBeOpen(method string) bool {
 	return !c.cancelled
 }
 
+// isAlive reports whether the plugin context that sent the callout still exists.
+func (c *callout) isAlive() bool { return !c.vm.failed && c.vm.contexts[c.root.id] == c.root }
+
+// leave takes the callout off the network.
+func (c *callout) leave() {
+	n := c.world.network
+	n.open = slices.DeleteFunc(n.open, func(other openCallout) bool { return other.common() == c })
+}
+
 // busy reports whether the guest is in a call on the thread of this callout.
 func (c *callout) busy() bool { return c.world.Worker(c.Worker).busy() }
 
-// whenIdle carries out an action of Envoy's network on the guest. Inside of a call of the guest it
-// is deferred until that call has returned.
-//
-// Envoy: context.cc, onHttpCallSuccess and onGrpcCloseWrapper.
-func (v *vm) whenIdle(action func()) {
-	if v.running != "" {
-		v.deferred = append(v.deferred, func() { v.whenIdle(action) })
-		return
-	}
-	action()
-}
+// upstreamTime is the value of x-envoy-upstream-service-time now, in milliseconds.
+func (c *callout) upstreamTime() int64 { return c.world.now.Sub(c.Sent).Milliseconds() }
 
-// cancelCallouts gives up the callouts of the plugin contexts that match.
+// cancel gives up the callouts of the plugin contexts that match.
 //
 // Envoy: context.cc, ~Context.
-func (n *network) cancelCallouts(match func(*vmContext) bool) {
-	n.httpCalls = slices.DeleteFunc(n.httpCalls, func(c *HTTPCall) bool {
+func (n *network) cancel(match func(*vmContext) bool) {
+	n.open = slices.DeleteFunc(n.open, func(o openCallout) bool {
+		c := o.common()
 		c.cancelled = c.cancelled || match(c.root)
 		return c.cancelled
 	})
@@ -114,9 +122,10 @@ func (n *network) cancelCallouts(match func(*vmContext) bool) {
 // nextTimeout returns when the next callout times out, and what to do then. It leaves out callouts
 // of busy threads.
 func (n *network) nextTimeout() (due time.Time, expire func()) {
-	for _, c := range n.httpCalls {
-		if at, ok := c.deadline(); ok && !c.busy() && (expire == nil || at.Before(due)) {
-			due, expire = at, c.expire
+	for _, o := range n.open {
+		c := o.common()
+		if at := c.Sent.Add(c.Timeout); c.Timeout > 0 && !c.busy() && (expire == nil || at.Before(due)) {
+			due, expire = at, o.expire
 		}
 	}
 	return due, expire
@@ -124,12 +133,25 @@ func (n *network) nextTimeout() (due time.Time, expire func()) {
 
 // serve lets the handler of a cluster answer the oldest callout that a handler can answer and that
 // is wanted. It returns false if there is none.
-func (n *network) serve(wanted func(worker int) bool) bool {
-	for _, c := range n.httpCalls {
-		if handler := n.clusters[c.Cluster]; handler != nil && !c.started && wanted(c.Worker) && !c.busy() {
-			c.serve(handler)
+func (n *network) serve(wanted func(thread int) bool) bool {
+	for _, o := range n.open {
+		c := o.common()
+		if handler := n.clusters[c.Cluster]; handler != nil && o.servable() && wanted(c.Worker) && !c.busy() {
+			o.serve(handler)
 			return true
 		}
 	}
 	return false
 }
+
+// resetReply is the body of the reply that Envoy's router makes for a callout that was cut off.
+//
+// Envoy: source/common/router/router.cc, onUpstreamReset. Measured on Envoy 1.40.
+func resetReply(reason ResetReason) string {
+	return "upstream connect error or disconnect/reset before headers. reset reason: " + string(reason)
+}
+
+// timeoutReply is the body of the reply that Envoy's router makes for a callout that took too long.
+//
+// Envoy: source/common/router/router.cc, onResponseTimeout. Measured on Envoy 1.40.
+const timeoutReply = "upstream request timeout"

@@ -117,6 +117,6 @@ func (p *plugin) delete() {
 
 func (p *plugin) forget() {
 	delete(p.vm.contexts, p.root.id)
-	p.vm.world.network.cancelCallouts(func(root *vmContext) bool { return root == p.root })
+	p.vm.world.network.cancel(func(root *vmContext) bool { return root == p.root })
 	p.vm.timers.set(p.root.id, 0, p.vm.world.now)
 }

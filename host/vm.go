@@ -40,7 +40,9 @@ type vm struct {
 	deferred             []func() // what to do when the present callback has returned
 	pendingTrap          string   // not empty: the guest traps when the present hostcall returns
 	failed               bool
-	hostPanic            any // a panic of the host or the test, while it passes through wazero
+	reentered            bool // what is deferred is carried out in the middle of a callback: see reenter
+	failedDeferring      bool // something could not be deferred
+	hostPanic            any  // a panic of the host or the test, while it passes through wazero
 
 	metrics      *metricIDs
 	timers       *timers
@@ -61,6 +63,7 @@ type vmContext struct {
 	statusCode    uint32 // what proxy_get_status returns, in the context of a plugin
 	statusMessage string
 	httpResponse  *Message // during on_http_call_response, in the context of a plugin
+	grpc          grpcState
 
 	configReadable bool // the plugin is in on_context_create or on_configure, and may read its configuration
 }
@@ -173,6 +176,43 @@ func (v *vm) finishCallback() {
 	}
 }
 
+// whenIdle carries out an action of Envoy's network on the guest. Inside of a call of the guest it
+// is deferred until that call has returned.
+//
+// Envoy: context.cc, onHttpCallSuccess and onGrpcCloseWrapper.
+func (v *vm) whenIdle(action func()) {
+	switch {
+	case v.current == nil:
+		action()
+	case v.reentered:
+		// The deferred action defers itself again, and again.
+		v.failedDeferring = true
+	default:
+		v.deferred = append(v.deferred, func() { v.whenIdle(action) })
+	}
+}
+
+// reenter makes a callback in the middle of a hostcall. What the outer callback has deferred so far
+// is carried out when the inner one returns. If a callout has failed before, Envoy never gets out
+// of that, because the failure is deferred as long as there is an outer callback. Here the VM
+// fails.
+//
+// cpp-host: src/context.cc, ~DeferAfterCallActions. Measured on Envoy 1.40.
+func (v *vm) reenter(c *vmContext, name string, arguments ...uint64) {
+	if v.failed || !v.has(name) {
+		return
+	}
+	outer := v.running
+	v.enter(c, name, arguments...)
+	v.running, v.reentered = "", true
+	v.finishCallback()
+	v.running, v.reentered = outer, false
+	if v.failedDeferring {
+		v.failedDeferring = false
+		v.pendingTrap = name + " in a hostcall, after a callout has failed in the same callback: Envoy hangs here"
+	}
+}
+
 // mustBeIdle panics if the guest is in a callback. Only an interceptor that misuses the host can
 // cause this.
 func (v *vm) mustBeIdle(name string) {
@@ -212,7 +252,7 @@ func (v *vm) fail(message string) {
 }
 
 func (v *vm) close() error {
-	v.world.network.cancelCallouts(func(root *vmContext) bool { return v.contexts[root.id] == root })
+	v.world.network.cancel(func(root *vmContext) bool { return v.contexts[root.id] == root })
 	return v.instance.Close(v.ctx)
 }
 

@@ -60,10 +60,11 @@ type Config struct {
 	// takes precedence over them.
 	Properties map[string][]byte
 
-	// Clusters are the clusters of Envoy that the guest can reach with proxy_http_call, by name. A
-	// handler answers when the test calls [World.Run] or [Worker.Run]; it gets the whole request,
-	// and must return. A panic with http.ErrAbortHandler is a broken connection. Where the handler
-	// is nil, the test itself answers: see [World.HTTPCalls]. See also [NoEndpoints].
+	// Clusters are the clusters of Envoy that the guest can reach with proxy_http_call and with the
+	// hostcalls of gRPC, by name. A handler answers when the test calls [World.Run] or
+	// [Worker.Run]; it gets the whole request, and must return. A panic with http.ErrAbortHandler
+	// is a broken connection. Where the handler is nil, the test itself answers: see
+	// [World.HTTPCalls] and [World.GRPCCalls]. See also [NoEndpoints].
 	Clusters map[string]http.Handler
 
 	// Intercept sees every hostcall of every VM, beginning with those of the canary, which come

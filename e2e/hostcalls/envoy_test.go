@@ -61,7 +61,7 @@ func endpoint(t *testing.T, name string, u upstream) string {
 		server.Start()
 		t.Cleanup(server.Close)
 		return server.Listener.Addr().String()
-	case u.answer != nil:
+	case u.serve != nil:
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +100,7 @@ func (e *envoyStage) play(t *testing.T, request host.Headers, lines int) []strin
 	for _, h := range request {
 		r.Header.Add(h.Name, h.Value)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}, Timeout: wait.Patience}
 	if response, err := client.Do(r); err == nil { // the guest may reset the stream
 		response.Body.Close()
 	}

@@ -10,8 +10,9 @@ import (
 
 // hostStage is the test host.
 type hostStage struct {
-	world *host.World
-	seen  int // log lines
+	world    *host.World
+	seen     int                     // log lines
+	progress map[*host.GRPCCall]*int // how far the servers of gRPC are
 }
 
 func newHostStage(t *testing.T) *hostStage {
@@ -28,7 +29,7 @@ func newHostStage(t *testing.T) *hostStage {
 	clusters := make(map[string]http.Handler)
 	for name, u := range upstreams {
 		switch {
-		case u.answer != nil:
+		case u.answer != nil || u.serve != nil:
 			clusters[name] = nil
 		case u.handler != nil:
 			clusters[name] = u.handler
@@ -41,7 +42,7 @@ func newHostStage(t *testing.T) *hostStage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { world.Close() })
-	return &hostStage{world: world, seen: len(world.Logs().OfWorker(0))}
+	return &hostStage{world: world, seen: len(world.Logs().OfWorker(0)), progress: make(map[*host.GRPCCall]*int)}
 }
 
 func (h *hostStage) play(_ *testing.T, request host.Headers, _ int) []string {
@@ -50,6 +51,14 @@ func (h *hostStage) play(_ *testing.T, request host.Headers, _ int) []string {
 	h.world.Run()
 	for _, c := range h.world.HTTPCalls() {
 		upstreams[c.Cluster].answer(c)
+	}
+	for range 10 { // the guest may send more, or make more calls, when it gets an answer
+		for _, c := range h.world.GRPCCalls() {
+			if h.progress[c] == nil {
+				h.progress[c] = new(int)
+			}
+			upstreams[c.Cluster].serve(c, h.progress[c])
+		}
 	}
 	h.world.Advance(time.Second) // longer than any time-out
 	if s.ToUpstream().Complete {

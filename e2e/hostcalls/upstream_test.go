@@ -15,17 +15,23 @@ type upstream struct {
 	// endpoints.
 	handler http.Handler
 
-	// answer is what the test does in its place on the test host. Nil: the handler answers there,
-	// too.
+	// answer is what the test does in its place on the test host, and serve the same for gRPC. Both
+	// nil: the handler answers there, too.
 	answer func(c *host.HTTPCall)
+	serve  func(c *host.GRPCCall, progress *int)
 }
 
 // upstreams are the clusters, by name.
 var upstreams = map[string]upstream{
 	"backend": {handler: http.HandlerFunc(backend)},
 	"empty":   {},
-	"refused": {answer: func(c *host.HTTPCall) { c.Reset(host.ConnectionFailure) }},
-	"silent":  {handler: http.HandlerFunc(silent), answer: func(*host.HTTPCall) {}},
+	"refused": {
+		answer: func(c *host.HTTPCall) { c.Reset(host.ConnectionFailure) },
+		serve:  func(c *host.GRPCCall, _ *int) { c.Reset(host.ConnectionFailure) },
+	},
+	"rpc":    {handler: http.HandlerFunc(serveRPC), serve: answerRPC},
+	"unary":  {handler: http.HandlerFunc(serveRPC)}, // for what is answered at once
+	"silent": {handler: http.HandlerFunc(silent), answer: func(*host.HTTPCall) {}},
 	"half": {handler: http.HandlerFunc(half), answer: func(c *host.HTTPCall) {
 		c.RespondHeaders(host.Response(200), false)
 		c.RespondBody([]byte("half"), false)
