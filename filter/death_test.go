@@ -107,8 +107,8 @@ func TestStalledWorkerComesBack(t *testing.T) {
 }
 
 // A worker crashes in the middle of a takeover or of a dismissal. If it has written the bucket, and
-// its message never comes, the stream ends at the second tick. If it has only announced the message,
-// nothing ends.
+// its message never comes, the stream ends at the second tick. If it has only announced the
+// message, nothing ends.
 func TestCrashInTheMiddle(t *testing.T) {
 	t.Parallel()
 	const config = `{"rules": [{"name": "events", "match": {"path": {"exact": "/events"}}, "client": [{"header": "x-client-id"}]}], "admin_path": "/admin"}`
