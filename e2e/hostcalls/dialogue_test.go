@@ -49,7 +49,7 @@ const firstStream = 2
 
 // compare plays the dialogues on both stages.
 func compare(t *testing.T, dialogues []dialogue) {
-	copied, original := newHostStage(t), newEnvoyStage(t)
+	var copied, original stage = newHostStage(t), newEnvoyStage(t)
 	for i, d := range dialogues {
 		t.Run(d.name, func(t *testing.T) {
 			request := d.request(firstStream + i)

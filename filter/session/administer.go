@@ -73,7 +73,9 @@ func (w *Worker) status(request Request) (*admin.Status, error) {
 	status.VMID, _ = request.Property("plugin_vm_id")
 	rules := w.configured()
 	for _, name := range registered {
-		rules[name] = rules[name] // also those that are configured no more
+		if _, configured := rules[name]; !configured {
+			rules[name] = nil
+		}
 	}
 	for name, sources := range rules {
 		status.Rules = append(status.Rules, w.show(name, sources))
