@@ -76,13 +76,12 @@ func (m *model) finishAll() {
 // it, also at the backend. Other questions have a limit, and a refusal is an error at once, without
 // another try.
 func TestLLM(t *testing.T) {
+	t.Parallel()
 	issued := rigtest.NewTokens(t)
-	authentication := part(readme(t), "```yaml\n# http_filters, before streamlatch\n", "```")
-	authentication = strings.Replace(authentication, "{filename: jwks.json}", "{inline_string: '"+issued.Keys()+"'}", 1)
 	r := recipeFor(t, "LLM streams")
 	m := &model{finish: make(chan struct{})}
 	e := edge{rigtest.Start(t, rig.Options{Concurrency: 2, Filter: `{"rules": [` + r.rules + `]}`, Handler: m, LogLevel: "wasm:debug",
-		Edits: []rig.Edit{rigtest.Before(indented(authentication, 10)), r.edit()}})}
+		Edits: []rig.Edit{authentication(t, issued), r.edit()}})}
 
 	programs := map[string]*program{}
 	for _, library := range []string{"openai", "anthropic"} {

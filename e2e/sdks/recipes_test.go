@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
@@ -17,7 +18,7 @@ import (
 type recipe struct {
 	rules   string // without the brackets
 	routes  string
-	filters string // behind Streamlatch; "": none
+	filters string // behind Streamlatch
 }
 
 // readme returns envoy/README.md.
@@ -50,24 +51,27 @@ func recipeFor(t *testing.T, heading string) recipe {
 		routes:  part(section, "```yaml\n# routes, before event-streams\n", "```"),
 		filters: part(section, "```yaml\n# http_filters, after streamlatch\n", "```"),
 	}
-	if r.rules == "" || r.routes == "" {
-		t.Fatalf("recipe %q: got the rules %q and the routes %q, want both", heading, r.rules, r.routes)
+	if r.rules == "" {
+		t.Fatalf("envoy/README.md has no recipe %q", heading)
 	}
 	return r
 }
 
-// at returns the recipe for one of several servers: all of its names and paths have the server's
-// name behind them, and its cluster is the server's.
-func (r recipe) at(path, server string) recipe {
-	named := strings.NewReplacer(`"name": "`+r.firstWord(), `"name": "`+server+"_"+r.firstWord(), path, path+"/"+server)
-	routed := strings.NewReplacer("- name: ", "- name: "+server+"-", path, path+"/"+server, "cluster: backend", "cluster: "+server)
-	return recipe{named.Replace(r.rules), routed.Replace(r.routes), r.filters}
+// authentication returns the jwt_authn filter of envoy/README.md, for an issuer of tokens.
+func authentication(t *testing.T, issued rigtest.Tokens) rig.Edit {
+	t.Helper()
+	filter := part(readme(t), "```yaml\n# http_filters, before streamlatch\n", "```")
+	filter = strings.Replace(filter, "{filename: jwks.json}", "{inline_string: '"+issued.Keys()+"'}", 1)
+	return rigtest.Before(indented(filter, 10))
 }
 
-// firstWord returns how the names of all rules begin.
-func (r recipe) firstWord() string {
-	_, name, _ := strings.Cut(r.rules, `"name": "`)
-	return name[:strings.IndexAny(name, `_"`)]
+// at returns the recipe for one of several servers of MCP: the names of its rules and routes, its
+// paths and its cluster have the server's name.
+func (r recipe) at(server string) recipe {
+	const path = `/mcp`
+	rules := strings.NewReplacer(`"name": "mcp_`, `"name": "`+server+`_mcp_`, path, path+"/"+server)
+	routes := strings.NewReplacer("- name: mcp", "- name: "+server+"-mcp", path, path+"/"+server, "cluster: backend", "cluster: "+server)
+	return recipe{rules.Replace(r.rules), routes.Replace(r.routes), r.filters}
 }
 
 // edit puts the routes before the shipped one.
@@ -87,21 +91,18 @@ func indented(text string, by int) string {
 // An edge is an Envoy with one recipe, for several servers.
 type edge struct{ *rig.Rig }
 
-// startEdge starts an Envoy with a recipe for each server.
-func startEdge(t *testing.T, r recipe, path string, servers map[string]int, more ...rig.Edit) edge {
+// startEdge starts an Envoy with a recipe for each server of MCP.
+func startEdge(t *testing.T, r recipe, servers map[string]*program, more ...rig.Edit) edge {
 	t.Helper()
 	var rules []string
-	o := rig.Options{Concurrency: 2, LogLevel: "wasm:debug", LogFlush: 100e6}
-	for name, port := range servers {
-		at := r.at(path, name)
+	o := rig.Options{Concurrency: 2, LogLevel: "wasm:debug", LogFlush: 100 * time.Millisecond}
+	for name, server := range servers {
+		at := r.at(name)
 		rules = append(rules, at.rules)
-		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", port)))
+		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", server.port(t))))
 	}
 	o.Filter = `{"rules": [` + strings.Join(rules, ",\n") + `]}`
-	if r.filters != "" {
-		o.Edits = append(o.Edits, rigtest.After(indented(r.filters, 10)))
-	}
-	o.Edits = append(o.Edits, more...)
+	o.Edits = append(append(o.Edits, rigtest.After(indented(r.filters, 10))), more...)
 	e := edge{rigtest.Start(t, o)}
 	t.Cleanup(func() {
 		if t.Failed() {

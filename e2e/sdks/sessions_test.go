@@ -34,20 +34,25 @@ const mostCalls = 16
 // The recipe for MCP with sessions. A client whose network breaks gets its listening stream back, a
 // call too many fails alone, and a broken call is resumed beside the listening stream.
 func TestSessions(t *testing.T) {
-	programs, ports := map[string]*program{}, map[string]int{}
-	for name, sdk := range sessions {
-		programs[name] = sdk.runtime.start(t, sdk.server, "/mcp/"+name)
-	}
-	for name, server := range programs {
-		ports[name] = server.port(t)
-	}
-	e := startEdge(t, recipeFor(t, "MCP with sessions"), "/mcp", ports)
+	t.Parallel()
+	servers := startServers(t, sessions)
+	e := startEdge(t, recipeFor(t, "MCP with sessions"), servers)
 	for name, sdk := range sessions {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			session(t, e, name, programs[name], sdk)
+			session(t, e, name, servers[name], sdk)
 		})
 	}
+}
+
+// startServers starts the server of each SDK.
+func startServers(t *testing.T, sdks map[string]sdk) map[string]*program {
+	t.Helper()
+	servers := map[string]*program{}
+	for name, sdk := range sdks {
+		servers[name] = sdk.runtime.start(t, sdk.server, "/mcp/"+name)
+	}
+	return servers
 }
 
 func session(t *testing.T, e edge, name string, server *program, sdk sdk) {

@@ -1,6 +1,8 @@
-// Command golang is a server or a client of MCP: what npm/mcp-server.mjs and npm/mcp-client.mjs
-// are, for the Go SDK.
+// Command golang is a server or a client of MCP for the Go SDK: what npm/mcp-server.mjs and the
+// others in that folder are.
 package main
+
+//lint:file-ignore SA1019 Sessions with logging are what clients speak today; the SDK keeps them for another year.
 
 import (
 	"bufio"
@@ -17,8 +19,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("want server PATH or client URL")
+	if len(os.Args) < 3 {
+		log.Fatal("want server PATH, client URL, modern-server PATH or modern-client URL TOKEN")
 	}
 	var err error
 	switch os.Args[1] {
@@ -26,6 +28,10 @@ func main() {
 		err = serve()
 	case "client":
 		err = connect(os.Args[2])
+	case "modern-server":
+		err = serveModern()
+	case "modern-client":
+		err = connectModern(os.Args[2], os.Args[3])
 	}
 	log.Fatal(err)
 }
@@ -57,16 +63,52 @@ func (w *waiting) end() {
 	w.done = make(chan struct{})
 }
 
+// released ends the wait for each line on stdin.
+func (w *waiting) released() {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		w.end()
+	}
+	os.Exit(0)
+}
+
+// addTool adds a tool without arguments, which answers with its name.
+func addTool(server *mcp.Server, name string, do func(ctx context.Context, session *mcp.ServerSession) error) {
+	mcp.AddTool(server, &mcp.Tool{Name: name}, func(ctx context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: name}}}, nil, do(ctx, r.Session)
+	})
+}
+
+// listen serves a server.
+func listen(server *mcp.Server, o *mcp.StreamableHTTPOptions) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	say(map[string]any{"port": listener.Addr().(*net.TCPAddr).Port})
+	return http.Serve(listener, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, o))
+}
+
+// each calls act for each line on stdin.
+func each(act func(line string) error) {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		go func(tool string) {
+			line := map[string]any{"event": "result", "tool": tool}
+			if err := act(tool); err != nil {
+				line["error"] = err.Error()
+			}
+			say(line)
+		}(lines.Text())
+	}
+}
+
+var me = &mcp.Implementation{Name: "sdks", Version: "1"}
+
 func serve() error {
 	wait := &waiting{done: make(chan struct{})}
-	server := mcp.NewServer(&mcp.Implementation{Name: "sdks", Version: "1"}, &mcp.ServerOptions{Capabilities: &mcp.ServerCapabilities{Logging: &mcp.LoggingCapabilities{}}})
-	tool := func(name string, do func(ctx context.Context, session *mcp.ServerSession) error) {
-		mcp.AddTool(server, &mcp.Tool{Name: name}, func(ctx context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: name}}}, nil, do(ctx, r.Session)
-		})
-	}
-	tool("quick", func(context.Context, *mcp.ServerSession) error { return nil })
-	tool("slow", func(ctx context.Context, session *mcp.ServerSession) error {
+	go wait.released()
+	server := mcp.NewServer(me, &mcp.ServerOptions{Capabilities: &mcp.ServerCapabilities{Logging: &mcp.LoggingCapabilities{}}})
+	addTool(server, "quick", func(context.Context, *mcp.ServerSession) error { return nil })
+	addTool(server, "slow", func(ctx context.Context, session *mcp.ServerSession) error {
 		done := wait.now()
 		if err := session.Log(ctx, &mcp.LoggingMessageParams{Level: "info", Data: "begun"}); err != nil {
 			return err
@@ -74,29 +116,16 @@ func serve() error {
 		<-done
 		return nil
 	})
-	tool("tell", func(ctx context.Context, session *mcp.ServerSession) error {
+	addTool(server, "tell", func(ctx context.Context, session *mcp.ServerSession) error {
 		// Not the context of the call: its stream would get the notification.
 		return session.Log(context.Background(), &mcp.LoggingMessageParams{Level: "info", Data: "told"})
 	})
-	go func() {
-		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-			wait.end()
-		}
-		os.Exit(0)
-	}()
-
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	say(map[string]any{"port": listener.Addr().(*net.TCPAddr).Port})
-	return http.Serve(listener, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
-		&mcp.StreamableHTTPOptions{EventStore: mcp.NewMemoryEventStore(nil)}))
+	return listen(server, &mcp.StreamableHTTPOptions{EventStore: mcp.NewMemoryEventStore(nil)})
 }
 
 func connect(url string) error {
 	ctx := context.Background()
-	client := mcp.NewClient(&mcp.Implementation{Name: "sdks", Version: "1"}, &mcp.ClientOptions{
+	client := mcp.NewClient(me, &mcp.ClientOptions{
 		LoggingMessageHandler: func(_ context.Context, r *mcp.LoggingMessageRequest) { say(map[string]any{"event": r.Params.Data}) },
 	})
 	session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: url}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
@@ -107,14 +136,9 @@ func connect(url string) error {
 		return err
 	}
 	say(map[string]any{"event": "ready"})
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		go func(tool string) {
-			line := map[string]any{"event": "result", "tool": tool}
-			if _, err := session.CallTool(ctx, &mcp.CallToolParams{Name: tool}); err != nil {
-				line["error"] = err.Error()
-			}
-			say(line)
-		}(lines.Text())
-	}
+	each(func(tool string) error {
+		_, err := session.CallTool(ctx, &mcp.CallToolParams{Name: tool})
+		return err
+	})
 	return nil
 }
