@@ -19,8 +19,8 @@ var modern = map[string]sdk{
 // mostSubscriptions is the limit of the recipe.
 const mostSubscriptions = 16
 
-// The recipe for MCP without sessions: a user's oldest subscription ends at the limit, and a call too
-// many fails alone. Envoy's configuration is that of the recipe with sessions.
+// The recipe for MCP without sessions: a user's oldest subscription ends at the limit, and a call
+// too many fails alone. Envoy's configuration is that of the recipe with sessions.
 func TestWithoutSessions(t *testing.T) {
 	t.Parallel()
 	with := recipeFor(t, "MCP with sessions")
