@@ -33,8 +33,7 @@ func serveModern() error {
 	wait := &waiting{done: make(chan struct{})}
 	go wait.released()
 	var watched resources
-	var server *mcp.Server
-	server = mcp.NewServer(me, &mcp.ServerOptions{
+	server := mcp.NewServer(me, &mcp.ServerOptions{
 		SubscribeHandler: func(_ context.Context, r *mcp.SubscribeRequest) error {
 			watched.add(r.Params.URI)
 			return nil
