@@ -28,7 +28,8 @@ const countingRules = `{"max_total_streams": 3, "rules": [
 	{"name": "tabs",   "match": {"path": {"prefix": "/tabs/"}},   "client": [{"query": "client"}], "instance": [{"query": "tab"}], "takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}},
 	{"name": "first2", "match": {"path": {"prefix": "/first2/"}}, "client": [{"query": "client"}], "on_duplicate": "reject_new"},
 	{"name": "mortal", "match": {"path": {"prefix": "/mortal/"}}, "client": [{"query": "client"}], "max_lifetime": "1s"},
-	{"name": "silent", "match": {"path": {"prefix": "/silent/"}}, "client": [{"query": "client"}], "idle_timeout": "1s"}
+	{"name": "silent", "match": {"path": {"prefix": "/silent/"}}, "client": [{"query": "client"}], "idle_timeout": "1s"},
+	{"name": "long",   "match": {"path": {"regex": "/long/a*"}},  "client": [{"query": "client"}]}
 ]}`
 
 // rare are the metrics that no client can change at will. The test checks only that Prometheus can
@@ -43,7 +44,7 @@ func TestPrometheusReadsTheMetricsOfTheReadme(t *testing.T) {
 	countEverything(t, r)
 
 	table := readmeMetrics(t)
-	rules := []string{"first2", "mortal", "silent", "tabs"}
+	rules := []string{"first2", "long", "mortal", "silent", "tabs"}
 	wait.Until(t, func() error { // Envoy adds up a histogram once in five seconds
 		families := parseExposition(t, rigtest.Ask(t, r, http.MethodGet, "/stats/prometheus"))
 		if got, want := slices.Sorted(maps.Keys(families)), slices.Sorted(maps.Keys(table)); !slices.Equal(got, want) {
@@ -91,6 +92,7 @@ func countEverything(t *testing.T, r *rig.Rig) {
 	rigtest.WantDelete(t, rigtest.Operator(t, r, rig.HTTP1), "/streamlatch/streams/tabs/"+client, 200, "{\"streams\":1}\n")
 	rigtest.WantEnd(t, held, rig.Reset)
 	rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP1, 0), rig.Request{Path: "/tabs/", Answer: rig.JSON}) // it has no client key
+	refused(rig.Request{Path: "/long/" + strings.Repeat("a", 2000)}, 431)
 
 	client = rigtest.NewClient()
 	held = rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("first2", client))
