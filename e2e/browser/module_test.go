@@ -198,7 +198,7 @@ func TestModuleIsOpenAtTheFirstEvent(t *testing.T) {
 
 // The function that the module returns closes the stream, also while it waits.
 func TestModuleCloses(t *testing.T) {
-	eachWay(t, "slow", func(t *testing.T, w *world, p *page, way string) {
+	eachWay(t, "late", func(t *testing.T, w *world, p *page, way string) {
 		for _, name := range []string{"a", "b"} {
 			p.helped(name, way, w.events())
 			p.sees(name, "message welcome", 1)
@@ -207,7 +207,7 @@ func TestModuleCloses(t *testing.T) {
 		p.sees("c", "wait takeover_limit", 1)
 		p.do("shut('c')")
 		had := len(p.seen("c"))
-		w.goesOn(30) // the token comes after two seconds
+		w.goesOn(120) // the token comes after ten seconds, that is 100 comments
 		if got := p.seen("c"); len(got) != had || p.times("b", "stop") != 0 {
 			t.Errorf("a closed stream that waited: got %q, want it away", got)
 		}

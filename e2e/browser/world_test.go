@@ -78,6 +78,7 @@ var filter = fmt.Sprintf(`{"max_total_streams": %d, "rules": [`, total) + string
 	rigtest.OneRule("named", tab),
 	rigtest.OneRule("curt", tab+`, "retry": "200ms"`),
 	rigtest.OneRule("slow", tab+`, "takeover_limit": {"max_tokens": 1, "fill_interval": "2s"}, "retry": "500ms"`),
+	rigtest.OneRule("late", tab+`, "takeover_limit": {"max_tokens": 1, "fill_interval": "10s"}, "retry": "500ms"`),
 	rigtest.OneRule("early", tab+`, "takeover_limit": {"max_tokens": 1, "fill_interval": "2s"}, "retry": "500ms", "claim_at": "request"`),
 	rigtest.OneRule("mortal", `, "goodbye_grace": "5s", "max_lifetime": "1s"`),
 	rigtest.OneRule("plain", `, "retry": "500ms"`),
