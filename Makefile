@@ -5,16 +5,16 @@ STATICCHECK := build/bin/staticcheck-0.8.2
 ACTIONLINT  := build/bin/actionlint-1.7.12
 # Modules of their own, for what their tests import.
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
-# What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus, client libraries.
-TAGS        := browser,container,prometheus,libraries
-NESTED_TAGS := prometheus,libraries
+# What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus, client libraries, SDKs.
+TAGS        := browser,container,prometheus,libraries,sdks
+NESTED_TAGS := prometheus,libraries,sdks
 # Older Envoys on PyPI, see "What was tried" in e2e/README.md.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser libraries picture bench soak size release clean
+.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser libraries sdks picture bench soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -101,6 +101,9 @@ browser: ## run the tests that need Chromium: what a page sees
 
 libraries: ## run client libraries against Envoy; UPDATE=-update: and write what they do into envoy/README.md
 	$(GO) -C e2e/libraries test -tags libraries -count=1 -timeout 10m -v . $(UPDATE)
+
+sdks: ## run the recipes for MCP and LLM clients with the official SDKs, in Node.js, Python and Go
+	$(GO) -C e2e/sdks test -tags sdks -count=1 -timeout 30m -v .
 
 picture: ## make the README's pictures from the demo page; needs Chromium
 	@$(GO) run ./e2e/browser/picture

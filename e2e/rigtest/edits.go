@@ -30,6 +30,21 @@ func After(filter string) rig.Edit {
 	return rig.Replace(place, filter+place)
 }
 
+// BeforeRoute puts routes before the one for event streams.
+func BeforeRoute(routes string) rig.Edit {
+	const place = "              - name: event-streams\n"
+	return rig.Replace(place, routes+place)
+}
+
+// Indent indents each line of a text.
+func Indent(text string, by int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Repeat(" ", by) + line)
+	}
+	return b.String()
+}
+
 // CORS puts Envoy's cors filter in front of Streamlatch, with a policy that allows one origin.
 var CORS = []rig.Edit{Before(CORSFilter), CORSPolicy}
 

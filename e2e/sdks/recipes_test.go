@@ -62,7 +62,7 @@ func authentication(t *testing.T, issued rigtest.Tokens) rig.Edit {
 	t.Helper()
 	filter := part(readme(t), "```yaml\n# http_filters, before streamlatch\n", "```")
 	filter = strings.Replace(filter, "{filename: jwks.json}", "{inline_string: '"+issued.Keys()+"'}", 1)
-	return rigtest.Before(indented(filter, 10))
+	return rigtest.Before(rigtest.Indent(filter, 10))
 }
 
 // at returns the recipe for one of several servers of MCP: the names of its rules and routes, its
@@ -75,18 +75,7 @@ func (r recipe) at(server string) recipe {
 }
 
 // edit puts the routes before the shipped one.
-func (r recipe) edit() rig.Edit {
-	const place = "              - name: event-streams\n"
-	return rig.Replace(place, indented(r.routes, 14)+place)
-}
-
-func indented(text string, by int) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString(strings.Repeat(" ", by) + line)
-	}
-	return b.String()
-}
+func (r recipe) edit() rig.Edit { return rigtest.BeforeRoute(rigtest.Indent(r.routes, 14)) }
 
 // An edge is an Envoy with one recipe, for several servers.
 type edge struct{ *rig.Rig }
@@ -102,7 +91,7 @@ func startEdge(t *testing.T, r recipe, servers map[string]*program, more ...rig.
 		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", server.port(t))))
 	}
 	o.Filter = `{"rules": [` + strings.Join(rules, ",\n") + `]}`
-	o.Edits = append(append(o.Edits, rigtest.After(indented(r.filters, 10))), more...)
+	o.Edits = append(append(o.Edits, rigtest.After(rigtest.Indent(r.filters, 10))), more...)
 	e := edge{rigtest.Start(t, o)}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -40,19 +40,23 @@ func TestReadmeEnvoyParts(t *testing.T) {
 		part = strings.ReplaceAll(part, "jwks.json", keys)
 		switch where {
 		case "# http_filters, before streamlatch":
-			edits = append(edits, rigtest.Before(indented(part, 10)))
+			edits = append(edits, rigtest.Before(rigtest.Indent(part, 10)))
+		case "# http_filters, after streamlatch":
+			edits = append(edits, rigtest.After(rigtest.Indent(part, 10)))
+		case "# routes, before event-streams":
+			edits = append(edits, rigtest.BeforeRoute(rigtest.Indent(part, 14)))
 		case "# listener":
-			edits = append(edits, rig.Replace("  - name: "+rig.Edge+"\n    address:\n", "  - name: "+rig.Edge+"\n"+indented(part, 4)+"    address:\n"))
+			edits = append(edits, rig.Replace("  - name: "+rig.Edge+"\n    address:\n", "  - name: "+rig.Edge+"\n"+rigtest.Indent(part, 4)+"    address:\n"))
 		case "# the match of the route event-streams":
-			if anyPath, err := rig.AnyPath(envoy.Config); err != nil || !strings.Contains(anyPath, "match:\n"+indented(part, 18)+"                route:") {
+			if anyPath, err := rig.AnyPath(envoy.Config); err != nil || !strings.Contains(anyPath, "match:\n"+rigtest.Indent(part, 18)+"                route:") {
 				t.Errorf("README.md: got a match that differs from the tests' (%v)\n%s", err, part)
 			}
 		case "# http_connection_manager":
-			edits = append(edits, rig.Replace("          stat_prefix: "+rig.Edge+"\n", "          stat_prefix: "+rig.Edge+"\n"+indented(part, 10)))
+			edits = append(edits, rig.Replace("          stat_prefix: "+rig.Edge+"\n", "          stat_prefix: "+rig.Edge+"\n"+rigtest.Indent(part, 10)))
 		default:
 			if example, ok := strings.CutPrefix(where, "# access_log, "); ok {
 				_, line, _ := strings.Cut(example, ": ")
-				loggers, written = append(loggers, indented(part, 10)), append(written, line)
+				loggers, written = append(loggers, rigtest.Indent(part, 10)), append(written, line)
 				continue
 			}
 			t.Errorf("README.md: got a block of YAML that begins with %q, want a place where it belongs", where)
@@ -96,12 +100,4 @@ func TestReadmeEnvoyParts(t *testing.T) {
 // withoutNumbers replaces the numbers in a log line, because times differ.
 func withoutNumbers(line string) string {
 	return regexp.MustCompile(`[0-9]+`).ReplaceAllString(line, "0")
-}
-
-func indented(text string, by int) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		b.WriteString(strings.Repeat(" ", by) + line)
-	}
-	return b.String()
 }
