@@ -18,6 +18,7 @@ import (
 
 // withoutFilter removes the filter from the shipped configuration.
 var withoutFilter = []rig.Edit{
+	rig.AnyPath,
 	rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n"),
 	rig.Remove("                typed_per_filter_config:\n", "              - name: other\n"),
 }
