@@ -71,7 +71,7 @@ type library struct {
 	dir string
 }
 
-var only = flag.String("only", "", "run only libraries with this in their name, and do not look at the table")
+var only = flag.String("only", "", "run only libraries with this in their name, and look only at their rows of the table")
 
 // all makes the libraries of all languages ready, and lists them.
 func all(t *testing.T) []library {

@@ -74,7 +74,7 @@ func compareTable(t *testing.T, table string) {
 		}
 	}
 	for _, row := range written {
-		if !slices.Contains(seen, row) {
+		if !slices.Contains(seen, row) && *only == "" {
 			t.Errorf("%s has a row that no library confirms:\n%s", page, row)
 		}
 	}
