@@ -43,14 +43,12 @@ func load(t *testing.T, envoys map[string]*rig.Rig) {
 		_, err := c.Open(ctx, of("storm", fresh(i%2)))
 		return err
 	})
-	held := false
-	steadily(t, crowd, 300*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
-		if !held {
-			held = true
-			_, err := c.Open(ctx, of("refusing", fresh(0)))
+	steadily(t, crowd, 500*time.Millisecond, func(ctx context.Context, c *rig.Conn, i int) error {
+		// Another client each time: one that comes back early is held, and refused less often.
+		if _, err := c.Open(ctx, of("refusing", fresh(i))); err != nil {
 			return err
 		}
-		response, err := c.Do(ctx, of("refusing", fresh(0)))
+		response, err := c.Do(ctx, of("refusing", fresh(i)))
 		if err == nil && response.Status != 409 {
 			err = fmt.Errorf("a second stream: got status %d, want 409", response.Status)
 		}
