@@ -290,7 +290,7 @@ func TestPageRefusal(t *testing.T) {
 	for device, button := range map[string]string{"laptop": ".reload", "phone": ".open"} {
 		t.Run(device, func(t *testing.T) {
 			var d *demoPage
-			first := 0 // seconds of the countdown
+			first := 0                                  // seconds of the countdown
 			for try := 0; try < 5 && first < 5; try++ { // on a slow machine the next token may be near already
 				d = openDemo(t, wide)
 				d.spend()
