@@ -72,18 +72,20 @@ func (r runtime) ready(t *testing.T) (dir string) {
 		}
 		return dir
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		r.installIn(t, source, dir)
-	}
+	r.installIn(t, source, dir)
 	return dir
 }
 
 var installing sync.Mutex
 
+// installIn installs what source pins, unless an earlier test has done it.
 func (r runtime) installIn(t *testing.T, source, dir string) {
 	t.Helper()
 	installing.Lock()
 	defer installing.Unlock()
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
 	half := dir + ".new" // until it is whole
 	if err := errors.Join(os.RemoveAll(half), os.MkdirAll(half, 0o755)); err != nil {
 		t.Fatal(err)
