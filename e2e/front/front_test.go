@@ -5,7 +5,6 @@ package front
 import (
 	"maps"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
@@ -84,14 +83,14 @@ func TestFront(t *testing.T) {
 		})
 		t.Run("cors answers a preflight", func(t *testing.T) {
 			user := rigtest.NewClient()
-			had, asked := settled(t, r), f.authz.asked.Load()
+			had, asked := rigtest.SettledMetrics(t, r), f.authz.asked.Load()
 			q := rig.Request{Client: user, Method: "OPTIONS", Path: "/early/", Header: map[string]string{
 				"origin": page, "access-control-request-method": "GET"}}
 			got := rigtest.Do(t, rigtest.Dial(t, r, p, 1), q)
 			if got.Status != http.StatusOK || got.Header.Get("access-control-allow-methods") != "GET, POST" {
 				t.Errorf("got %+v, want the answer of cors", got)
 			}
-			if r.Backend.Asked(user) != 0 || f.authz.asked.Load() != asked || !maps.Equal(settled(t, r), had) {
+			if r.Backend.Asked(user) != 0 || f.authz.asked.Load() != asked || !maps.Equal(rigtest.SettledMetrics(t, r), had) {
 				t.Error("the preflight: want it to reach no other filter and no backend")
 			}
 		})
@@ -114,7 +113,7 @@ func wantRejected(t *testing.T, r *rig.Rig, f front, p rig.Protocol) {
 	held := rigtest.Open(t, rigtest.Dial(t, r, p, 0), f.as(t, user, "/early/"))
 	rigtest.WantCountsSince(t, r, "early", had, rigtest.Counts{Opened: 1, Active: 1})
 	spend(t, r, p, f.as(t, user, "/user/"))
-	asked, quiet := r.Backend.Asked(user), settled(t, r)
+	asked, quiet := r.Backend.Asked(user), rigtest.SettledMetrics(t, r)
 	for _, attempt := range []struct {
 		by     string
 		change func(*rig.Request)
@@ -131,18 +130,9 @@ func wantRejected(t *testing.T, r *rig.Rig, f front, p rig.Protocol) {
 		}
 		rigtest.WantFlow(t, r, held)
 	}
-	if n, m := r.Backend.Asked(user), settled(t, r); n != asked || !maps.Equal(m, quiet) {
+	if n, m := r.Backend.Asked(user), rigtest.SettledMetrics(t, r); n != asked || !maps.Equal(m, quiet) {
 		t.Errorf("got %d requests at the backend, want %d; got the metrics %v, want %v", n, asked, m, quiet)
 	}
 	held.Close()
 	rigtest.WantCountsSince(t, r, "early", had, rigtest.Counts{Opened: 1, Released: 1})
-}
-
-// settled returns the metrics without the counts of requests that matched, which a tick brings up
-// to date.
-func settled(t *testing.T, r *rig.Rig) map[string]uint64 {
-	t.Helper()
-	metrics := rigtest.Metrics(t, r)
-	maps.DeleteFunc(metrics, func(name string, _ uint64) bool { return strings.HasSuffix(name, ".matched") })
-	return metrics
 }

@@ -293,7 +293,7 @@ func refuseAcrossOrigins(t *testing.T, r *rig.Rig, p rig.Protocol, c cause, who 
 		}
 	}
 
-	asked, had := r.Backend.Asked(client), rigtest.Metrics(t, r)
+	asked, had := r.Backend.Asked(client), rigtest.SettledMetrics(t, r)
 	preflight := who.request(c.rule, client, c.query)
 	preflight.Method, preflight.Body = "OPTIONS", ""
 	preflight.Header["origin"] = "https://app.example"
@@ -303,7 +303,7 @@ func refuseAcrossOrigins(t *testing.T, r *rig.Rig, p rig.Protocol, c cause, who 
 	if got.Status != 200 || got.Header.Get("access-control-allow-origin") != "https://app.example" || got.Header.Get("access-control-allow-methods") != "GET, POST" || got.Body != "" {
 		t.Errorf("preflight: got %v, want the answer of cors", got)
 	}
-	if r.Backend.Asked(client) != asked || !maps.Equal(rigtest.Metrics(t, r), had) {
+	if r.Backend.Asked(client) != asked || !maps.Equal(rigtest.SettledMetrics(t, r), had) {
 		t.Error("preflight: want it to reach no backend and to change no metric")
 	}
 	rigtest.WantFlow(t, r, held)

@@ -202,3 +202,12 @@ func WantSamples(t *testing.T, r *rig.Rig, samples ...string) {
 
 // SoftRefusal matches the body of a refusal after which a browser's EventSource tries again.
 var SoftRefusal = regexp.MustCompile(`^retry: (\d+)\nevent: streamlatch\ndata: {"reason":"([a-z_]+)","retry_ms":\d+}\n\n$`)
+
+// SettledMetrics returns the metrics without the counts of requests that matched, which a tick
+// brings up to date.
+func SettledMetrics(t *testing.T, r *rig.Rig) map[string]uint64 {
+	t.Helper()
+	metrics := Metrics(t, r)
+	maps.DeleteFunc(metrics, func(name string, _ uint64) bool { return strings.HasSuffix(name, ".matched") })
+	return metrics
+}
