@@ -17,7 +17,7 @@ type feature struct {
 
 // benchFeatures measures what each feature adds to the cost of a stream, from its request to its
 // end one event later. All rules are in one Envoy, so nothing else differs.
-func benchFeatures(ctx context.Context, rounds, streams int, other string) error {
+func benchFeatures(ctx context.Context, rounds, streams int, others []string) error {
 	features := []*feature{
 		{name: "defaults", rule: `"client": [{"query": "client"}]`},
 		{name: "client by cookie and header", rule: `"client": [{"cookie": "session"}, {"header": "x-tenant"}]`},
@@ -49,7 +49,7 @@ func benchFeatures(ctx context.Context, rounds, streams int, other string) error
 	bare := &feature{name: "no filter on the route"}
 	beside := []*feature{total, bare} // measured with the first rule
 	variants := []*variant{limited, off}
-	if other != "" {
+	for _, other := range others {
 		beside = append(beside, &feature{name: "the defaults, in " + other})
 		variants = append(variants, &variant{name: other, options: rig.Options{Filter: config + "}", Module: module(other)}})
 	}

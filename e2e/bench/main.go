@@ -22,9 +22,10 @@ func main() {
 	requests := flag.Int("requests", 4000, "requests in one measurement; a short one, so that noise affects all variants alike")
 	streams := flag.Int("streams", 8000, "number of open event streams during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
-	other := flag.String("other", "", "a module `file`, such as an earlier build of the filter, to measure beside this build")
-	only := flag.String("only", "requests,features,takeovers,claims,hostile", "what to measure")
+	other := flag.String("other", "", "module `files`, with commas between, such as earlier builds of the filter, to measure beside this build")
+	only := flag.String("only", "requests,streams,features,takeovers,claims,hostile", "what to measure")
 	flag.Parse()
+	others := strings.FieldsFunc(*other, func(r rune) bool { return r == ',' })
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -33,8 +34,9 @@ func main() {
 		name string
 		run  func() error
 	}{
-		{"requests", func() error { return benchRequests(ctx, *rounds, *requests, *other) }},
-		{"features", func() error { return benchFeatures(ctx, *rounds, *requests/8, *other) }},
+		{"requests", func() error { return benchRequests(ctx, *rounds, *requests, others) }},
+		{"streams", func() error { return benchStreams(ctx, *rounds, *requests, others) }},
+		{"features", func() error { return benchFeatures(ctx, *rounds, *requests/8, others) }},
 		{"takeovers", func() error { return benchTakeovers(ctx, *streams, *takeovers) }},
 		{"claims", func() error { return benchClaims(ctx, *rounds) }},
 		{"hostile", func() error { return benchHostile(ctx, *rounds) }},

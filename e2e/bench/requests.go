@@ -40,44 +40,29 @@ var everyRoute = rig.Replace("disabled: true", "disabled: false")
 // elsewhere is a rule that applies to none of the requests. The filter has to read the path.
 const elsewhere = `{"rules": [{"name": "events", "match": {"path": {"prefix": "/events"}}, "client": [{"query": "client"}]}]}`
 
+// These make an Envoy without the filter.
+var (
+	withoutFilter   = rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n")
+	withoutOverride = rig.Remove("                typed_per_filter_config:\n", "              - name: other\n")
+)
+
 // benchRequests measures what the filter adds to the cost of a request that is not for an event
 // stream.
-func benchRequests(ctx context.Context, rounds, requests int, other string) error {
+func benchRequests(ctx context.Context, rounds, requests int, others []string) error {
 	variants := []*variant{
-		{name: "bare Envoy", options: rig.Options{Edits: []rig.Edit{
-			rig.Remove("          - name: envoy.filters.http.wasm\n", "          - name: envoy.filters.http.router\n"),
-			rig.Remove("                typed_per_filter_config:\n", "              - name: other\n"),
-		}}},
+		{name: "bare Envoy", options: rig.Options{Edits: []rig.Edit{withoutFilter, withoutOverride}}},
 		{name: "filter as shipped: on the event-stream route", options: rig.Options{}},
 		{name: "SDK filter with empty callbacks, every route", options: rig.Options{Module: rig.Guest("null"), Edits: []rig.Edit{everyRoute}}},
 		{name: "filter, every route", options: rig.Options{Filter: elsewhere, Edits: []rig.Edit{everyRoute}}},
 	}
-	if other != "" {
+	for _, other := range others {
 		variants = append(variants, &variant{name: other + ", every route",
 			options: rig.Options{Filter: elsewhere, Module: module(other), Edits: []rig.Edit{everyRoute}}})
 	}
-	for _, v := range variants {
-		if err := v.start(ctx); err != nil {
-			return fmt.Errorf("%s: %w", v.name, err)
-		}
-		defer v.stop()
+	request := rig.Request{Path: "/api/users/42?expand=groups", Header: map[string]string{"Accept": "application/json"}}
+	if err := measure(ctx, variants, rounds, requests, func(*variant) rig.Request { return request }); err != nil {
+		return err
 	}
-	for _, v := range variants {
-		if _, err := v.turn(ctx, warmUp); err != nil {
-			return fmt.Errorf("%s: %w", v.name, err)
-		}
-	}
-	for round := range rounds {
-		for i := range variants {
-			v := variants[(i+round)%len(variants)]
-			us, err := v.turn(ctx, requests)
-			if err != nil {
-				return fmt.Errorf("%s: %w", v.name, err)
-			}
-			v.us = append(v.us, us)
-		}
-	}
-
 	bare, null := variants[0], variants[2]
 	fmt.Printf("\nA request that is not for an event stream: CPU time of Envoy, medians of %d rounds of %d requests, HTTP/2, %d at a time\n\n", rounds, requests, connections*inFlight)
 	fmt.Println("| Envoy | us a request | added to bare, us | added, ratio to the empty SDK filter |")
@@ -90,6 +75,40 @@ func benchRequests(ctx context.Context, rounds, requests int, other string) erro
 			ratio = fmt.Sprintf("%.2f", added/addedByNull)
 		}
 		fmt.Printf("| %s | %.1f | %.1f | %s |\n", v.name, median(v.us), added, ratio)
+	}
+	return nil
+}
+
+// measure starts the variants, warms them up, and lets them take turns: in every round each gets so
+// many requests. They have ended when it returns.
+func measure(ctx context.Context, variants []*variant, rounds, requests int, next func(*variant) rig.Request) error {
+	turn := func(v *variant, requests int) (us float64, err error) {
+		us, err = v.send(ctx, requests, func() rig.Request { return next(v) })
+		if err != nil {
+			err = fmt.Errorf("%s: %w", v.name, err)
+		}
+		return us, err
+	}
+	for _, v := range variants {
+		if err := v.start(ctx); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+		defer v.stop()
+	}
+	for _, v := range variants {
+		if _, err := turn(v, warmUp); err != nil {
+			return err
+		}
+	}
+	for round := range rounds {
+		for i := range variants {
+			v := variants[(i+round)%len(variants)]
+			us, err := turn(v, requests)
+			if err != nil {
+				return err
+			}
+			v.us = append(v.us, us)
+		}
 	}
 	return nil
 }
@@ -124,13 +143,6 @@ func (v *variant) stop() {
 		c.Close()
 	}
 	v.rig.Stop()
-}
-
-// turn sends requests that are not for an event stream and returns the CPU time that Envoy used, in
-// microseconds for each request.
-func (v *variant) turn(ctx context.Context, requests int) (float64, error) {
-	request := rig.Request{Path: "/api/users/42?expand=groups", Header: map[string]string{"Accept": "application/json"}}
-	return v.send(ctx, requests, func() rig.Request { return request })
 }
 
 // send sends requests, reads the complete responses, and returns the CPU time that Envoy used, in
