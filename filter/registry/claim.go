@@ -11,7 +11,9 @@ import (
 // have joined once. now is in milliseconds.
 func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 	w.now = now
-	if _, _, err := w.look(bucketKey(w.table.bucket(s.Client))); err != nil {
+	n := w.table.bucket(s.Client)
+	cas, malformed, err := w.look(bucketKey(n))
+	if err != nil {
 		return policy.Verdict{}, err
 	}
 	client, _ := w.withoutOrphans(w.bucket.client(s.Client))
@@ -25,6 +27,9 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 		if others+w.registered >= w.maxTotal {
 			verdict = w.decide(client, newcomer, s.Limits, true)
 		}
+	}
+	if verdict.Refusal == 0 && !malformed {
+		w.peeked.put(n, cas, &w.bucket)
 	}
 	return verdict, nil
 }

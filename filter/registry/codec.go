@@ -34,9 +34,13 @@ const (
 // MaxWorkers is the number of worker slots.
 const MaxWorkers = 1024
 
-func bucketKey(n uint32) string { return keyPrefix + "b/" + strconv.FormatUint(uint64(n), 10) }
-func slotKey(n uint16) string   { return keyPrefix + "w/" + strconv.FormatUint(uint64(n), 10) }
-func queueName(n uint16) string { return keyPrefix + "q/" + strconv.FormatUint(uint64(n), 10) }
+func bucketKey(n uint32) string { return numbered(keyPrefix+"b/", n) }
+func slotKey(n uint16) string   { return numbered(keyPrefix+"w/", uint32(n)) }
+func queueName(n uint16) string { return numbered(keyPrefix+"q/", uint32(n)) }
+
+func numbered(prefix string, n uint32) string {
+	return string(strconv.AppendUint(append(make([]byte, 0, 32), prefix...), uint64(n), 10))
+}
 
 // ClientID is a keyed hash of a rule's name and a client's key under that rule. The key itself is
 // never stored.

@@ -225,6 +225,12 @@ func (m *machine) ops() map[string]func(*rapid.T) {
 				}
 			}
 		},
+		"peek": func(t *rapid.T) { // for a stream whose backend will not answer
+			th := m.joinedThread(t)
+			s := th.newStream(rapid.SampledFrom([]string{"alice", "alice/A", "bob", "carol"}).Draw(t, "client"))
+			s.fate = unanswered
+			th.peek(t, s)
+		},
 		"deliver": func(t *rapid.T) {
 			if err := m.anyThread(t).wake(); err != nil {
 				t.Fatalf("wake: %v", err)

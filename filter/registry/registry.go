@@ -119,6 +119,7 @@ type Worker struct {
 	peers  []peer // by slot, as of the last read
 	now    int64  // milliseconds, as given to the call that is running
 	bucket Bucket // scratch of update and look
+	peeked peeks
 	heard  uint32 // messages that were counted in Record.Told and have come
 	value  []byte // scratch of update
 
@@ -222,20 +223,31 @@ func (w *Worker) Share(ticks int, visit func(*Stream)) {
 // worker has written the bucket meanwhile, update begins again; after casAttempts tries it returns
 // [ErrContended]. If step returns false, nothing is written. step may run several times, and must
 // not keep the bucket.
+//
+// The first try takes what Peek has read, if it has. Only a write that succeeds shows that this was
+// still in the store: if step returns false, the bucket is read after all.
 func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 	key := bucketKey(n)
+	cas, peeked := w.peeked.take(n, &w.bucket)
+	malformed := false
 	for range casAttempts {
 		w.retract()
-		cas, malformed, err := w.look(key)
-		if err != nil {
-			return err
+		if !peeked {
+			var err error
+			if cas, malformed, err = w.look(key); err != nil {
+				return err
+			}
 		}
 		if !step(&w.bucket) {
+			if peeked {
+				peeked = false
+				continue
+			}
 			w.retract()
 			return nil
 		}
 		w.value = w.bucket.Append(w.value[:0])
-		err = w.store.Set(key, w.value, cas)
+		err := w.store.Set(key, w.value, cas)
 		if err == nil {
 			if malformed {
 				w.meter.Count(Malformed, 1)
@@ -246,6 +258,7 @@ func (w *Worker) update(n uint32, step func(*Bucket) bool) error {
 			w.retract()
 			return fmt.Errorf("write %s: %w", key, err)
 		}
+		peeked = false
 	}
 	w.retract()
 	return fmt.Errorf("write %s: %w", key, ErrContended)

@@ -13,6 +13,8 @@ import (
 // script is what one worker does, one operation after another:
 //
 //	open C    a stream of client C arrives and is claimed; C/A: of the client's instance A
+//	peek C    a stream of client C arrives, and the worker looks whether it would be refused
+//	claim N   the N-th stream of this worker, which has peeked, is claimed
 //	close N   the client of the N-th stream that this worker opened (from 0) hangs up
 //	wake      the wake-ups that are due are delivered
 //	tick      the worker ticks
@@ -244,6 +246,19 @@ func (a *actor) try(op string) error {
 		s := a.newStream(arg)
 		a.streams = append(a.streams, s)
 		return a.claim(s)
+	case "peek":
+		if err := a.Join(a.world.now); err != nil {
+			return err
+		}
+		s := a.newStream(arg)
+		a.streams = append(a.streams, s)
+		_, err := a.Peek(a.world.now, &s.handle)
+		return err
+	case "claim":
+		if n >= len(a.streams) {
+			return nil // the worker was swept while it joined
+		}
+		return a.claim(a.streams[n])
 	case "close":
 		if n >= len(a.streams) || a.streams[n].fate != alive {
 			return nil // it was ended before

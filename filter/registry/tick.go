@@ -35,6 +35,7 @@ type Late struct {
 func (w *Worker) Tick(now int64) (Done, error) {
 	var d Done
 	w.now = now
+	w.peeked.forget()
 	if w.table == (Table{}) {
 		return d, nil
 	}

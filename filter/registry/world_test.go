@@ -65,6 +65,7 @@ const (
 	dismissed      fate = "ended by an operator"
 	refusedByTick  fate = "refused by a tick"
 	refusedAtClaim fate = "refused by its claim"
+	unanswered     fate = "answered by no backend"
 )
 
 func newWorld() *world {

@@ -152,6 +152,7 @@ type call struct {
 	victim      int8   // slot of the worker that is declared dead
 	incarnation int8   // as read from a slot
 	read        bucket // as read
+	peeked      bool   // it was read at a peek
 	yields      name   // the stream that a claim has superseded
 }
 
@@ -160,6 +161,8 @@ type worker struct {
 	joined            bool
 	slot, incarnation int8
 	call              call
+	peek              bucket // what was read at the last peek; not used yet, if peeked
+	peeked            bool
 }
 
 // A queue holds the messages to the owner of a slot. Each names a stream to end.
@@ -200,7 +203,7 @@ type state struct {
 }
 
 // faults counts them, by kind.
-type faults struct{ crashes, sweeps, losses, hangups int8 }
+type faults struct{ crashes, sweeps, losses, hangups, peeks int8 }
 
 // write puts a bucket in the place of the one that was read, if nobody else has done so since.
 func (s *state) write(next, read bucket, without Rule) bool {
@@ -210,6 +213,15 @@ func (s *state) write(next, read bucket, without Rule) bool {
 	next.cas = s.bucket.cas + 1
 	s.bucket = next
 	return true
+}
+
+// look reads the bucket, or takes what the worker has read at a peek.
+func (s *state) look(w int) {
+	me := &s.workers[w]
+	me.call.read, me.call.peeked = s.bucket, me.peeked
+	if me.peeked {
+		me.call.read, me.peek, me.peeked = me.peek, bucket{}, false
+	}
 }
 
 // join gives the worker a free slot and a new incarnation.
@@ -261,7 +273,8 @@ func (s *state) claim(w int, c *Config) (more bool) {
 		if !me.joined {
 			s.join(w)
 		}
-		o.read, o.step = s.bucket, 1
+		s.look(w)
+		o.step = 1
 		return true
 	case 1: // decide, and write it
 		mine := name{stream: o.stream, slot: me.slot, incarnation: me.incarnation, claim: s.names[o.stream].claim}
@@ -287,7 +300,7 @@ func (s *state) claim(w int, c *Config) (more bool) {
 		if !o.returns {
 			s.first[o.stream] = mine.claim
 		}
-		o.read, o.yields, o.step = bucket{}, yields, 2
+		o.read, o.peeked, o.yields, o.step = bucket{}, false, yields, 2
 		return yields != name{}
 	case 2: // look the owner of the superseded stream up
 		o.incarnation, o.step = s.slots[o.yields.slot], 3
@@ -302,12 +315,14 @@ func (s *state) claim(w int, c *Config) (more bool) {
 func (s *state) release(w int, c *Config) (more bool) {
 	o := &s.workers[w].call
 	if o.step == 0 {
-		o.read, o.step = s.bucket, 1
+		s.look(w)
+		o.step = 1
 		return true
 	}
 	mine := s.names[o.stream]
 	next := o.read.without(func(n name) bool { return n == mine || c.Without == ReleaseByName })
-	if next.n < o.read.n && !s.write(next, o.read, c.Without) {
+	changed := next.n < o.read.n
+	if changed && !s.write(next, o.read, c.Without) || !changed && o.peeked {
 		o.read, o.step = bucket{}, 0
 		return true
 	}
@@ -320,6 +335,7 @@ func (s *state) tick(w int, c *Config) (more bool) {
 	o := &me.call
 	switch o.step {
 	case 0: // look at the own slot
+		me.peek, me.peeked = bucket{}, false
 		if !s.holds(w) {
 			s.join(w)
 		}

@@ -18,6 +18,7 @@ func init() {
 	flag.IntVar(&world.Sweeps, "sweeps", 1, "workers that are declared dead, truly or not")
 	flag.IntVar(&world.Losses, "losses", 1, "messages that are lost")
 	flag.IntVar(&world.Hangups, "hangups", 1, "clients that hang up")
+	flag.IntVar(&world.Peeks, "peeks", 1, "peeks that a claim or release may begin with")
 	flag.IntVar(&world.MaxStates, "states", 0, "states after which the search stops; 0: it does not")
 }
 
@@ -34,6 +35,7 @@ func TestThreeStreams(t *testing.T) {
 	for _, c := range []Config{
 		{MaxStreams: 1, Streams: 3, Crashes: 1, Losses: 1},
 		{MaxStreams: 1, Streams: 3, Sweeps: 1},
+		{MaxStreams: 1, Streams: 3, Hangups: 1, Peeks: 2},
 		{MaxStreams: 2, Streams: 3, Losses: 1, Hangups: 1},
 		{MaxStreams: 2, Streams: 3, Sweeps: 1},
 	} {
@@ -56,7 +58,7 @@ func search(t *testing.T, c Config) Result {
 func TestEachRuleIsNeeded(t *testing.T) {
 	for _, rule := range Rules {
 		t.Run(rule.String(), func(t *testing.T) {
-			r := Search(Config{MaxStreams: 1, Streams: 3, Crashes: 1, Sweeps: 1, Losses: 1, Hangups: 1, Without: rule, MaxStates: 500_000})
+			r := Search(Config{MaxStreams: 1, Streams: 3, Crashes: 1, Sweeps: 1, Losses: 1, Hangups: 1, Peeks: 1, Without: rule, MaxStates: 500_000})
 			if r.Violation == nil {
 				t.Fatalf("nothing is broken in %d states: why is this a rule?", r.States)
 			}

@@ -15,6 +15,7 @@ type Config struct {
 	Sweeps  int // of a worker that another declares dead, truly or not
 	Losses  int // of a message
 	Hangups int // of a client
+	Peeks   int // at the bucket, which a later claim or release of the worker may begin with
 
 	Without   Rule // that is left out; 0: none
 	MaxStates int  // states after which the search stops; 0: it does not
@@ -48,6 +49,7 @@ const (
 	step occurrence = iota + 1
 	open
 	hangUp
+	peek
 	wakeUp
 	startTick
 	startSweep
@@ -63,6 +65,8 @@ func (e event) String() string {
 		return fmt.Sprintf("worker %d opens stream %d", e.worker, e.number)
 	case hangUp:
 		return fmt.Sprintf("worker %d: the client of stream %d hangs up", e.worker, e.number)
+	case peek:
+		return fmt.Sprintf("worker %d peeks", e.worker)
 	case wakeUp:
 		return fmt.Sprintf("worker %d wakes up", e.worker)
 	case startTick:
@@ -89,7 +93,7 @@ func Search(c Config) Result {
 		before int32 // index of the state before
 		event
 	}
-	start := state{faults: faults{int8(c.Crashes), int8(c.Sweeps), int8(c.Losses), int8(c.Hangups)}}
+	start := state{faults: faults{int8(c.Crashes), int8(c.Sweeps), int8(c.Losses), int8(c.Hangups), int8(c.Peeks)}}
 	seen := map[state]struct{}{start: {}}
 	origins := []origin{{before: -1}}
 	first, frontier := int32(0), []state{start} // first is the index of frontier[0]
@@ -174,6 +178,12 @@ func begin(s state, w int, c *Config, yield func(state, event)) {
 	}
 	if !s.workers[w].joined {
 		return
+	}
+	if s.faults.peeks > 0 {
+		t = s
+		t.faults.peeks--
+		t.workers[w].peek, t.workers[w].peeked = s.bucket, true
+		yield(t, event{what: peek, worker: int8(w)})
 	}
 	t = s
 	t.workers[w].call = call{callback: ticking}
