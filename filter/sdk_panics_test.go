@@ -420,8 +420,6 @@ var reviewedCalls = map[string]string{
 	"SetSharedData":             "a null pointer for an empty value",
 	"GetProperty":               "unsafe.Slice as above; panics at the path {\"\"}: config refuses empty parts",
 	"SetProperty":               "an empty value is an error; the path is a constant",
-	"GetHttpRequestHeader":      "unsafe.String of a null pointer and size 0 is empty",
-	"GetHttpResponseHeader":     "unsafe.String of a null pointer and size 0 is empty",
 	"GetHttpRequestBody":        "a null pointer is an error",
 	"GetHttpResponseBody":       "a null pointer is an error",
 	"AppendHttpResponseBody":    "a null pointer for empty data",

@@ -367,6 +367,9 @@ func (f fields) Header(name string) (string, bool) {
 	return f.header(name)
 }
 
+// AppendHeaders makes the filter read one header after the other.
+func (fields) AppendHeaders(dst [][2]string) ([][2]string, bool) { return dst, false }
+
 func (f fields) Property(...string) (string, bool) { return "", false }
 func (f fields) Body(int) ([]byte, error)          { return nil, nil }
 
@@ -379,6 +382,10 @@ func (p passing) Header(name string) (string, bool) {
 		return "", false
 	}
 	return p.headers[i][1], true
+}
+
+func (p passing) AppendHeaders(dst [][2]string) ([][2]string, bool) {
+	return append(dst, p.headers...), true
 }
 
 func (p passing) Body(offset, size int) ([]byte, error) {

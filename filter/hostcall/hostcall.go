@@ -1,8 +1,8 @@
 // Package hostcall is what the filter needs of the proxy-wasm ABI, version 0.2.1, and the SDK
 // (github.com/proxy-wasm/proxy-wasm-go-sdk) does not offer: ending an HTTP stream, the log level,
-// the monotonic time, and metrics whose failure is an error. The SDK's metrics panic when the host
-// refuses a call, and a panic in the filter cuts every stream of its worker; nor can they set a
-// gauge.
+// the monotonic time, metrics whose failure is an error, and headers without garbage, and without a
+// panic if there are none. The SDK's metrics panic when the host refuses a call, and a panic in the
+// filter cuts every stream of its worker; nor can they set a gauge.
 //
 // Each function is one import. Its comment is an entry of a reference: the name of the call in the
 // specification, what it does in Envoy, parameters, when it fails, and where that is in the source.
@@ -17,6 +17,8 @@
 package hostcall
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"unsafe"
 )
@@ -112,6 +114,94 @@ func MonotonicMs() int64 {
 	clockTimeGet(monotonic, precision, &now) // cannot fail for this clock
 	return now / 1_000_000
 }
+
+// HeaderMap is a kind of header map of the effective context's stream.
+type HeaderMap uint32
+
+// The header maps of the ABI that the filter reads.
+const (
+	RequestHeaders  HeaderMap = 0
+	ResponseHeaders HeaderMap = 2
+)
+
+// result is where Envoy puts what a call returns. The VM has one thread, and a call in which Envoy
+// calls the VM for memory makes no other call, so one will do. Were it a variable of the call, each
+// read would cost two allocations: Go lets it escape.
+var result struct {
+	data *byte
+	size int32
+}
+
+// Header is proxy_get_header_map_value. It returns the first value of a header. The SDK has it too;
+// this one makes no garbage, and is the one call that every request costs.
+//
+// Parameters: kind, as for [AppendHeaders]; the name of the header, in any case.
+//
+// It fails with NotFound if there is no such header, or no such map in the running callback.
+//
+// cpp-host: src/exports.cc, get_header_map_value. Envoy: context.cc, getHeaderMapValue.
+func Header(kind HeaderMap, name string) (string, error) {
+	data, size := &result.data, &result.size
+	*data, *size = nil, 0
+	err := getHeaderMapValue(kind, unsafe.StringData(name), int32(len(name)), unsafe.Pointer(data), size).err()
+	if err != nil {
+		return "", err
+	}
+	return view(unsafe.Slice(*data, max(0, *size))), nil
+}
+
+// AppendHeaders is proxy_get_header_map_pairs. It appends the name and the value of every header to
+// dst, in Envoy's order. Names are in lower case; a name may come twice. The name "host" does not
+// come: Envoy keeps it as ":authority", and for proxy_get_header_map_value both are one.
+//
+// Parameter: kind; the map must be one that the running callback can read. If it is not, Envoy
+// gives no headers, and that is not an error.
+//
+// It does not fail: BadArgument is for kinds that the ABI does not have.
+//
+// cpp-host: src/exports.cc, get_header_map_pairs; src/pairs_util.cc. Envoy: context.cc,
+// getHeaderMapPairs.
+func AppendHeaders(dst [][2]string, kind HeaderMap) ([][2]string, error) {
+	data, size := &result.data, &result.size
+	*data, *size = nil, 0
+	if err := getHeaderMapPairs(kind, unsafe.Pointer(data), size).err(); err != nil {
+		return dst, err
+	}
+	return appendPairs(dst, unsafe.Slice(*data, max(0, *size)))
+}
+
+var errPairs = errors.New("host: the header map is cut short")
+
+// appendPairs decodes a header map: the number of pairs, the sizes of each one's name and value,
+// and then the names and values themselves, each with a zero byte after it. The strings share the
+// memory of data, which nobody may change any more.
+func appendPairs(dst [][2]string, data []byte) ([][2]string, error) {
+	const number = 4
+	if len(data) == 0 {
+		return dst, nil
+	}
+	if len(data) < number {
+		return dst, errPairs
+	}
+	n := int(binary.LittleEndian.Uint32(data))
+	data = data[number:]
+	if n > len(data)/(2*number) {
+		return dst, errPairs
+	}
+	sizes, text := data[:n*2*number], data[n*2*number:]
+	for ; len(sizes) > 0; sizes = sizes[2*number:] {
+		name := int(binary.LittleEndian.Uint32(sizes))
+		value := int(binary.LittleEndian.Uint32(sizes[number:]))
+		if len(text) < name+1+value+1 {
+			return dst, errPairs
+		}
+		dst = append(dst, [2]string{view(text[:name]), view(text[name+1 : name+1+value])})
+		text = text[name+1+value+1:]
+	}
+	return dst, nil
+}
+
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // MetricKind is what a metric measures.
 type MetricKind uint32

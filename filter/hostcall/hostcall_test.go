@@ -1,7 +1,9 @@
 package hostcall
 
 import (
+	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -22,6 +24,8 @@ func TestErrors(t *testing.T) {
 		texts[err.Error()] = s
 	}
 	for name, err := range map[string]error{
+		"Header":            second(Header(RequestHeaders, "accept")),
+		"AppendHeaders":     second(AppendHeaders(nil, RequestHeaders)),
 		"ResetStream":       ResetStream(),
 		"EffectiveLogLevel": second(EffectiveLogLevel()),
 		"DefineMetric":      second(DefineMetric(Counter, "")),
@@ -31,6 +35,51 @@ func TestErrors(t *testing.T) {
 	} {
 		if !errors.Is(err, Unimplemented) {
 			t.Errorf("%s without a host: %v, want %v", name, err, Unimplemented)
+		}
+	}
+}
+
+// A header map is read as Envoy writes it (cpp-host, src/pairs_util.cc, marshalPairs). One that is
+// cut short anywhere is an error.
+func TestPairs(t *testing.T) {
+	encode := func(pairs [][2]string) []byte {
+		data := binary.LittleEndian.AppendUint32(nil, uint32(len(pairs)))
+		for _, p := range pairs {
+			data = binary.LittleEndian.AppendUint32(data, uint32(len(p[0])))
+			data = binary.LittleEndian.AppendUint32(data, uint32(len(p[1])))
+		}
+		for _, p := range pairs {
+			data = append(append(data, p[0]...), 0)
+			data = append(append(data, p[1]...), 0)
+		}
+		return data
+	}
+	before := [2]string{"before", "it"}
+	for _, pairs := range [][][2]string{
+		nil,
+		{{"accept", "text/event-stream"}},
+		{{"", ""}, {":path", "/"}, {"twice", "1"}, {"twice", ""}},
+	} {
+		data := encode(pairs)
+		got, err := appendPairs([][2]string{before}, data)
+		if want := append([][2]string{before}, pairs...); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+		for n := 1; n < len(data); n++ {
+			if got, err := appendPairs(nil, data[:n]); err == nil {
+				t.Errorf("the first %d of %d bytes: %q, want an error", n, len(data), got)
+			}
+		}
+	}
+	if got, err := appendPairs(nil, nil); err != nil || got != nil {
+		t.Errorf("no bytes: %q, %v; want no headers", got, err)
+	}
+	for _, sizes := range []uint32{1 << 31, 1<<32 - 1} {
+		data := encode([][2]string{{"accept", "text/event-stream"}})
+		binary.LittleEndian.PutUint32(data[4:], sizes)
+		binary.LittleEndian.PutUint32(data[8:], sizes)
+		if got, err := appendPairs(nil, data); err == nil {
+			t.Errorf("sizes of %d: %q, want an error", sizes, got)
 		}
 	}
 }

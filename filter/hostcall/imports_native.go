@@ -2,12 +2,16 @@
 
 package hostcall
 
+import "unsafe"
+
 // There is no host here: natively the package is only compiled.
 
-func closeStream(uint32) Status                             { return Unimplemented }
-func getLogLevel(*LogLevel) Status                          { return Unimplemented }
-func defineMetric(MetricKind, *byte, int32, *Metric) Status { return Unimplemented }
-func incrementMetric(Metric, int64) Status                  { return Unimplemented }
-func recordMetric(Metric, uint64) Status                    { return Unimplemented }
-func getMetric(Metric, *uint64) Status                      { return Unimplemented }
-func clockTimeGet(_ uint32, _ uint64, now *int64) uint32    { return uint32(Unimplemented) }
+func closeStream(uint32) Status                                                { return Unimplemented }
+func getLogLevel(*LogLevel) Status                                             { return Unimplemented }
+func defineMetric(MetricKind, *byte, int32, *Metric) Status                    { return Unimplemented }
+func incrementMetric(Metric, int64) Status                                     { return Unimplemented }
+func recordMetric(Metric, uint64) Status                                       { return Unimplemented }
+func getMetric(Metric, *uint64) Status                                         { return Unimplemented }
+func getHeaderMapValue(HeaderMap, *byte, int32, unsafe.Pointer, *int32) Status { return Unimplemented }
+func getHeaderMapPairs(HeaderMap, unsafe.Pointer, *int32) Status               { return Unimplemented }
+func clockTimeGet(_ uint32, _ uint64, now *int64) uint32                       { return uint32(Unimplemented) }

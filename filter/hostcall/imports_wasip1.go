@@ -1,10 +1,18 @@
 package hostcall
 
+import "unsafe"
+
 //go:wasmimport env proxy_close_stream
 func closeStream(kind uint32) Status
 
 //go:wasmimport env proxy_get_log_level
 func getLogLevel(level *LogLevel) Status
+
+//go:wasmimport env proxy_get_header_map_value
+func getHeaderMapValue(kind HeaderMap, name *byte, nameSize int32, data unsafe.Pointer, size *int32) Status
+
+//go:wasmimport env proxy_get_header_map_pairs
+func getHeaderMapPairs(kind HeaderMap, data unsafe.Pointer, size *int32) Status
 
 //go:wasmimport env proxy_define_metric
 func defineMetric(kind MetricKind, name *byte, nameSize int32, m *Metric) Status
@@ -18,5 +26,8 @@ func recordMetric(m Metric, value uint64) Status
 //go:wasmimport env proxy_get_metric
 func getMetric(m Metric, value *uint64) Status
 
+// The host does not call the VM before it returns, so its result may be on the stack.
+//
 //go:wasmimport wasi_snapshot_preview1 clock_time_get
+//go:noescape
 func clockTimeGet(clock uint32, precision uint64, now *int64) uint32

@@ -140,8 +140,12 @@ func (envoy) Value(m session.Metric) (uint64, error) { return hostcall.MetricVal
 type request struct{}
 
 func (request) Header(name string) (string, bool) {
-	value, err := proxywasm.GetHttpRequestHeader(name)
+	value, err := hostcall.Header(hostcall.RequestHeaders, name)
 	return value, err == nil
+}
+
+func (request) AppendHeaders(dst [][2]string) ([][2]string, bool) {
+	return appendHeaders(dst, hostcall.RequestHeaders)
 }
 
 func (request) Property(path ...string) (string, bool) {
@@ -155,8 +159,17 @@ func (request) Body(size int) ([]byte, error) { return proxywasm.GetHttpRequestB
 type response struct{}
 
 func (response) Header(name string) (string, bool) {
-	value, err := proxywasm.GetHttpResponseHeader(name)
+	value, err := hostcall.Header(hostcall.ResponseHeaders, name)
 	return value, err == nil
+}
+
+func (response) AppendHeaders(dst [][2]string) ([][2]string, bool) {
+	return appendHeaders(dst, hostcall.ResponseHeaders)
+}
+
+func appendHeaders(dst [][2]string, kind hostcall.HeaderMap) ([][2]string, bool) {
+	all, err := hostcall.AppendHeaders(dst, kind)
+	return all, err == nil
 }
 
 func (response) Body(offset, size int) ([]byte, error) {

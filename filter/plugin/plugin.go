@@ -5,9 +5,8 @@
 //
 // The SDK makes one context for every request that enters the filter, and all of its callbacks are
 // called for it. So a context is small, and used again when its stream has ended (see
-// [context.OnHttpStreamDone]). A request that no rule matches costs the header reads that package
-// match needs to see that, at best one, and with an admin_path a read of the path. Nothing is kept
-// of it.
+// [context.OnHttpStreamDone]). A request that no rule matches costs one or two reads of headers.
+// Nothing is kept of it.
 package plugin
 
 import (

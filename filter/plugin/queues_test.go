@@ -13,6 +13,8 @@ import (
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/proxytest"
+
+	"github.com/streamlatch/streamlatch/filter/session"
 )
 
 // Several configurations in one VM, and Envoy wakes the first plugin for the queues of all. Each
@@ -34,7 +36,7 @@ func TestQueuesOfAnEndedPlugin(t *testing.T) {
 			v.NewPluginContext(1001)
 			v.NewPluginContext(1002)
 			plugins := slices.Clone(v.plugins)
-			join(t, host, plugins)
+			join(t, plugins)
 			queues := map[*plugin]uint32{}
 			for queue, r := range v.queues {
 				queues[r.plugin] = queue
@@ -68,24 +70,23 @@ func TestQueuesOfAnEndedPlugin(t *testing.T) {
 }
 
 // join makes all plugins join the registry, each at its first candidate.
-func join(t *testing.T, host proxytest.HostEmulator, plugins []*plugin) {
+func join(t *testing.T, plugins []*plugin) {
 	t.Helper()
-	for _, p := range plugins {
-		// The match reads all headers before the worker registers its queue. After that the
-		// emulator has forgotten which stream the callback is about; Envoy has not.
-		if !p.worker.Configure([]byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}],
-			"match": {"methods": ["GET"], "headers": [{"name": "accept", "present": true},
-				{"name": "cache-control", "present": true}, {"name": "pragma", "present": true}]}}]}`)) {
+	for i, p := range plugins {
+		p.worker = session.New(withRequest{envoy{p}}, "test")
+		if !p.worker.Configure([]byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}]}]}`)) {
 			t.Fatal("the configuration is refused")
 		}
-	}
-	stream := host.InitializeHttpContext() // of plugin 1; the emulator knows no other
-	host.CallOnRequestHeaders(stream, [][2]string{{":method", "GET"}, {"accept", "text/event-stream"},
-		{"cache-control", "no-cache"}, {"pragma", "no-cache"}, {"x-client-id", "alice"}}, true)
-	for i, p := range plugins[1:] {
-		if err := proxywasm.SetEffectiveContext(stream); err != nil {
-			t.Fatal(err)
-		}
-		p.NewHttpContext(uint32(2000+i)).OnHttpRequestHeaders(3, true)
+		p.NewHttpContext(uint32(2000+i)).OnHttpRequestHeaders(1, true)
 	}
 }
+
+// withRequest is an Envoy with one request of a client. While a worker joins, the emulator forgets
+// which stream a callback is about; Envoy does not.
+type withRequest struct{ envoy }
+
+func (withRequest) Request() session.Request { return requestOfAlice{} }
+
+type requestOfAlice struct{ request }
+
+func (requestOfAlice) Header(name string) (string, bool) { return "alice", name == "x-client-id" }

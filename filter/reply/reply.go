@@ -89,16 +89,24 @@ func WantsStream(method, accept string) bool {
 // stream. A header that was sent twice is a list, of which the last media type counts (Fetch
 // standard, "extract a MIME type").
 func IsEventStream(contentType string) bool {
+	if !strings.Contains(contentType, ",") { // one value, as nearly always
+		return strings.EqualFold(essenceOf(contentType), mediaType)
+	}
 	found := ""
 	for contentType != "" {
 		var value string
 		value, contentType = cutValue(contentType)
-		essence, _, _ := strings.Cut(value, ";")
-		if essence = strings.Trim(essence, " \t\r\n"); isMediaType(essence) {
+		if essence := essenceOf(value); isMediaType(essence) {
 			found = essence
 		}
 	}
 	return strings.EqualFold(found, mediaType)
+}
+
+// essenceOf returns a media type without its parameters.
+func essenceOf(value string) string {
+	essence, _, _ := strings.Cut(value, ";")
+	return strings.Trim(essence, " \t\r\n")
 }
 
 // cutValue cuts a list of header values after its first value. A comma between quotes is part of

@@ -119,7 +119,7 @@ func (h *fakeHost) check() {
 		case held, paused, leaving, parted:
 			timers++
 		case open:
-			if s.expiresAt > 0 || s.rule.IdleTimeout > 0 {
+			if s.rule.MaxLifetime > 0 || s.rule.IdleTimeout > 0 {
 				timers++
 			}
 		}

@@ -31,7 +31,7 @@ func refusedFor(why policy.Refusal) Reason { return Refused + Reason(why.String(
 func (s *Stream) recalled(now int64) {
 	switch s.phase {
 	case parted:
-		s.reset(s.goodbye.reason)
+		s.reset(s.goodbye().reason)
 		return
 	case resetting, releasing, done:
 		return
@@ -42,7 +42,7 @@ func (s *Stream) recalled(now int64) {
 	case registry.ByOwnInstance: // the page has left this connection, and reads no goodbye
 		s.reset(Superseded)
 	case registry.ByOperator:
-		s.worker.add(s.rule.metrics.dismissed, 1)
+		s.rule.worker.add(s.rule.metrics.dismissed, 1)
 		s.end(Dismissed, now)
 	case registry.ByRefusal:
 		s.end(refusedFor(s.refusal), now)
@@ -64,15 +64,15 @@ func (s *Stream) timeUp(now int64) {
 	case s.phase == paused:
 		s.resume()
 	case s.phase == leaving || s.phase == parted:
-		s.reset(s.goodbye.reason) // the backend has sent nothing that the goodbye could follow
+		s.reset(s.goodbye().reason) // the backend has sent nothing that the goodbye could follow
 	case s.phase != open:
 	case s.place.Why() != 0: // superseded in a rule that observes; one that enforces has ended it
 		s.enter(observed)
-	case s.expiresAt > 0 && now >= s.expiresAt:
-		s.worker.add(metrics.expired, 1)
+	case s.timing.expiresAt > 0 && now >= s.timing.expiresAt:
+		s.rule.worker.add(metrics.expired, 1)
 		s.endAtLimit(Expired, now)
-	case s.rule.IdleTimeout > 0 && now >= s.activeAt+int64(s.rule.IdleTimeout):
-		s.worker.add(metrics.idle, 1)
+	case s.rule.IdleTimeout > 0 && now >= s.timing.activeAt+int64(s.rule.IdleTimeout):
+		s.rule.worker.add(metrics.idle, 1)
 		s.endAtLimit(Idle, now)
 	default:
 		s.schedule() // bytes have come since
@@ -88,19 +88,22 @@ func (s *Stream) endAtLimit(why Reason, now int64) {
 	}
 	s.release()
 	s.enter(observed)
-	if w := s.worker; w.debug {
+	if w := s.rule.worker; w.debug {
 		w.host.Log(Debug, fmt.Sprintf("would end rule=%s client=%s reason=%s", s.rule.Name, s.place.Client.Short(), why))
 	}
 }
 
 // schedule sets the timer to the first of the stream's limits.
 func (s *Stream) schedule() {
-	at := s.expiresAt
-	if timeout := int64(s.rule.IdleTimeout); timeout > 0 && (at == 0 || s.activeAt+timeout < at) {
-		at = s.activeAt + timeout
+	if s.timing == nil {
+		return
+	}
+	at := s.timing.expiresAt
+	if timeout := int64(s.rule.IdleTimeout); timeout > 0 && (at == 0 || s.timing.activeAt+timeout < at) {
+		at = s.timing.activeAt + timeout
 	}
 	if at > 0 {
-		s.worker.due.Schedule(&s.timer, at)
+		s.alarm(at)
 	}
 }
 
@@ -112,23 +115,24 @@ const mostLeaving = registry.EndsPerCall / 2
 // if not. An idle stream has nothing coming that a goodbye could follow; a dismissed one must go
 // at once.
 func (s *Stream) end(why Reason, now int64) {
+	g := s.goodbye()
 	switch {
-	case why == Dismissed, why == Idle, s.goodbye == nil, s.worker.leaving >= mostLeaving:
+	case why == Dismissed, why == Idle, g == nil, s.rule.worker.leaving >= mostLeaving:
 		s.reset(why)
 	case s.phase == leaving: // the last reason counts: a superseded client must wait, an expired one need not
-		s.goodbye.reason = why
+		g.reason = why
 	default:
-		s.goodbye.reason = why
+		g.reason = why
 		s.enter(leaving)
-		s.worker.due.Schedule(&s.timer, now+int64(s.rule.GoodbyeGrace))
+		s.alarm(now + int64(s.rule.GoodbyeGrace))
 	}
 }
 
 // reset ends a stream of this worker. Envoy does it when the running callback has returned. It
 // changes the effective context.
 func (s *Stream) reset(why Reason) {
-	w := s.worker
-	w.due.Cancel(&s.timer)
+	w := s.rule.worker
+	s.noAlarm()
 	w.acted++
 	s.enter(resetting)
 	if !w.host.Enter(s.place.Context) {
@@ -148,9 +152,16 @@ type goodbye struct {
 	tail   []byte // the last bytes of the stream so far
 }
 
+func (s *Stream) goodbye() *goodbye {
+	if s.timing == nil {
+		return nil
+	}
+	return s.timing.goodbye
+}
+
 // canAppend reports whether the filter can add bytes to the response: not if it is compressed, or
 // if its length was announced.
-func canAppend(h Response) bool {
+func canAppend(h *reading) bool {
 	encoding, encoded := h.Header("content-encoding")
 	_, counted := h.Header("content-length")
 	return (!encoded || encoding == "identity") && !counted
@@ -159,7 +170,7 @@ func canAppend(h Response) bool {
 // sayGoodbye writes the goodbye after the bytes that are passing, if the stream is leaving and they
 // end an event. What comes after the goodbye is dropped.
 func (s *Stream) sayGoodbye(size int) {
-	w, g := s.worker, s.goodbye
+	w, g := s.rule.worker, s.goodbye()
 	response := w.host.Response()
 	if s.phase == parted {
 		w.warn(response.DropBody())

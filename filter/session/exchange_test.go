@@ -51,6 +51,13 @@ func (f fields) Header(name string) (string, bool) {
 	return value, ok
 }
 
+func (f fields) AppendHeaders(dst [][2]string) ([][2]string, bool) {
+	for name, value := range f {
+		dst = append(dst, [2]string{name, value})
+	}
+	return dst, true
+}
+
 func (f fields) Property(path ...string) (string, bool) { return f.Header(strings.Join(path, ".")) }
 
 func (fields) Body(int) ([]byte, error) { return nil, errors.New("no request here has a body") }
@@ -172,6 +179,12 @@ func (x *exchange) vanish() {
 func (x *exchange) Header(name string) (string, bool) {
 	x.host.only("Header of a response", inResponse)
 	return x.response.Header(name)
+}
+
+// AppendHeaders implements [Response].
+func (x *exchange) AppendHeaders(dst [][2]string) ([][2]string, bool) {
+	x.host.only("AppendHeaders of a response", inResponse)
+	return x.response.AppendHeaders(dst)
 }
 
 // Body implements [Response].

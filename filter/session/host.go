@@ -36,11 +36,19 @@ type Host interface {
 	Log(level Level, message string)
 }
 
+// Headers are the headers of a request or response.
+type Headers interface {
+	// Header returns the first value of the header with this lower-case name; ":path", ":method",
+	// ":authority", ":scheme" and ":status" are headers too. ok is false if there is none.
+	Header(name string) (value string, ok bool)
+	// AppendHeaders appends name and value of all headers to dst. It costs little more than to read
+	// one. ok is false if the host cannot do it.
+	AppendHeaders(dst [][2]string) (all [][2]string, ok bool)
+}
+
 // Request is the request whose callback is running.
 type Request interface {
-	// Header returns the first value of the header with this lower-case name; ":path", ":method",
-	// ":authority" and ":scheme" are headers too. ok is false if there is none.
-	Header(name string) (value string, ok bool)
+	Headers
 	// Property returns the bytes of an attribute of the stream in Envoy. ok is false without one.
 	Property(path ...string) (value string, ok bool)
 	// Body returns the body that has come so far, up to size bytes; only in [Stream.RequestBody].
@@ -49,8 +57,7 @@ type Request interface {
 
 // Response is the response whose callback is running.
 type Response interface {
-	// Header is as for a [Request]; only in [Stream.Response].
-	Header(name string) (value string, ok bool)
+	Headers // only in [Stream.Response]
 	// Body returns size bytes, from offset on, of the part of the body that is passing.
 	Body(offset, size int) ([]byte, error)
 	// AppendBody adds data to the part that is passing.

@@ -77,9 +77,9 @@ func (p phase) String() string {
 // enter is the only place that changes a stream's phase.
 func (s *Stream) enter(p phase) {
 	if s.phase == held {
-		s.worker.brake.free(s.caller())
+		s.rule.worker.brake.free(s.caller())
 	}
-	s.worker.leaving += goodbyes(p) - goodbyes(s.phase)
+	s.rule.worker.leaving += goodbyes(p) - goodbyes(s.phase)
 	s.phase = p
 }
 

@@ -15,20 +15,43 @@ import (
 
 // Stream is a request that a rule wants tracked if its response is an event stream.
 type Stream struct {
-	worker *Worker
-	rule   *rule
-	place  registry.Stream         // in the registry
-	timer  deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
+	rule     *rule
+	place    registry.Stream // in the registry
+	openedAt int64           // time of the response; 0: not an event stream, or not yet
+	timing   *timing         // nil: nothing is to happen to it at a certain time
 
-	openedAt  int64 // time of the response; 0: not an event stream, or not yet
-	activeAt  int64 // time of the last bytes from the backend, if the rule has an idle_timeout
-	expiresAt int64 // 0: never
-
-	goodbye *goodbye // nil: none can be said
 	phase   phase
 	tooLong bool // see Worker.tooLong
 	reader  reply.Reader
 	refusal policy.Refusal // of a claim that a tick made
+}
+
+// timing is what only a stream has that ends, or goes on, at a certain time. Most streams have no
+// limit and say no goodbye, and a worker may have a hundred thousand.
+type timing struct {
+	timer     deadline.Timer[*Stream] // the next of its limits, or the end of its wait or grace
+	activeAt  int64                   // time of the last bytes from the backend, if the rule has an idle_timeout
+	expiresAt int64                   // 0: never
+	goodbye   *goodbye                // nil: none can be said
+}
+
+// timed returns the stream's timing, and makes it first if there is none.
+func (s *Stream) timed() *timing {
+	if s.timing == nil {
+		s.timing = &timing{}
+		s.timing.timer.Value = s
+	}
+	return s.timing
+}
+
+// alarm sets the stream's timer.
+func (s *Stream) alarm(at int64) { s.rule.worker.due.Schedule(&s.timed().timer, at) }
+
+// noAlarm cancels the timer.
+func (s *Stream) noAlarm() {
+	if s.timing != nil {
+		s.rule.worker.due.Cancel(&s.timing.timer)
+	}
 }
 
 // mostWaitMs is how long a request waits for the streams that it superseded to end. Their owners
@@ -41,7 +64,11 @@ const mostWaitMs = 1000
 func (w *Worker) Request(context uint32, endOfStream bool) (*Stream, Action) {
 	request := &w.reading
 	request.Request = w.host.Request()
+	request.from = request.Request
 	defer request.forget()
+	if w.matched {
+		request.readAll()
+	}
 	if w.config.AdminPath != "" {
 		if path, _ := request.Header(":path"); admin.Covers(w.config.AdminPath, path) {
 			w.administer(request, path)
@@ -49,6 +76,7 @@ func (w *Worker) Request(context uint32, endOfStream bool) (*Stream, Action) {
 		}
 	}
 	i, found := w.matches.First(request)
+	w.matched = found != match.No
 	if found == match.No {
 		return nil, Continue
 	}
@@ -88,7 +116,7 @@ func (w *Worker) Request(context uint32, endOfStream bool) (*Stream, Action) {
 // is refused, and everything else passes.
 func (w *Worker) tooLong(r *rule, request Request, context uint32) *Stream {
 	return &Stream{
-		worker: w, rule: r, phase: asking, tooLong: true, reader: reply.ReaderOf(request),
+		rule: r, phase: asking, tooLong: true, reader: reply.ReaderOf(request),
 		place: registry.Stream{Enforce: r.Mode == config.Enforce, Context: context},
 	}
 }
@@ -103,9 +131,8 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 		return nil
 	}
 	s := &Stream{
-		worker: w,
-		rule:   r,
-		phase:  asking,
+		rule:  r,
+		phase: asking,
 		place: registry.Stream{
 			Client:  w.registry.Table().Client(r.Name, key),
 			Rule:    r.id,
@@ -117,7 +144,7 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 			Context: context,
 		},
 	}
-	s.place.Of, s.timer.Value = s, s
+	s.place.Of = s
 	if len(r.Instance) > 0 {
 		var missing int
 		if key, missing = r.Instance.Append(key[:0], request); missing == identity.Complete {
@@ -174,8 +201,8 @@ func (s *Stream) try(now int64) policy.Verdict {
 	if s.rule.ClaimAt == config.AtRequest {
 		return s.claim(now)
 	}
-	verdict, err := s.worker.registry.Peek(now, &s.place)
-	s.worker.warn(err)
+	verdict, err := s.rule.worker.registry.Peek(now, &s.place)
+	s.rule.worker.warn(err)
 	return verdict
 }
 
@@ -195,7 +222,7 @@ func (s *Stream) obey(v policy.Verdict, request Request, now int64) admission {
 func (s *Stream) await(now int64) admission {
 	if s.place.Awaits() > 0 {
 		s.enter(paused)
-		s.worker.due.Schedule(&s.timer, now+mostWaitMs)
+		s.alarm(now + mostWaitMs)
 		return waits
 	}
 	return admitted
@@ -213,7 +240,7 @@ func (s *Stream) RequestBody(size int, endOfStream bool) Action {
 	if s.phase != answering {
 		return Continue
 	}
-	w := s.worker
+	w := s.rule.worker
 	request := w.host.Request()
 	body, err := request.Body(mostCall + 1)
 	w.warn(err)
@@ -240,12 +267,12 @@ func (s *Stream) RequestBody(size int, endOfStream bool) Action {
 
 // hold makes a request that is to be refused wait first, if its client comes back too early.
 func (s *Stream) hold(now int64) bool {
-	w := s.worker
+	w := s.rule.worker
 	if !s.place.Enforce || s.place.State() != registry.Unclaimed || !w.brake.hold(s.caller(), now) {
 		return false
 	}
 	s.enter(held)
-	w.due.Schedule(&s.timer, now+heldMs)
+	s.alarm(now + heldMs)
 	return true
 }
 
@@ -253,7 +280,7 @@ func (s *Stream) caller() caller { return caller{s.place.Client, s.place.Instanc
 
 // tryAgain decides about a request that was held: by now its client may have a place.
 func (s *Stream) tryAgain(now int64) {
-	w := s.worker
+	w := s.rule.worker
 	w.acted++
 	if !w.host.Enter(s.place.Context) {
 		s.over()
@@ -279,7 +306,7 @@ func canStream(request Request, method string) bool {
 
 // claim takes the client's place for the stream, unless the verdict is a refusal.
 func (s *Stream) claim(now int64) policy.Verdict {
-	w := s.worker
+	w := s.rule.worker
 	verdict, err := w.registry.Claim(now, &s.place)
 	w.warn(err)
 	if errors.Is(err, registry.ErrContended) && w.config.OnContention == config.Refuse {
@@ -297,7 +324,7 @@ func (s *Stream) claim(now int64) policy.Verdict {
 // refuse counts that the stream may not come in, and answers it, unless its rule only observes.
 // request is nil if it cannot be read any more. call is the id of a call of MCP, or nil.
 func (s *Stream) refuse(v policy.Verdict, request Request, call []byte, now int64) admission {
-	w := s.worker
+	w := s.rule.worker
 	s.enter(done)
 	retry := s.rule.Retry
 	if v.Refusal == policy.TakeoverLimit {
@@ -332,9 +359,9 @@ func (w *Worker) jitter(most policy.Millis) policy.Millis {
 
 // resume lets a paused request go on. It changes the effective context.
 func (s *Stream) resume() {
-	w := s.worker
+	w := s.rule.worker
 	s.enter(claimed)
-	w.due.Cancel(&s.timer)
+	s.noAlarm()
 	w.acted++
 	if !w.host.Enter(s.place.Context) {
 		s.over()

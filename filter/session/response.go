@@ -14,8 +14,10 @@ func (s *Stream) Response(endOfStream bool) Action {
 	if s.phase > claimed { // refused, or on its way out
 		return Continue
 	}
-	w := s.worker
-	response := w.host.Response()
+	w := s.rule.worker
+	response := &w.reading
+	response.from = w.host.Response()
+	defer response.forget()
 	if !isEventStream(response, endOfStream) {
 		s.release() // a place that was claimed at the request, for nothing
 		s.enter(done)
@@ -35,14 +37,17 @@ func (s *Stream) Response(endOfStream bool) Action {
 		}
 	}
 	s.enter(open)
-	s.openedAt, s.activeAt = now, now
+	s.openedAt = now
 	w.add(s.rule.metrics.opened, 1)
 	if lifetime := s.rule.MaxLifetime; lifetime > 0 {
 		cut := w.jitter(lifetime * policy.Millis(s.rule.LifetimeJitterPercent) / 100)
-		s.expiresAt = now + max(1, int64(lifetime-cut))
+		s.timed().expiresAt = now + max(1, int64(lifetime-cut))
 	}
 	if s.rule.GoodbyeGrace > 0 && s.place.Enforce && canAppend(response) {
-		s.goodbye = &goodbye{}
+		s.timed().goodbye = &goodbye{}
+	}
+	if s.rule.IdleTimeout > 0 {
+		s.timed().activeAt = now
 	}
 	s.schedule()
 	return Continue
@@ -50,10 +55,11 @@ func (s *Stream) Response(endOfStream bool) Action {
 
 // isEventStream reports whether a response with these headers is a stream that a client can hold: a
 // 200 of media type text/event-stream, with a body to come.
-func isEventStream(h Response, endOfStream bool) bool {
+func isEventStream(h *reading, endOfStream bool) bool {
 	if endOfStream { // an answer to HEAD
 		return false
 	}
+	h.readAll() // of most responses several are needed
 	if status, _ := h.Header(":status"); status != "200" {
 		return false
 	}
@@ -70,9 +76,9 @@ func (s *Stream) ResponseBody(size int, endOfStream bool) {
 		return
 	}
 	if s.rule.IdleTimeout > 0 {
-		s.activeAt = s.worker.host.Now()
+		s.timed().activeAt = s.rule.worker.host.Now()
 	}
-	if s.goodbye != nil && (!endOfStream || s.phase == parted) {
+	if s.goodbye() != nil && (!endOfStream || s.phase == parted) {
 		s.sayGoodbye(size)
 	}
 }
@@ -88,7 +94,7 @@ func (s *Stream) over() {
 	if s.phase == done || s.phase == releasing {
 		return
 	}
-	w := s.worker
+	w := s.rule.worker
 	wasOpen := s.phase == open
 	held, known := s.release()
 	if wasOpen && !known {
@@ -113,16 +119,16 @@ func (s *Stream) over() {
 // release gives the place back, if the stream has one. It reports whether it had it until now, and
 // whether that is known: if not, a tick will find out.
 func (s *Stream) release() (held, known bool) {
-	s.worker.due.Cancel(&s.timer)
-	held, err := s.worker.registry.Release(&s.place)
-	s.worker.warn(err)
+	s.noAlarm()
+	held, err := s.rule.worker.registry.Release(&s.place)
+	s.rule.worker.warn(err)
 	return held, err == nil
 }
 
 // released says that a stream in the phase releasing held its place to its end.
 func (s *Stream) released() {
 	if s.phase == releasing {
-		s.worker.add(s.rule.metrics.released, 1)
+		s.rule.worker.add(s.rule.metrics.released, 1)
 	}
 	s.enter(done)
 }

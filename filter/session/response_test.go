@@ -214,8 +214,8 @@ func TestGoodbye(t *testing.T) {
 			if old.ended != byReset || old.reason != "superseded" {
 				t.Errorf("ended %q, reason %q", old.ended, old.reason)
 			}
-			if len(old.stream.goodbye.tail) > 4 {
-				t.Errorf("%d bytes of the stream are kept, want 4 at most", len(old.stream.goodbye.tail))
+			if len(old.stream.goodbye().tail) > 4 {
+				t.Errorf("%d bytes of the stream are kept, want 4 at most", len(old.stream.goodbye().tail))
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func (s *Stream) tellCut() {
 	if s.phase != open && s.phase != observed {
 		return
 	}
-	w, now := s.worker, s.worker.host.Now()
+	w, now := s.rule.worker, s.rule.worker.host.Now()
 	if !w.asked.allow(now, second) {
 		return
 	}

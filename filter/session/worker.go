@@ -53,6 +53,7 @@ type Worker struct {
 	acted    int    // resets and resumptions asked for in the running callback
 	key      []byte // scratch for a client's raw key; cleared after use
 	reading  reading
+	matched  bool // the last request had a rule: probably the filter is on for event streams only
 
 	debug           bool    // the host writes debug lines, as of the last look
 	warned, refused limiter // of lines in the log
@@ -62,6 +63,7 @@ type Worker struct {
 // rule is a configured rule with what is derived from it.
 type rule struct {
 	config.Rule
+	worker  *Worker
 	id      registry.RuleID
 	limits  *policy.Limits
 	metrics ruleMetrics
@@ -95,6 +97,7 @@ func (w *Worker) Configure(data []byte) bool {
 		conditions[i] = r.Match
 		w.rules[i] = rule{
 			Rule:    r,
+			worker:  w,
 			metrics: w.defineRuleMetrics(r.Name, len(r.Client)),
 			missed:  make([]limiter, len(r.Client)),
 			limits: &policy.Limits{
