@@ -22,8 +22,11 @@ func TestRandomSchedules(t *testing.T) {
 		}
 		return
 	}
-	const runs = 6000
-	for n := range int64(runs) {
+	runs := int64(6000)
+	if testing.Short() {
+		runs = 2000
+	}
+	for n := range runs {
 		if sc, trace, err := randomRun(n); err != nil {
 			t.Fatalf("%v\n%+v\n  %s\nreplay: go test ./filter/registry -run '^TestRandomSchedules$' -seed %d", err, sc, strings.Join(trace, "\n  "), n)
 		}
