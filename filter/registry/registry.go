@@ -206,14 +206,18 @@ func (w *Worker) first(n uint32) *Stream {
 	return w.own[n]
 }
 
-// Share calls visit for some of the worker's streams: in as many calls as ticks, for all of them.
-// visit may release the stream.
-func (w *Worker) Share(ticks int, visit func(*Stream)) {
+// Share calls visit for some of the worker's streams: in as many calls as ticks, for all of them,
+// unless that would be more than most in a call. visit may release the stream.
+func (w *Worker) Share(ticks, most int, visit func(*Stream)) {
 	for range (len(w.own) + ticks - 1) / ticks {
+		if most <= 0 {
+			return
+		}
 		w.shared = (w.shared + 1) % uint32(len(w.own))
 		for s := w.first(w.shared); s != nil; {
 			next := s.next
 			visit(s)
+			most--
 			s = next
 		}
 	}

@@ -62,6 +62,7 @@ type fakeHost struct {
 	callback  string               // the one that is running
 	effective *exchange
 	acted     []*exchange // reset or resumed by the running callback
+	entered   func()      // is called in Enter, if it is not nil
 }
 
 // host is the host of a worker that is to be configured.

@@ -154,6 +154,9 @@ func (e *edge) Log(level Level, message string) {
 
 func (h *fakeHost) Enter(context uint32) bool {
 	h.only("Enter", inTick, inWake)
+	if h.entered != nil {
+		h.entered()
+	}
 	h.effective = h.live[context]
 	return h.effective != nil
 }

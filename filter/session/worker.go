@@ -18,6 +18,7 @@ package session
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/deadline"
@@ -49,6 +50,7 @@ type Worker struct {
 	joined   bool
 	due      deadline.Queue[*Stream]
 	brake    brake
+	watchful int    // ticks that ask for all streams, as one was forgotten
 	leaving  int    // streams in the phases leaving and parted
 	acted    int    // resets and resumptions asked for in the running callback
 	key      []byte // scratch for a client's raw key; cleared after use
@@ -231,16 +233,29 @@ func (w *Worker) Tick() {
 	w.warn(err)
 }
 
-// forgottenWithin is in how many ticks a stream is ended that Envoy has forgotten.
-const forgottenWithin = 3
+const (
+	// forgottenWithin is in how many ticks a stream is ended that Envoy has forgotten.
+	forgottenWithin = 3
+	// calmAsks is how many streams a tick asks for, if no stream was forgotten in the last
+	// watchfulTicks: with many streams it takes longer then to find the first one. Each costs a
+	// microsecond, and most Envoys speak no HTTP/3.
+	calmAsks      = 2048
+	watchfulTicks = 600
+)
 
 // endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in
 // on_log, which Envoy does not call over HTTP/3 for a stream that ends in good order
 // (host/ENVOY.md). So nobody tells of the end of such a stream.
 func (w *Worker) endForgotten() {
-	w.registry.Share(forgottenWithin, func(s *registry.Stream) {
+	most := calmAsks
+	if w.watchful > 0 {
+		w.watchful--
+		most = math.MaxInt
+	}
+	w.registry.Share(forgottenWithin, most, func(s *registry.Stream) {
 		if !w.host.Enter(s.Context) {
 			s.Of.(*Stream).over()
+			w.watchful = watchfulTicks
 		}
 	})
 }

@@ -248,6 +248,44 @@ func TestForgottenStreams(t *testing.T) {
 	}
 }
 
+// With very many streams a tick asks for some of them only, until one was forgotten.
+func TestForgottenStreamsAmongMany(t *testing.T) {
+	const n = 2 * forgottenWithin * calmAsks
+	e := newEdge(t)
+	w := e.worker(configured("", ""))
+	streams := make([]*exchange, n)
+	for i := range streams {
+		streams[i] = w.open(strconv.Itoa(i))
+	}
+	asks := 0
+	w.entered = func() { asks++ }
+	most := func() (most int) {
+		for range 2 * forgottenWithin {
+			asks = 0
+			e.advance(1)
+			most = max(most, asks)
+		}
+		return most
+	}
+	const bucket = 64 // is visited whole, and has fewer streams
+	if got := most(); got < calmAsks || got > calmAsks+bucket {
+		t.Errorf("a tick asked for %d streams, want %d", got, calmAsks)
+	}
+	streams[0].vanish()
+	e.advance(2*forgottenWithin + 1)
+	e.counted(map[string]int64{"events.active": n - 1})
+	for _, s := range streams[1:100] { // now it asks for all
+		s.vanish()
+	}
+	e.advance(forgottenWithin)
+	e.counted(map[string]int64{"events.active": n - 100})
+	w.worker.watchful = 1 // as after that time
+	e.advance(1)
+	if got := most(); got > calmAsks+bucket {
+		t.Errorf("later a tick asked for %d streams, want %d", got, calmAsks)
+	}
+}
+
 // A worker dies. Others find it after three of their own ticks, remove its streams at once, and
 // count them down, also those of a rule that they do not have themselves.
 func TestDeadWorker(t *testing.T) {
