@@ -87,11 +87,15 @@ func (c *crowd) join(ctx context.Context, n int, via transport) error {
 
 // joinBoth adds n members, half of them over HTTP/1.1 and half over HTTP/2.
 func (c *crowd) joinBoth(ctx context.Context, n int) error {
-	address := c.edge.Address()
-	if err := c.join(ctx, n/2, &overH1{address: address}); err != nil {
+	if err := c.join(ctx, n/2, &overH1{address: c.edge.Address()}); err != nil {
 		return err
 	}
-	return c.join(ctx, n-n/2, newOverH2(address, 2+2*n/perConn))
+	return c.joinH2(ctx, n-n/2)
+}
+
+// joinH2 adds n members over HTTP/2.
+func (c *crowd) joinH2(ctx context.Context, n int) error {
+	return c.join(ctx, n, newOverH2(c.edge.Address(), 2+4*n/perConn))
 }
 
 const inFlight = 4000
@@ -126,8 +130,10 @@ func (c *crowd) reopen(ctx context.Context, clients []*client) error {
 // A load is what happens while a crowd is there, in events a second.
 type load struct {
 	takeovers int // members that open a second stream
-	guests    int // clients that come, stay for up to ten seconds, and leave
+	guests    int // clients that come, stay, and leave
 	events    int // events that the backend sends, on one stream after the other
+
+	stay time.Duration // of a guest, at most
 }
 
 // under runs f under load.
@@ -135,7 +141,7 @@ func (c *crowd) under(ctx context.Context, l load, f func(context.Context) error
 	loading, stop := context.WithCancel(ctx)
 	var loops sync.WaitGroup
 	loops.Go(func() { every(loading, l.takeovers, c.takeover) })
-	loops.Go(func() { every(loading, l.guests, c.invite) })
+	loops.Go(func() { every(loading, l.guests, func(n int) { c.invite(n, l.stay) }) })
 	loops.Go(func() { every(loading, l.events, c.edge.backend.send) })
 	err := f(ctx)
 	stop()
@@ -172,11 +178,11 @@ func (c *crowd) takeover(n int) {
 	}
 }
 
-// invite lets n new clients come, if there are not too many.
-func (c *crowd) invite(n int) {
+// invite lets n new clients come, if there are not too many, for as long as longest each.
+func (c *crowd) invite(n int, longest time.Duration) {
 	for range n {
 		guest := &client{crowd: c, key: fmt.Sprint("guest-", lastID.Add(1)), via: c.members[rand.IntN(len(c.members))].via,
-			stay: 1 + rand.N(10*time.Second)}
+			stay: 1 + rand.N(longest)}
 		c.mu.Lock()
 		full := len(c.guests) >= inFlight
 		if !full {

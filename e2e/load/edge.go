@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,11 +29,12 @@ type edge struct {
 
 // A setup says which edge to start. The zero value is one with the filter, and two workers.
 type setup struct {
-	bare   bool                   // without the filter
-	module func() ([]byte, error) // nil: the filter
-	edits  []rig.Edit             // more changes to Envoy's configuration
-	peek   bool                   // with a listener for edge.registry
-	ecds   bool                   // the filter's configuration is in a file that Envoy watches
+	workers int                    // 0: two
+	bare    bool                   // without the filter
+	module  func() ([]byte, error) // nil: the filter
+	edits   []rig.Edit             // more changes to Envoy's configuration
+	peek    bool                   // with a listener for edge.registry
+	ecds    bool                   // the filter's configuration is in a file that Envoy watches
 }
 
 const workers = 2
@@ -46,7 +48,7 @@ func (s setup) start(ctx context.Context) (_ *edge, err error) {
 		return nil, errors.Join(err, e.backend.stop())
 	}
 	e.Rig, err = rig.Start(ctx, rig.Options{
-		Concurrency: workers,
+		Concurrency: cmp.Or(s.workers, workers),
 		Module:      s.module,
 		Base:        e.render,
 		Edits:       append(e.edits(), s.edits...),

@@ -20,7 +20,8 @@ func TestMain(m *testing.M) {
 func TestSoak(t *testing.T) {
 	s := soak{
 		members: 60,
-		load:    load{takeovers: 100, guests: 50, events: 200},
+		workers: workers,
+		load:    load{takeovers: 100, guests: 50, events: 200, stay: 10 * time.Second},
 		lasts:   3 * time.Second,
 		every:   time.Second,
 		plot:    t.TempDir() + "/soak.svg",
@@ -32,7 +33,7 @@ func TestSoak(t *testing.T) {
 
 // Each fault, for a small crowd.
 func TestFaults(t *testing.T) {
-	x := extent{members: 60, load: load{takeovers: 50, guests: 20, events: 200}, times: 3, stall: 2 * time.Second, many: 2000}
+	x := extent{members: 60, load: load{takeovers: 50, guests: 20, events: 200, stay: 10 * time.Second}, times: 3, stall: 2 * time.Second, many: 2000}
 	for _, group := range faults {
 		e, err := group.setup.start(t.Context())
 		if err != nil {

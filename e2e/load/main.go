@@ -18,7 +18,10 @@ func main() {
 	members := flag.Int("members", 2000, "clients that stay")
 	takeovers := flag.Int("takeovers", 50, "takeovers a second")
 	guests := flag.Int("guests", 50, "clients a second that come, stay a while, and leave")
+	stay := flag.Duration("stay", 10*time.Second, "the longest that such a client stays")
 	events := flag.Int("events", 500, "events a second")
+	workers := flag.Int("workers", workers, "worker threads of Envoy in a soak")
+	h2Only := flag.Bool("h2-only", false, "in a soak all clients speak HTTP/2; more than some 9,000 members need it, as Envoy has 20,000 files")
 	h1 := flag.Int("h1", 10_000, "streams over HTTP/1.1 whose size is measured; Envoy and this program need a file for each")
 	h2 := flag.Int("h2", 100_000, "streams over HTTP/2 whose size is measured")
 	only := flag.String("only", "", "suffer only the faults whose name contains this `text`")
@@ -27,10 +30,12 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	always := load{takeovers: *takeovers, guests: *guests, events: *events}
+	always := load{takeovers: *takeovers, guests: *guests, events: *events, stay: *stay}
 	modes := map[string]func(context.Context) error{
 		"soak": soak{
 			members: *members,
+			h2:      *h2Only,
+			workers: *workers,
 			load:    always,
 			lasts:   time.Duration(*minutes * float64(time.Minute)),
 			every:   10 * time.Second,

@@ -21,6 +21,8 @@ type sample struct {
 // A soak is a crowd under load for a long time.
 type soak struct {
 	members int           // half of them over HTTP/1.1
+	h2      bool          // no, all of them over HTTP/2
+	workers int           // of Envoy
 	load    load          // all the time
 	lasts   time.Duration // of the load
 	every   time.Duration // between two samples
@@ -28,20 +30,24 @@ type soak struct {
 }
 
 func (s soak) run(ctx context.Context) error {
-	e, err := setup{peek: true}.start(ctx)
+	e, err := setup{workers: s.workers, peek: true}.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer e.stop()
 	c := newCrowd(e)
-	if err := c.joinBoth(ctx, s.members); err != nil {
+	join, over := c.joinBoth, "half over HTTP/1.1 and half over HTTP/2"
+	if s.h2 {
+		join, over = c.joinH2, "over HTTP/2"
+	}
+	if err := join(ctx, s.members); err != nil {
 		return err
 	}
 	if _, err := c.settle(ctx); err != nil {
 		return fmt.Errorf("before the load: %w", err)
 	}
-	fmt.Printf("%d members, half over HTTP/1.1 and half over HTTP/2; a second %d takeovers, %d guests that come and go, %d events\n",
-		s.members, s.load.takeovers, s.load.guests, s.load.events)
+	fmt.Printf("%d members, %s, %d workers; a second %d takeovers, %d guests that come and go, %d events\n",
+		s.members, over, s.workers, s.load.takeovers, s.load.guests, s.load.events)
 
 	var samples []sample
 	err = c.under(ctx, s.load, func(ctx context.Context) (err error) {
