@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/host"
 )
@@ -54,8 +55,8 @@ func benchClaims(ctx context.Context, rounds int) error {
 	fmt.Printf("\nA claim (the response callback of a new client's stream) under wazero, medians of %d rounds of %d\n\n", rounds, claims)
 	fmt.Println("| live clients | us a claim | ratio |")
 	fmt.Println("|---|---|---|")
-	fmt.Printf("| %d | %.1f | 1 |\n", few, median(small.us))
-	fmt.Printf("| %d | %.1f | %.2f |\n", many, median(large.us), median(ratios))
+	fmt.Printf("| %d | %.1f | 1 |\n", few, measure.Median(small.us))
+	fmt.Printf("| %d | %.1f | %.2f |\n", many, measure.Median(large.us), measure.Median(ratios))
 	return nil
 }
 

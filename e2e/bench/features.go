@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -88,7 +89,7 @@ func benchFeatures(ctx context.Context, rounds, streams int, others []string) er
 		for i := range added {
 			added[i] = f.us[i] - features[0].us[i]
 		}
-		fmt.Printf("| %s | %.1f | %.1f |\n", f.name, median(f.us), median(added))
+		fmt.Printf("| %s | %.1f | %.1f |\n", f.name, measure.Median(f.us), measure.Median(added))
 	}
 	return nil
 }

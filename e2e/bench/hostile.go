@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -139,7 +140,7 @@ func (h hostile) measure(ctx context.Context, bare *variant, rounds int) error {
 			}
 		}
 	}
-	without, with := median(costs[0]), median(costs[1])
+	without, with := measure.Median(costs[0]), measure.Median(costs[1])
 	fmt.Printf("| %s | %.2f | %.2f | %.2f |\n", h.about, without, with, with-without)
 	return nil
 }
@@ -158,7 +159,7 @@ func (v *variant) startHTTP1(ctx context.Context) error {
 // one sends a request ten times, one after the other.
 func (v *variant) one(ctx context.Context, request rig.Request) (us float64, err error) {
 	const times = 10
-	before, err := cpuTime(v.rig.Envoy().PID())
+	before, err := measure.CPU(v.rig.Envoy().PID())
 	if err != nil {
 		return 0, err
 	}
@@ -171,6 +172,6 @@ func (v *variant) one(ctx context.Context, request rig.Request) (us float64, err
 			return 0, fmt.Errorf("status %d", answer.Status)
 		}
 	}
-	after, err := cpuTime(v.rig.Envoy().PID())
+	after, err := measure.CPU(v.rig.Envoy().PID())
 	return float64(after-before) / float64(time.Microsecond) / times, err
 }

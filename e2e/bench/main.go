@@ -9,7 +9,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -50,14 +49,6 @@ func main() {
 		}
 	}
 }
-
-// quantile returns the smallest value that is not exceeded by a fraction q of the values.
-func quantile(values []float64, q float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
-}
-
-func median(values []float64) float64 { return quantile(values, 0.5) }
 
 // module returns a [rig.Options.Module] that reads a file.
 func module(file string) func() ([]byte, error) {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -60,28 +61,28 @@ func benchRequests(ctx context.Context, rounds, requests int, others []string) e
 			options: rig.Options{Filter: elsewhere, Module: module(other), Edits: []rig.Edit{everyRoute}}})
 	}
 	request := rig.Request{Path: "/api/users/42?expand=groups", Header: map[string]string{"Accept": "application/json"}}
-	if err := measure(ctx, variants, rounds, requests, func(*variant) rig.Request { return request }); err != nil {
+	if err := takeTurns(ctx, variants, rounds, requests, func(*variant) rig.Request { return request }); err != nil {
 		return err
 	}
 	bare, null := variants[0], variants[2]
 	fmt.Printf("\nA request that is not for an event stream: CPU time of Envoy, medians of %d rounds of %d requests, HTTP/2, %d at a time\n\n", rounds, requests, connections*inFlight)
 	fmt.Println("| Envoy | us a request | added to bare, us | added, ratio to the empty SDK filter |")
 	fmt.Println("|---|---|---|---|")
-	addedByNull := median(null.added(bare))
+	addedByNull := measure.Median(null.added(bare))
 	for _, v := range variants {
-		added := median(v.added(bare))
+		added := measure.Median(v.added(bare))
 		ratio := "-"
 		if v != bare {
 			ratio = fmt.Sprintf("%.2f", added/addedByNull)
 		}
-		fmt.Printf("| %s | %.1f | %.1f | %s |\n", v.name, median(v.us), added, ratio)
+		fmt.Printf("| %s | %.1f | %.1f | %s |\n", v.name, measure.Median(v.us), added, ratio)
 	}
 	return nil
 }
 
-// measure starts the variants, warms them up, and lets them take turns: in every round each gets so
+// takeTurns starts the variants, warms them up, and lets them take turns: in every round each gets so
 // many requests. They have ended when it returns.
-func measure(ctx context.Context, variants []*variant, rounds, requests int, next func(*variant) rig.Request) error {
+func takeTurns(ctx context.Context, variants []*variant, rounds, requests int, next func(*variant) rig.Request) error {
 	turn := func(v *variant, requests int) (us float64, err error) {
 		us, err = v.send(ctx, requests, func() rig.Request { return next(v) })
 		if err != nil {
@@ -148,7 +149,7 @@ func (v *variant) stop() {
 // send sends requests, reads the complete responses, and returns the CPU time that Envoy used, in
 // microseconds for each request.
 func (v *variant) send(ctx context.Context, requests int, next func() rig.Request) (float64, error) {
-	before, err := cpuTime(v.rig.Envoy().PID())
+	before, err := measure.CPU(v.rig.Envoy().PID())
 	if err != nil {
 		return 0, err
 	}
@@ -174,7 +175,7 @@ func (v *variant) send(ctx context.Context, requests int, next func() rig.Reques
 	if err := group.Wait(); err != nil {
 		return 0, err
 	}
-	after, err := cpuTime(v.rig.Envoy().PID())
+	after, err := measure.CPU(v.rig.Envoy().PID())
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -32,7 +33,7 @@ func benchStreams(ctx context.Context, rounds, streams int, others []string) err
 	for _, v := range variants {
 		v.options.Edits = append(v.options.Edits, streaming)
 	}
-	err := measure(ctx, variants, rounds, streams, func(v *variant) rig.Request {
+	err := takeTurns(ctx, variants, rounds, streams, func(v *variant) rig.Request {
 		client := strconv.FormatInt(v.next.Add(1), 10)
 		return rig.Request{Path: "/events?client=" + client, Header: map[string]string{"Accept": "text/event-stream"}}
 	})
@@ -43,10 +44,10 @@ func benchStreams(ctx context.Context, rounds, streams int, others []string) err
 	fmt.Printf("\nAn event stream of one event, from its request to its end: CPU time of Envoy, medians of %d rounds of %d streams, HTTP/2, %d at a time\n\n", rounds, streams, connections*inFlight)
 	fmt.Println("| Envoy | us a stream | added to bare, us | added, ratio to the filter |")
 	fmt.Println("|---|---|---|---|")
-	addedByFilter := median(filter.added(bare))
+	addedByFilter := measure.Median(filter.added(bare))
 	for _, v := range variants {
-		added := median(v.added(bare))
-		fmt.Printf("| %s | %.1f | %.1f | %.2f |\n", v.name, median(v.us), added, added/addedByFilter)
+		added := measure.Median(v.added(bare))
+		fmt.Printf("| %s | %.1f | %.1f | %.2f |\n", v.name, measure.Median(v.us), added, added/addedByFilter)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -73,7 +74,7 @@ func benchTakeovers(ctx context.Context, streams, takeovers int) error {
 	fmt.Printf("\nTakeover over HTTP/1.1, request to the old stream's end at its client: %d takeovers among %d open streams, %d workers\n\n", takeovers, streams, workers)
 	fmt.Println("| p50, ms | p90, ms | p99, ms | worst, ms |")
 	fmt.Println("|---|---|---|---|")
-	fmt.Printf("| %.2f | %.2f | %.2f | %.2f |\n", quantile(took, 0.5), quantile(took, 0.9), quantile(took, 0.99), quantile(took, 1))
+	fmt.Printf("| %.2f | %.2f | %.2f | %.2f |\n", measure.Quantile(took, 0.5), measure.Quantile(took, 0.9), measure.Quantile(took, 0.99), measure.Quantile(took, 1))
 	return nil
 }
 
