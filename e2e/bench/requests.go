@@ -80,8 +80,8 @@ func benchRequests(ctx context.Context, rounds, requests int, others []string) e
 	return nil
 }
 
-// takeTurns starts the variants, warms them up, and lets them take turns: in every round each gets so
-// many requests. They have ended when it returns.
+// takeTurns starts the variants, warms them up, and lets them take turns: in every round each gets
+// so many requests. They have ended when it returns.
 func takeTurns(ctx context.Context, variants []*variant, rounds, requests int, next func(*variant) rig.Request) error {
 	turn := func(v *variant, requests int) (us float64, err error) {
 		us, err = v.send(ctx, requests, func() rig.Request { return next(v) })

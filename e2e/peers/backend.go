@@ -8,8 +8,9 @@ import (
 	"os"
 )
 
-// serveBackend serves event streams: one that has one event, with brief=1 in the query, and else one
-// that stays open. With Redis, a client's newer stream ends the older one. It prints its address.
+// serveBackend serves event streams: one that has one event, with brief=1 in the query, and else
+// one that stays open. With Redis, a client's newer stream ends the older one. It prints its
+// address.
 func serveBackend(ctx context.Context, redis string) error {
 	var l *latch
 	if redis != "" {

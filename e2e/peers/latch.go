@@ -50,8 +50,8 @@ func newLatch(ctx context.Context, address, name string) (*latch, error) {
 
 func channel(name string) string { return "end/" + name }
 
-// open makes a new stream the client's, and has its older one ended. Call end when it is superseded,
-// and the returned function when it has ended.
+// open makes a new stream the client's, and has its older one ended. It calls end when the new one
+// is superseded. Call the returned function when it has ended.
 func (l *latch) open(ctx context.Context, client string, end func()) (ended func(), err error) {
 	l.mu.Lock()
 	l.last++
