@@ -14,6 +14,25 @@ type Message struct {
 	Complete bool                // the end of the message went through too
 }
 
+// State is one direction of a stream at the filter: what has arrived, as the filter has left it,
+// and whether it waits there. What has gone on is in [Stream.ToUpstream] and [Stream.ToClient].
+type State struct {
+	Headers  Headers // nil: not yet
+	Body     []byte  // the part that the filter holds
+	Trailers Headers // nil: none yet
+	Ended    bool    // the end has arrived
+
+	Action Action // of the newest callback; None: there was none
+	Paused bool   // it waits for proxy_continue_stream, or for more data
+}
+
+func (f *flow) state() State {
+	return State{
+		Headers: slices.Clone(f.headers), Body: slices.Clone(f.body.data), Trailers: slices.Clone(f.trailers), Ended: f.ended,
+		Action: f.action, Paused: f.iteration != iterating,
+	}
+}
+
 // iterationState says how far Envoy's filter chain is stopped at this filter, in one direction.
 //
 // Envoy: source/common/http/filter_manager.h, IterationState.
@@ -26,14 +45,14 @@ const (
 )
 
 // callbackNames are the callbacks of requests or of responses.
-type callbackNames struct{ headers, body, trailers, metadata string }
+type callbackNames struct{ message, headers, body, trailers, metadata string }
 
 var (
 	requestCallbacks = callbackNames{
-		"proxy_on_request_headers", "proxy_on_request_body", "proxy_on_request_trailers", "proxy_on_request_metadata",
+		"Request", "proxy_on_request_headers", "proxy_on_request_body", "proxy_on_request_trailers", "proxy_on_request_metadata",
 	}
 	responseCallbacks = callbackNames{
-		"proxy_on_response_headers", "proxy_on_response_body", "proxy_on_response_trailers", "proxy_on_response_metadata",
+		"Response", "proxy_on_response_headers", "proxy_on_response_body", "proxy_on_response_trailers", "proxy_on_response_metadata",
 	}
 )
 
@@ -51,6 +70,7 @@ type flow struct {
 	ended    bool   // the end has arrived
 
 	iteration       iterationState
+	action          Action              // of the newest callback
 	inHeaders       bool                // the headers callback is running
 	buffering       bool                // the next body callback sees everything that is held, not only the new data
 	headersSent     bool                // the headers went on to the next filter
@@ -77,7 +97,7 @@ func (s *Stream) headersArrive(f *flow, end bool) Action {
 	f.visibleHeaders = &f.headers
 	s.endOfStream = end
 	f.inHeaders = true
-	action := s.callFilter(headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
+	action := s.callFilter(f, headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
 	f.inHeaders = false
 	if action == Continue {
 		f.visibleHeaders = nil
@@ -119,7 +139,7 @@ func (s *Stream) showBody(f *flow, data []byte, end bool) Action {
 		f.visibleBody, chunk = &f.body, nil
 	}
 	s.endOfStream = end
-	action := s.callFilter(bodyAction, f.callbacks.body, uint64(len(f.visibleBody.data)), boolUint64(end))
+	action := s.callFilter(f, bodyAction, f.callbacks.body, uint64(len(f.visibleBody.data)), boolUint64(end))
 	f.buffering = action == StopIterationAndBuffer
 	f.visibleBody = nil
 	if s.destroyed {
@@ -156,7 +176,7 @@ func (s *Stream) showTrailers(f *flow) Action {
 		return Continue
 	}
 	f.visibleTrailers = &f.trailers
-	action := s.callFilter(trailersAction, f.callbacks.trailers, uint64(len(f.trailers)))
+	action := s.callFilter(f, trailersAction, f.callbacks.trailers, uint64(len(f.trailers)))
 	if action == Continue {
 		f.visibleTrailers = nil
 	}
@@ -186,7 +206,7 @@ func (s *Stream) metadataArrives(f *flow, metadata map[string]string) Action {
 func (s *Stream) showMetadata(f *flow, metadata map[string]string) Action {
 	action := Continue
 	if s.isFiltered(f) {
-		action = s.callFilter(metadataAction, f.callbacks.metadata, uint64(len(metadata)))
+		action = s.callFilter(f, metadataAction, f.callbacks.metadata, uint64(len(metadata)))
 	}
 	if !s.destroyed {
 		f.out.Metadata = append(f.out.Metadata, metadata)

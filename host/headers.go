@@ -14,8 +14,9 @@ type Header struct{ Name, Value string }
 // twice has two entries. Pseudo headers such as ":path" are ordinary entries.
 type Headers []Header
 
-// Request returns request headers: the pseudo headers, and then names and values in turn. It panics
-// if the last name has no value.
+// Request returns request headers: the pseudo headers, and then names and values in turn. A pseudo
+// header among the pairs, like ":authority", takes the place of the one that Request has made. It
+// panics if the last name has no value.
 func Request(method, path string, pairs ...string) Headers {
 	return withPairs(Headers{
 		{":method", method}, {":path", path}, {":scheme", "http"}, {":authority", "example.test"},
@@ -33,7 +34,11 @@ func withPairs(h Headers, pairs []string) Headers {
 		panic(fmt.Sprintf("host: headers %q: want a value for every name", pairs))
 	}
 	for i := 0; i < len(pairs); i += 2 {
-		h.add(pairs[i], pairs[i+1])
+		if strings.HasPrefix(pairs[i], ":") {
+			h.replace(pairs[i], pairs[i+1])
+		} else {
+			h.add(pairs[i], pairs[i+1])
+		}
 	}
 	return h
 }

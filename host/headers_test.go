@@ -51,3 +51,13 @@ func TestRequestWithOddPairsPanics(t *testing.T) {
 	}()
 	Request("GET", "/", strings.Fields("accept")...)
 }
+
+// A pseudo header of the test takes the place of the one that Request makes.
+func TestRequestPseudoHeaders(t *testing.T) {
+	t.Parallel()
+	h := Request("GET", "/", ":authority", "a.test", "accept", "x", "accept", "y", ":scheme", "https")
+	want := Headers{{":method", "GET"}, {":path", "/"}, {":scheme", "https"}, {":authority", "a.test"}, {"accept", "x"}, {"accept", "y"}}
+	if !slices.Equal(h, want) {
+		t.Errorf("got %q, want %q", h, want)
+	}
+}

@@ -2,14 +2,18 @@ package host
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Stream is one HTTP request and its response on their way through the filter. The test plays the
 // client and the upstream: it says what arrives, and looks at what the filter let through. Each of
 // the functions RequestHeaders to ResponseTrailers runs one callback and returns what the filter
-// chain does next. After the stream has ended they do nothing and return None.
+// chain does next. After the stream has ended, or Envoy has replied to it, they do nothing and
+// return None. They panic if the test calls them in an order in which nothing can arrive: a body
+// before its headers or after the end, a response before its request, or headers twice.
 //
 // A stream ends when the whole response has gone to the client, when the filter resets it, or by
 // End. Then on_log, on_done and on_delete are called. For HTTP/3 see [Stream.SetProtocol].
@@ -47,8 +51,21 @@ func (s *Stream) RequestHeaders(endOfStream bool) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.request, "Headers")
 	s.create()
 	return s.headersArrive(&s.request, endOfStream)
+}
+
+// RefuseBefore lets Envoy, or a filter before this one, answer the request before this filter has
+// seen it, as Envoy answers a malformed request with 400. The response does not pass through this
+// filter, whose only callbacks are those of the stream's end.
+func (s *Stream) RefuseBefore(response Headers) {
+	if s.request.started || s.ended {
+		panic("host: RefuseBefore, but this filter has seen the request")
+	}
+	s.response.started, s.response.ended = true, true
+	s.response.headers = response.normalized()
+	s.sendHeaders(&s.response, true)
 }
 
 // RequestBody lets a part of the request body arrive. If the filter has stopped everything in its
@@ -57,6 +74,7 @@ func (s *Stream) RequestBody(data []byte, endOfStream bool) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.request, "Body")
 	return s.bodyArrives(&s.request, data, endOfStream)
 }
 
@@ -68,6 +86,7 @@ func (s *Stream) RequestMetadata(metadata map[string]string) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.request, "Metadata")
 	return s.metadataArrives(&s.request, metadata)
 }
 
@@ -76,6 +95,7 @@ func (s *Stream) RequestTrailers(trailers Headers) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.request, "Trailers")
 	return s.trailersArrive(&s.request, trailers)
 }
 
@@ -84,6 +104,7 @@ func (s *Stream) ResponseHeaders(headers Headers, endOfStream bool) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.response, "Headers")
 	if s.details == "" {
 		s.details = "via_upstream"
 	}
@@ -96,6 +117,7 @@ func (s *Stream) ResponseBody(data []byte, endOfStream bool) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.response, "Body")
 	return s.bodyArrives(&s.response, data, endOfStream)
 }
 
@@ -104,6 +126,7 @@ func (s *Stream) ResponseMetadata(metadata map[string]string) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.response, "Metadata")
 	return s.metadataArrives(&s.response, metadata)
 }
 
@@ -112,6 +135,7 @@ func (s *Stream) ResponseTrailers(trailers Headers) Action {
 	if s.over() {
 		return None
 	}
+	s.mustBeNext(&s.response, "Trailers")
 	return s.trailersArrive(&s.response, trailers)
 }
 
@@ -157,6 +181,12 @@ func (s *Stream) ToUpstream() Message { return s.request.out.clone() }
 // local reply.
 func (s *Stream) ToClient() Message { return s.response.out.clone() }
 
+// RequestState returns where the request stands at the filter, for a look at a stream that waits.
+func (s *Stream) RequestState() State { return s.request.state() }
+
+// ResponseState returns where the response stands at the filter.
+func (s *Stream) ResponseState() State { return s.response.state() }
+
 // RouteClears returns how often the guest made Envoy choose the stream's route anew: by a change of
 // the request headers, with proxy_clear_route_cache of ABI 0.1.0, or with the foreign function
 // clear_route_cache.
@@ -188,6 +218,22 @@ func (m Message) clone() Message {
 // client and the upstream would still send.
 func (s *Stream) over() bool { return s.ended || s.reply != nil }
 
+// mustBeNext panics if this part of a message cannot arrive now.
+func (s *Stream) mustBeNext(f *flow, part string) {
+	message := f.callbacks.message
+	switch {
+	case part == "Headers" && f.started:
+		panic(fmt.Sprintf("host: %sHeaders twice", message))
+	case part == "Headers" && f == &s.response && !s.request.started:
+		panic("host: ResponseHeaders before RequestHeaders; for a request that never reaches this filter there is RefuseBefore")
+	case part == "Headers":
+	case !f.started:
+		panic(fmt.Sprintf("host: %s%s before %sHeaders", message, part, message))
+	case f.ended:
+		panic(fmt.Sprintf("host: %s%s after the end of the %s", message, part, strings.ToLower(message)))
+	}
+}
+
 // create calls on_context_create, unless it was called before.
 func (s *Stream) create() {
 	if s.created || s.unfiltered {
@@ -210,9 +256,10 @@ func (s *Stream) isFiltered(f *flow) bool {
 // fails now, the stream fails with it, or bypasses the filter under FailOpen.
 //
 // cpp-host: src/context.cc, CHECK_FAIL and onRequestHeaders to onResponseTrailers.
-func (s *Stream) callFilter(convert func(uint32, bool) Action, callback string, arguments ...uint64) Action {
+func (s *Stream) callFilter(f *flow, convert func(uint32, bool) Action, callback string, arguments ...uint64) Action {
 	if s.vm == nil || s.vm.failed {
-		return s.failureAction(convert)
+		f.action = s.failureAction(convert)
+		return f.action
 	}
 	if !s.vm.has(callback) {
 		return Continue
@@ -224,6 +271,7 @@ func (s *Stream) callFilter(convert func(uint32, bool) Action, callback string, 
 	if s.vm.failed {
 		action = s.failureAction(convert)
 	}
+	f.action = action
 	s.vm.finishCallback()
 	s.decoding = false
 	s.sendPreparedReply()

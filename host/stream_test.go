@@ -86,7 +86,7 @@ func TestStreamThatTheFilterNeverSawIsLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})
 	s := w.Worker(0).Open(request())
-	wantAction(t, s.ResponseHeaders(host.Response(400), true), host.Continue)
+	s.RefuseBefore(host.Response(400))
 	wantCallbacks(t, w.Logs().OfWorker(0), "2 log", "2 done", "2 delete")
 	if len(w.Logs().Containing("unknown context")) > 0 {
 		t.Errorf("want on_context_create before on_log, got\n%s", w.Logs())
@@ -328,5 +328,72 @@ func TestRouteClears(t *testing.T) {
 	s.ResponseHeaders(host.Response(200), true)
 	if got := s.RouteClears(); got != 4 {
 		t.Errorf("got %d, want 4", got)
+	}
+}
+
+// What cannot happen in Envoy is a mistake of the test, and says so.
+func TestPartsInAWrongOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{})
+	tests := []struct {
+		want string // in the panic
+		do   func(s *host.Stream)
+	}{
+		{"ResponseHeaders before RequestHeaders", func(s *host.Stream) { s.ResponseHeaders(host.Response(200), true) }},
+		{"RequestBody before RequestHeaders", func(s *host.Stream) { s.RequestBody(nil, true) }},
+		{"ResponseTrailers before ResponseHeaders", func(s *host.Stream) { s.RequestHeaders(true); s.ResponseTrailers(nil) }},
+		{"RequestHeaders twice", func(s *host.Stream) { s.RequestHeaders(false); s.RequestHeaders(false) }},
+		{"ResponseHeaders twice", func(s *host.Stream) {
+			s.RequestHeaders(true)
+			s.ResponseHeaders(host.Response(200), false)
+			s.ResponseHeaders(host.Response(200), false)
+		}},
+		{"RequestBody after the end of the request", func(s *host.Stream) { s.RequestHeaders(true); s.RequestBody(nil, true) }},
+		{"RequestTrailers after the end of the request", func(s *host.Stream) {
+			s.RequestHeaders(false)
+			s.RequestTrailers(nil)
+			s.RequestTrailers(nil)
+		}},
+		{"ResponseBody after the end of the response", func(s *host.Stream) {
+			s.RequestHeaders(true)
+			s.ResponseHeaders(host.Response(200), true) // the filter holds it
+			s.ResponseBody([]byte("x"), true)
+		}},
+		{"this filter has seen the request", func(s *host.Stream) { s.RequestHeaders(true); s.RefuseBefore(host.Response(400)) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.want, func(t *testing.T) {
+			defer func() {
+				if got, _ := recover().(string); !strings.Contains(got, tt.want) {
+					t.Errorf("got the panic %q, want %q", got, tt.want)
+				}
+			}()
+			tt.do(w.Worker(0).Open(request("response-headers", "return 1")))
+		})
+	}
+}
+
+// A stream that the filter holds can be looked at, with what the filter has changed so far.
+func TestStateOfAPausedStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{})
+	s := w.Worker(0).Open(request("request-headers", "add 0 x-up 1", "request-body", "return 1", "response-headers", "replace 2 :status 201; return 1"))
+	if st := s.RequestState(); st.Action != host.None || st.Paused || len(st.Headers) == 0 {
+		t.Errorf("before the filter has seen the request: got %+v", st)
+	}
+	s.RequestHeaders(false)
+	s.RequestBody([]byte("ab"), false)
+	s.RequestBody([]byte("c"), false)
+	st := s.RequestState()
+	if _, ok := st.Headers.Get("x-up"); !ok || string(st.Body) != "abc" || st.Action != host.StopIterationAndBuffer || !st.Paused || st.Ended {
+		t.Errorf("a held body: got %+v", st)
+	}
+	if st := s.ResponseState(); st.Headers != nil || st.Paused {
+		t.Errorf("a response that has not arrived: got %+v", st)
+	}
+	s.ResponseHeaders(host.Response(200), true)
+	st = s.ResponseState()
+	if status, _ := st.Headers.Get(":status"); status != "201" || st.Action != host.StopAllIterationAndWatermark || !st.Paused || !st.Ended {
+		t.Errorf("held headers: got %+v", st)
 	}
 }
