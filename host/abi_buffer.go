@@ -5,14 +5,14 @@ func configurationFunctions(version abiVersion) []hostFunc {
 	if version != abi010 {
 		return nil
 	}
-	return []hostFunc{{name: "proxy_get_configuration", signature: "ii->i", run: proxyGetConfiguration}}
+	return []hostFunc{{name: "proxy_get_configuration", params: "configuration@bytes", run: proxyGetConfiguration}}
 }
 
 func bufferFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_get_buffer_bytes", signature: "iiiii->i", run: proxyGetBufferBytes},
-		{name: "proxy_set_buffer_bytes", signature: "iiiii->i", run: proxySetBufferBytes},
-		{name: "proxy_get_buffer_status", signature: "iii->i", run: proxyGetBufferStatus},
+		{name: "proxy_get_buffer_bytes", params: "buffer:buffer start:u32 length:u32 data@bytes", run: proxyGetBufferBytes},
+		{name: "proxy_set_buffer_bytes", params: "buffer:buffer start:u32 length:u32 data:bytes", run: proxySetBufferBytes},
+		{name: "proxy_get_buffer_status", params: "buffer:buffer length@u32 flags@u32", run: proxyGetBufferStatus},
 	}
 }
 

@@ -7,9 +7,9 @@ import (
 
 func httpCallFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_http_call", signature: "iiiiiiiiii->i", run: proxyHTTPCall, describe: describeKey},
-		{name: "proxy_get_status", signature: "iii->i", run: proxyGetStatus},
-		{name: "envoy_resolve_dns", signature: "iii->i", run: envoyResolveDNS},
+		{name: "proxy_http_call", params: "cluster:string headers:map body:bytes trailers:map timeout:i32 token@u32", run: proxyHTTPCall},
+		{name: "proxy_get_status", params: "code@u32 message@bytes", run: proxyGetStatus},
+		{name: "envoy_resolve_dns", params: "name:string token@u32", run: envoyResolveDNS},
 	}
 }
 

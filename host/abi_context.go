@@ -2,8 +2,8 @@ package host
 
 func contextFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_set_effective_context", signature: "i->i", run: proxySetEffectiveContext},
-		{name: "proxy_done", signature: "->i", run: proxyDone},
+		{name: "proxy_set_effective_context", params: "context:u32", run: proxySetEffectiveContext},
+		{name: "proxy_done", params: "", run: proxyDone},
 	}
 }
 

@@ -2,7 +2,7 @@ package host
 
 func foreignFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_call_foreign_function", signature: "iiiiii->i", run: proxyCallForeignFunction, describe: describeKey},
+		{name: "proxy_call_foreign_function", params: "function:string arguments:bytes result@bytes", run: proxyCallForeignFunction},
 	}
 }
 

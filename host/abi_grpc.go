@@ -7,11 +7,11 @@ import (
 
 func grpcFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_grpc_call", signature: "iiiiiiiiiiii->i", run: proxyGRPCCall, describe: describeGRPCService},
-		{name: "proxy_grpc_stream", signature: "iiiiiiiii->i", run: proxyGRPCStream, describe: describeGRPCService},
-		{name: "proxy_grpc_send", signature: "iiii->i", run: proxyGRPCSend},
-		{name: "proxy_grpc_close", signature: "i->i", run: proxyGRPCClose},
-		{name: "proxy_grpc_cancel", signature: "i->i", run: proxyGRPCCancel},
+		{name: "proxy_grpc_call", params: "service:bytes service_name:bytes method:bytes metadata:map message:bytes timeout:u32 token@u32", run: proxyGRPCCall, key: grpcServiceKey},
+		{name: "proxy_grpc_stream", params: "service:bytes service_name:bytes method:bytes metadata:map token@u32", run: proxyGRPCStream, key: grpcServiceKey},
+		{name: "proxy_grpc_send", params: "token:u32 message:bytes end_of_stream:u32", run: proxyGRPCSend},
+		{name: "proxy_grpc_close", params: "token:u32", run: proxyGRPCClose},
+		{name: "proxy_grpc_cancel", params: "token:u32", run: proxyGRPCCancel},
 	}
 }
 
@@ -25,13 +25,12 @@ const (
 	tokenKindMask   = 3
 )
 
-func describeGRPCService(v *vm, a args, c *Call) {
+func grpcServiceKey(v *vm, a args) string {
 	b, _ := v.view(a.u32(0), a.u32(1))
 	if s, ok := parseGRPCService(b); ok {
-		c.Key = s.cluster
-	} else {
-		c.Key = string(b)
+		return s.cluster
 	}
+	return string(b)
 }
 
 // proxyGRPCCall is proxy_grpc_call, which sends one message and gets one back. Like proxy_http_call

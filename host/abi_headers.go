@@ -2,13 +2,13 @@ package host
 
 func headerFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_get_header_map_value", signature: "iiiii->i", run: proxyGetHeaderMapValue, describe: describeKeyAt1},
-		{name: "proxy_add_header_map_value", signature: "iiiii->i", run: proxyAddHeaderMapValue, describe: describeKeyAt1},
-		{name: "proxy_replace_header_map_value", signature: "iiiii->i", run: proxyReplaceHeaderMapValue, describe: describeKeyAt1},
-		{name: "proxy_remove_header_map_value", signature: "iii->i", run: proxyRemoveHeaderMapValue, describe: describeKeyAt1},
-		{name: "proxy_get_header_map_pairs", signature: "iii->i", run: proxyGetHeaderMapPairs},
-		{name: "proxy_set_header_map_pairs", signature: "iii->i", run: proxySetHeaderMapPairs},
-		{name: "proxy_get_header_map_size", signature: "ii->i", run: proxyGetHeaderMapSize},
+		{name: "proxy_get_header_map_value", params: "map:headers name:string value@bytes", run: proxyGetHeaderMapValue},
+		{name: "proxy_add_header_map_value", params: "map:headers name:string value:bytes", run: proxyAddHeaderMapValue},
+		{name: "proxy_replace_header_map_value", params: "map:headers name:string value:bytes", run: proxyReplaceHeaderMapValue},
+		{name: "proxy_remove_header_map_value", params: "map:headers name:string", run: proxyRemoveHeaderMapValue},
+		{name: "proxy_get_header_map_pairs", params: "map:headers headers@map", run: proxyGetHeaderMapPairs},
+		{name: "proxy_set_header_map_pairs", params: "map:headers headers:map", run: proxySetHeaderMapPairs},
+		{name: "proxy_get_header_map_size", params: "map:headers size@u32", run: proxyGetHeaderMapSize},
 	}
 }
 

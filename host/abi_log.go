@@ -2,10 +2,10 @@ package host
 
 func logFunctions(version abiVersion) []hostFunc {
 	functions := []hostFunc{
-		{name: "proxy_log", signature: "iii->i", run: proxyLog, whileStarting: true, whileAllocating: true},
+		{name: "proxy_log", params: "level:level message:bytes", run: proxyLog, whileStarting: true, whileAllocating: true},
 	}
 	if version == abi021 {
-		functions = append(functions, hostFunc{name: "proxy_get_log_level", signature: "i->i", run: proxyGetLogLevel})
+		functions = append(functions, hostFunc{name: "proxy_get_log_level", params: "level@level", run: proxyGetLogLevel})
 	}
 	return functions
 }

@@ -2,14 +2,14 @@ package host
 
 func metricFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_define_metric", signature: "iiii->i", run: proxyDefineMetric, describe: describeKeyAt1},
-		{name: "proxy_increment_metric", signature: "iI->i", run: proxyIncrementMetric, describe: describeMetric},
-		{name: "proxy_record_metric", signature: "iI->i", run: proxyRecordMetric, describe: describeMetric},
-		{name: "proxy_get_metric", signature: "ii->i", run: proxyGetMetric, describe: describeMetric},
+		{name: "proxy_define_metric", params: "type:metric name:string metric@u32", run: proxyDefineMetric},
+		{name: "proxy_increment_metric", params: "metric:u32 offset:i64", run: proxyIncrementMetric, key: metricKey},
+		{name: "proxy_record_metric", params: "metric:u32 value:u64", run: proxyRecordMetric, key: metricKey},
+		{name: "proxy_get_metric", params: "metric:u32 value@u64", run: proxyGetMetric, key: metricKey},
 	}
 }
 
-func describeMetric(v *vm, a args, c *Call) { c.Key = v.metrics.names[a.u32(0)] }
+func metricKey(v *vm, a args) string { return v.metrics.names[a.u32(0)] }
 
 // proxyDefineMetric is proxy_define_metric. Every call returns a new id, even for a name that is
 // known. All VMs of the process share the metric of a name.

@@ -2,14 +2,12 @@ package host
 
 func queueFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_register_shared_queue", signature: "iii->i", run: proxyRegisterSharedQueue, describe: describeKey},
-		{name: "proxy_resolve_shared_queue", signature: "iiiii->i", run: proxyResolveSharedQueue, describe: describeQueueName},
-		{name: "proxy_dequeue_shared_queue", signature: "iii->i", run: proxyDequeueSharedQueue, describe: describeQueue},
-		{name: "proxy_enqueue_shared_queue", signature: "iii->i", run: proxyEnqueueSharedQueue, describe: describeQueue},
+		{name: "proxy_register_shared_queue", params: "name:string queue@u32", run: proxyRegisterSharedQueue},
+		{name: "proxy_resolve_shared_queue", params: "vm_id:bytes name:string queue@u32", run: proxyResolveSharedQueue},
+		{name: "proxy_dequeue_shared_queue", params: "queue:u32 item@bytes", run: proxyDequeueSharedQueue},
+		{name: "proxy_enqueue_shared_queue", params: "queue:u32 item:bytes", run: proxyEnqueueSharedQueue},
 	}
 }
-
-func describeQueueName(v *vm, a args, c *Call) { c.Key, _ = v.readString(a.u32(2), a.u32(3)) }
 
 // proxyRegisterSharedQueue is proxy_register_shared_queue. From now on the wake-ups of this queue
 // go to the plugin context of the caller, and no longer to the context that registered it before. A

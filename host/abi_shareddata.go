@@ -2,8 +2,8 @@ package host
 
 func sharedDataFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_get_shared_data", signature: "iiiii->i", run: proxyGetSharedData, describe: describeKey},
-		{name: "proxy_set_shared_data", signature: "iiiii->i", run: proxySetSharedData, describe: describeKey},
+		{name: "proxy_get_shared_data", params: "key:string value@bytes cas@u32", run: proxyGetSharedData},
+		{name: "proxy_set_shared_data", params: "key:string value:bytes cas:u32", run: proxySetSharedData},
 	}
 }
 

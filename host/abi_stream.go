@@ -7,17 +7,17 @@ package host
 // cpp-host: src/wasm.cc, registerCallbacks.
 func streamFunctions(version abiVersion) []hostFunc {
 	functions := []hostFunc{
-		{name: "proxy_send_local_response", signature: "iiiiiiii->i", run: proxySendLocalResponse},
+		{name: "proxy_send_local_response", params: "status:u32 details:bytes body:bytes headers:map grpc_status:i32", run: proxySendLocalResponse},
 	}
 	if version == abi010 {
 		return append(functions,
-			hostFunc{name: "proxy_continue_request", signature: "->i", run: proxyContinueRequest},
-			hostFunc{name: "proxy_continue_response", signature: "->i", run: proxyContinueResponse},
-			hostFunc{name: "proxy_clear_route_cache", signature: "->i", run: proxyClearRouteCache})
+			hostFunc{name: "proxy_continue_request", params: "", run: proxyContinueRequest},
+			hostFunc{name: "proxy_continue_response", params: "", run: proxyContinueResponse},
+			hostFunc{name: "proxy_clear_route_cache", params: "", run: proxyClearRouteCache})
 	}
 	return append(functions,
-		hostFunc{name: "proxy_continue_stream", signature: "i->i", run: proxyContinueStream},
-		hostFunc{name: "proxy_close_stream", signature: "i->i", run: proxyCloseStream})
+		hostFunc{name: "proxy_continue_stream", params: "stream:stream", run: proxyContinueStream},
+		hostFunc{name: "proxy_close_stream", params: "stream:stream", run: proxyCloseStream})
 }
 
 // The ABI's stream types.

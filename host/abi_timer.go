@@ -4,8 +4,8 @@ import "time"
 
 func timerFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_set_tick_period_milliseconds", signature: "i->i", run: proxySetTickPeriodMilliseconds},
-		{name: "proxy_get_current_time_nanoseconds", signature: "i->i", run: proxyGetCurrentTimeNanoseconds},
+		{name: "proxy_set_tick_period_milliseconds", params: "period:u32", run: proxySetTickPeriodMilliseconds},
+		{name: "proxy_get_current_time_nanoseconds", params: "time@u64", run: proxyGetCurrentTimeNanoseconds},
 	}
 }
 

@@ -1,6 +1,9 @@
 package host
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Call is one hostcall of the guest, as an interceptor sees it before it takes effect: see
 // [Config.Intercept]. WASI calls are not intercepted.
@@ -28,6 +31,10 @@ type Call struct {
 	Key       string // shared-data key, queue name, header name, property path or metric name; empty if it has none
 	Queue     uint32 // queue token, for enqueue and dequeue
 
+	vm       *vm
+	function *hostFunc
+	numbers  args
+
 	perform   func() uint32 // nil after the interceptor has returned
 	performed bool
 	result    uint32 // what perform returned
@@ -43,6 +50,9 @@ func (c *Call) Proceed() Status {
 	if !c.performed {
 		c.performed = true
 		c.result = c.perform()
+		if c.vm.world.config.Trace != nil {
+			c.vm.trace("%s", c)
+		}
 	}
 	return Status(c.result)
 }
@@ -69,41 +79,90 @@ func (c *Call) mustBeOpen(method string) {
 	}
 }
 
-// runIntercepted carries out a hostcall, through the interceptor if there is one.
+// Arguments returns what the guest gives to the call, in the order of the ABI.
+func (c *Call) Arguments() []Argument {
+	c.mustBeOpen("Arguments")
+	return c.function.arguments(c.vm, c.numbers, false)
+}
+
+// Argument returns the value of one argument: see [Argument]. It panics if the call has none of
+// this name; [Call.String] shows the names.
+func (c *Call) Argument(name string) any {
+	arguments := c.Arguments()
+	for _, a := range arguments {
+		if a.Name == name {
+			return a.Value
+		}
+	}
+	panic(fmt.Sprintf("host: %s has no argument %q", c, name))
+}
+
+// Results returns what the call has written for the guest, besides its status. It is nil before
+// Proceed, and if the status is not Ok.
+func (c *Call) Results() []Argument {
+	c.mustBeOpen("Results")
+	if !c.performed || Status(c.result) != StatusOk {
+		return nil
+	}
+	return c.function.arguments(c.vm, c.numbers, true)
+}
+
+// String returns the call with its arguments and, after Proceed, with its status and results:
+//
+//	proxy_get_shared_data(key="n") = Ok, value="1", cas=3
+func (c *Call) String() string {
+	s := c.Name + "(" + joinArguments(c.Arguments()) + ")"
+	if c.performed {
+		s += " = " + Status(c.result).String()
+	}
+	if results := c.Results(); len(results) > 0 {
+		s += ", " + joinArguments(results)
+	}
+	return s
+}
+
+// runIntercepted carries out a hostcall, through the interceptor and the trace if there are any.
 func (v *vm) runIntercepted(f *hostFunc, stack []uint64) uint32 {
-	intercept := v.world.intercept
-	if intercept == nil || !strings.HasPrefix(f.name, "proxy_") {
+	intercept, traced := v.world.intercept, v.world.config.Trace != nil
+	if intercept == nil && !traced || !strings.HasPrefix(f.name, "proxy_") {
 		return f.run(v, stack)
 	}
-	c := &Call{Worker: v.thread, Name: f.name, ContextID: v.context().id}
-	if f.describe != nil {
-		f.describe(v, stack, c)
-	}
+	c := &Call{Worker: v.thread, Name: f.name, ContextID: v.context().id, vm: v, function: f, numbers: stack}
+	c.describe()
 	c.perform = func() uint32 { return f.run(v, stack) }
-	intercept(c)
-	perform := c.perform
-	c.perform = nil
+	defer func() { c.perform = nil }()
+	if intercept != nil {
+		intercept(c)
+	}
+	if !c.performed && c.trap == "" && !c.answered && v.pendingTrap == "" {
+		c.Proceed()
+	}
 	switch {
 	case c.trap != "":
 		v.pendingTrap = c.trap
-		return c.result
 	case c.answered:
+		if traced && !c.performed {
+			v.trace("%s is not carried out; the guest is told %v", c, Status(c.answer))
+		} else if traced {
+			v.trace("the guest is told %v", Status(c.answer))
+		}
 		return c.answer
-	case !c.performed && v.pendingTrap == "":
-		return perform()
 	}
 	return c.result
 }
 
-// describeKey describes calls whose first two parameters are a name.
-func describeKey(v *vm, a args, c *Call) {
-	c.Key, _ = v.readString(a.u32(0), a.u32(1))
+// describe fills Key and Queue.
+func (c *Call) describe() {
+	if c.function.key != nil {
+		c.Key = c.function.key(c.vm, c.numbers)
+	}
+	for _, p := range c.function.parameters {
+		switch {
+		case p.result:
+		case p.kind == "string" && c.function.key == nil:
+			c.Key, _ = c.vm.readString(c.numbers.u32(p.index), c.numbers.u32(p.index+1))
+		case p.name == "queue":
+			c.Queue = c.numbers.u32(p.index)
+		}
+	}
 }
-
-// describeKeyAt1 describes calls whose second and third parameters are a name.
-func describeKeyAt1(v *vm, a args, c *Call) {
-	c.Key, _ = v.readString(a.u32(1), a.u32(2))
-}
-
-// describeQueue describes calls whose first parameter is a queue token.
-func describeQueue(_ *vm, a args, c *Call) { c.Queue = a.u32(0) }

@@ -12,14 +12,16 @@ import (
 // hostFunc is one function that the guest can import.
 type hostFunc struct {
 	module, name string
-	signature    string // in the notation of the function signature
+	params       string // of a proxy-wasm hostcall, in the notation of type parameter; its result is a Status
+	signature    string // of any other function, in the notation of the function signature
+	parameters   []parameter
 
 	// run carries out the call and returns a Status or a WASI errno. It copies what it reads from
 	// guest memory, and it checks all pointers to arguments before it has any effect.
 	run func(v *vm, a args) uint32
 
-	// describe fills Key or Queue of a Call for the interceptor. Nil: the call has neither.
-	describe func(v *vm, a args, c *Call)
+	// key returns Call.Key. Nil: it is the first parameter that is a string.
+	key func(v *vm, a args) string
 
 	// Whether the guest may make this call in its start functions, and in its allocator. Any other
 	// call traps there.
@@ -106,6 +108,11 @@ func hostTable(version abiVersion) []hostFunc {
 	} {
 		for _, f := range group {
 			f.module = "env"
+			if f.signature == "" {
+				var types string
+				f.parameters, types = parseParameters(f.params)
+				f.signature = types + "->i"
+			}
 			table = append(table, f)
 		}
 	}

@@ -15,8 +15,8 @@ func PropertyPath(path ...string) string { return strings.Join(path, "\x00") }
 
 func propertyFunctions() []hostFunc {
 	return []hostFunc{
-		{name: "proxy_get_property", signature: "iiii->i", run: proxyGetProperty, describe: describeKey},
-		{name: "proxy_set_property", signature: "iiii->i", run: proxySetProperty, describe: describeKey},
+		{name: "proxy_get_property", params: "path:string value@bytes", run: proxyGetProperty},
+		{name: "proxy_set_property", params: "path:string value:bytes", run: proxySetProperty},
 	}
 }
 

@@ -48,6 +48,7 @@ type vm struct {
 	timers       *timers
 	random       *rand.ChaCha8
 	clockReading int64
+	depth        int       // of callbacks in the trace
 	callouts     [3]uint32 // how many were sent, by kind
 	dnsToken     uint32
 }
@@ -233,13 +234,16 @@ func (v *vm) enter(c *vmContext, name string, arguments ...uint64) (uint32, bool
 	v.current, v.effective = c, 0
 	defer func() { v.current, v.effective = current, effective }()
 
+	returned := v.traceCallback(name, arguments)
 	stack := v.stack
 	copy(stack[:], arguments)
 	if err := v.functions[name].CallWithStack(v.ctx, stack[:]); err != nil {
+		returned(0, false)
 		v.rethrowHostPanic()
 		v.fail(fmt.Sprintf("Function: %s failed: %v", name, err))
 		return 0, false
 	}
+	returned(uint32(stack[0]), true)
 	return uint32(stack[0]), true
 }
 

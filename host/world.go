@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -70,6 +71,15 @@ type Config struct {
 	// Intercept sees every hostcall of every VM, beginning with those of the canary, which come
 	// before NewWorld has returned the World. [World.Intercept] sets it later.
 	Intercept func(*Call)
+
+	// Trace gets a line for every callback and every hostcall of every VM, with arguments and
+	// results. The same seed and the same script give the same text, so it can be kept as a golden
+	// file. Hostcalls of WASI and of the guest's allocator are left out.
+	//
+	//	worker 0: proxy_on_request_headers(2, 4, 1)
+	//	worker 0:   proxy_get_shared_data(key="n") = Ok, value="1", cas=3
+	//	worker 0: proxy_on_request_headers = 0
+	Trace io.Writer
 }
 
 var defaultStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
