@@ -26,11 +26,11 @@ func (w *World) Advance(d time.Duration) (ticks int) {
 	for {
 		worker, timer, ticking := w.nextTimer()
 		timeout, expire := w.network.nextTimeout()
-		ticking = ticking && !timer.due.After(target) && (expire == nil || !timer.due.After(timeout))
+		ticking = ticking && !timer.Due.After(target) && (expire == nil || !timer.Due.After(timeout))
 		switch {
 		case ticking:
-			w.now = latest(w.now, timer.due)
-			worker.tick(timer.contextID)
+			w.now = latest(w.now, timer.Due)
+			worker.tick(timer.ContextID)
 			ticks++
 		case expire != nil && !timeout.After(target):
 			w.now = latest(w.now, timeout)
@@ -56,7 +56,7 @@ func (w *World) Tick() (ticks int) {
 	if !ok {
 		return 0
 	}
-	return w.Advance(max(0, timer.due.Sub(w.now)))
+	return w.Advance(max(0, timer.Due.Sub(w.now)))
 }
 
 // SkipTime moves the clock by d without calling on_tick, so timers that become due are late.
@@ -76,16 +76,16 @@ func (w *World) SetWallClock(d time.Duration) { w.wallClock += d }
 func (w *World) realTime() time.Time { return w.now.Add(w.wallClock) }
 
 // nextTimer returns the earliest timer of all threads that are ready.
-func (w *World) nextTimer() (*Worker, timer, bool) {
+func (w *World) nextTimer() (*Worker, Timer, bool) {
 	var (
 		worker *Worker
-		first  timer
+		first  Timer
 	)
 	for _, t := range w.threads() {
 		if !t.ready() {
 			continue
 		}
-		if armed := t.vm.timers.armed(); len(armed) > 0 && (worker == nil || armed[0].due.Before(first.due)) {
+		if armed := t.vm.timers.armed(); len(armed) > 0 && (worker == nil || armed[0].Due.Before(first.Due)) {
 			worker, first = t, armed[0]
 		}
 	}

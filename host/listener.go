@@ -64,7 +64,7 @@ func (w *World) AddListener(pluginConfig []byte) (*Listener, error) {
 	l := w.newListener(pluginConfig)
 	for _, t := range w.threads() {
 		if err := l.load(t); err != nil {
-			w.log(t.index, LogError, "plugin failed to start: "+err.Error())
+			w.log(t.index, LogError, "plugin failed to start: "+startSummary(err))
 		}
 	}
 	return l, nil
@@ -159,6 +159,7 @@ func (l *Listener) Drain() {
 func (l *Listener) load(t *Worker) error {
 	s := l.slots[t]
 	s.loaded = l.world.now
+	l.world.attempt = len(l.world.logs)
 	p, err := t.plugin(l.config)
 	if p == nil {
 		l.world.startFailure = err
@@ -183,7 +184,7 @@ func (l *Listener) reloadIfDue(t *Worker) {
 		return
 	}
 	if err := l.load(t); err != nil {
-		l.world.log(t.index, LogError, "reload failed: "+err.Error())
+		l.world.log(t.index, LogError, "reload failed: "+startSummary(err))
 	}
 }
 

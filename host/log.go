@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,6 +31,9 @@ func (l LogLevel) String() string {
 
 // LogEntry is one log line: from proxy_log, from the guest's stdout (LogInfo) or stderr (LogError),
 // or from Envoy itself about a VM that failed (LogError).
+//
+// A panic of a Go guest, with its trace, is one entry. Envoy logs each of its words on a line,
+// because Go writes them one by one.
 type LogEntry struct {
 	Time    time.Time // of the virtual clock
 	Worker  int       // or MainThread
@@ -76,4 +80,31 @@ func (l Logs) String() string {
 		lines[i] = e.String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// panicText is what a guest has written to stderr without any other log line in between. When the
+// guest ends, it may turn out to be Go's report of a panic.
+type panicText struct {
+	parts []string
+	end   int // the number of log lines after the last part
+}
+
+func (p *panicText) add(text string, w *World) {
+	if p.end != len(w.logs)-1 {
+		p.parts = nil
+	}
+	p.parts, p.end = append(p.parts, text), len(w.logs)
+}
+
+// join makes one log line of the report, if it is the newest in the log.
+func (p *panicText) join(w *World) {
+	first := slices.IndexFunc(p.parts, func(part string) bool {
+		return strings.HasPrefix(part, "panic: ") || strings.HasPrefix(part, "fatal error: ")
+	})
+	if first >= 0 && p.end == len(w.logs) {
+		start := p.end - len(p.parts) + first
+		w.logs[start].Message = strings.TrimSuffix(strings.Join(p.parts[first:], ""), "\n")
+		w.logs = w.logs[:start+1]
+	}
+	p.parts = nil
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,14 +13,29 @@ type StartError struct {
 	Thread string // for example "main thread (canary)" or "worker 1"
 	Reason string
 	Logs   Logs // all log lines until then
+
+	attempt Logs // those of the start that failed
 }
 
 func (e *StartError) Error() string {
-	s := fmt.Sprintf("start filter on %s: %s", e.Thread, e.Reason)
-	if len(e.Logs) > 0 {
-		s += "; guest log:\n\t" + strings.ReplaceAll(e.Logs.String(), "\n", "\n\t")
+	s := e.summary()
+	if len(e.attempt) > 0 {
+		s += "; guest log:\n\t" + strings.ReplaceAll(e.attempt.String(), "\n", "\n\t")
 	}
 	return s
+}
+
+func (e *StartError) summary() string {
+	return fmt.Sprintf("start filter on %s: %s", e.Thread, e.Reason)
+}
+
+// startSummary returns an error's text without the guest's log, for a line of this log.
+func startSummary(err error) string {
+	var start *StartError
+	if errors.As(err, &start) {
+		return start.summary()
+	}
+	return err.Error()
 }
 
 // startFilter does what Envoy does when it starts: it creates the base VM on the main thread, in
@@ -57,6 +73,7 @@ func (w *World) runCanary(config []byte) error {
 	if result, tried := w.canaryResult[pluginKey(config)]; tried {
 		return result
 	}
+	w.attempt = len(w.logs)
 	w.main.starting = true
 	defer func() { w.main.starting = false }()
 	canary, err := w.initVM(w.main, "canary")
@@ -106,5 +123,5 @@ func (w *World) startError(t *Worker, role, reason string) error {
 	if role != "" {
 		thread += " (" + role + ")"
 	}
-	return &StartError{Thread: thread, Reason: reason, Logs: w.Logs()}
+	return &StartError{Thread: thread, Reason: reason, Logs: w.Logs(), attempt: slices.Clone(w.logs[w.attempt:])}
 }

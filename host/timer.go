@@ -10,16 +10,17 @@ import (
 //
 // Envoy: source/extensions/common/wasm/wasm.cc, setTimerPeriod and tickHandler.
 type timers struct {
-	byContext map[uint32]*timer
+	byContext map[uint32]*Timer
 }
 
-type timer struct {
-	contextID uint32
-	period    time.Duration
-	due       time.Time
+// Timer is the timer of a plugin context, which calls on_tick.
+type Timer struct {
+	ContextID uint32
+	Period    time.Duration
+	Due       time.Time
 }
 
-func newTimers() *timers { return &timers{byContext: make(map[uint32]*timer)} }
+func newTimers() *timers { return &timers{byContext: make(map[uint32]*Timer)} }
 
 // set starts the timer of a context anew. A period of 0 stops it.
 func (t *timers) set(contextID uint32, period time.Duration, now time.Time) {
@@ -27,28 +28,28 @@ func (t *timers) set(contextID uint32, period time.Duration, now time.Time) {
 		delete(t.byContext, contextID)
 		return
 	}
-	t.byContext[contextID] = &timer{contextID: contextID, period: period, due: now.Add(period)}
+	t.byContext[contextID] = &Timer{ContextID: contextID, Period: period, Due: now.Add(period)}
 }
 
 // rearm starts the next period, after on_tick has returned. So a late tick delays all later ones,
 // and missed ticks are not repeated. It does nothing if on_tick stopped the timer.
 func (t *timers) rearm(contextID uint32, now time.Time) {
 	if timer, ok := t.byContext[contextID]; ok {
-		timer.due = now.Add(timer.period)
+		timer.Due = now.Add(timer.Period)
 	}
 }
 
 // armed returns the running timers, earliest first.
-func (t *timers) armed() []timer {
-	out := make([]timer, 0, len(t.byContext))
+func (t *timers) armed() []Timer {
+	out := make([]Timer, 0, len(t.byContext))
 	for _, timer := range t.byContext {
 		out = append(out, *timer)
 	}
-	slices.SortFunc(out, func(a, b timer) int {
-		if c := a.due.Compare(b.due); c != 0 {
+	slices.SortFunc(out, func(a, b Timer) int {
+		if c := a.Due.Compare(b.Due); c != 0 {
 			return c
 		}
-		return int(a.contextID) - int(b.contextID)
+		return int(a.ContextID) - int(b.ContextID)
 	})
 	return out
 }

@@ -16,8 +16,8 @@ func TestTimers(t *testing.T) {
 			t.Fatalf("got %d timers, want %d", len(armed), len(want))
 		}
 		for i, timer := range armed {
-			if !timer.due.Equal(at(want[i])) {
-				t.Errorf("timer %d: got the due time %v, want %v", i, timer.due, at(want[i]))
+			if !timer.Due.Equal(at(want[i])) {
+				t.Errorf("timer %d: got the due time %v, want %v", i, timer.Due, at(want[i]))
 			}
 		}
 	}

@@ -48,7 +48,8 @@ type vm struct {
 	timers       *timers
 	random       *rand.ChaCha8
 	clockReading int64
-	depth        int       // of callbacks in the trace
+	depth        int // of callbacks in the trace
+	panicking    panicText
 	callouts     [3]uint32 // how many were sent, by kind
 	dnsToken     uint32
 }
@@ -240,6 +241,7 @@ func (v *vm) enter(c *vmContext, name string, arguments ...uint64) (uint32, bool
 	if err := v.functions[name].CallWithStack(v.ctx, stack[:]); err != nil {
 		returned(0, false)
 		v.rethrowHostPanic()
+		v.panicking.join(v.world)
 		v.fail(fmt.Sprintf("Function: %s failed: %v", name, err))
 		return 0, false
 	}

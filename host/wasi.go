@@ -53,6 +53,9 @@ func fdWrite(v *vm, a args) uint32 {
 			level = LogError
 		}
 		v.world.log(v.thread, level, strings.TrimSuffix(text, "\n"))
+		if level == LogError {
+			v.panicking.add(text, v.world)
+		}
 	}
 	return v.writeResult(a.u32(len(a)-1), uint32(len(text)))
 }
@@ -120,6 +123,7 @@ func pollOneoff(v *vm, a args) uint32 { return v.writeResult(a.u32(3), 0) }
 //
 // cpp-host: src/exports.cc, wasi_unstable_proc_exit.
 func procExit(v *vm, _ args) uint32 {
+	v.panicking.join(v.world)
 	v.world.log(v.thread, LogTrace, "wasi_unstable proc_exit")
 	return 0
 }

@@ -30,7 +30,7 @@ func (t *Worker) Tick() (ticks int) {
 		return 0
 	}
 	for _, timer := range t.vm.timers.armed() {
-		t.tick(timer.contextID)
+		t.tick(timer.ContextID)
 		ticks++
 	}
 	return ticks
@@ -94,6 +94,14 @@ func (t *Worker) Contexts() int {
 		return 0
 	}
 	return len(t.vm.contexts) - 1 // without context 0, the VM's own
+}
+
+// Timers returns the running timers of this worker, earliest first.
+func (t *Worker) Timers() []Timer {
+	if t.vm == nil || t.vm.failed {
+		return nil
+	}
+	return t.vm.timers.armed()
 }
 
 // busy reports whether the guest cannot be called because it is already in a call: the thread waits

@@ -105,6 +105,7 @@ type World struct {
 	metrics *metricStore
 	network *network
 	logs    Logs
+	attempt int    // how many log lines there were before the newest start of a plugin
 	vmCount uint64 // VMs created so far
 	jitter  *rand.Rand
 }
