@@ -23,3 +23,9 @@ var ECDSConfig string
 //
 //go:embed ecds/streamlatch.yaml
 var ECDSFilter string
+
+// FrontConfig is the shipped fleet/front.yaml: an Envoy without the filter that sends each client
+// to one of several Envoys with it.
+//
+//go:embed fleet/front.yaml
+var FrontConfig string

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -257,8 +258,11 @@ type Request struct {
 	Answer Answer
 }
 
+// streams is the newest id of a stream. Rigs share it, because they may share a backend.
+var streams atomic.Int64
+
 func (r *Rig) build(ctx context.Context, q Request) (*http.Request, int, error) {
-	id := int(r.streams.Add(1))
+	id := int(streams.Add(1))
 	request, err := http.NewRequestWithContext(ctx, q.Method, "http://"+r.address+q.Path, strings.NewReader(q.Body))
 	if err != nil {
 		return nil, 0, err

@@ -112,7 +112,6 @@ type Rig struct {
 	server  *http.Server
 	address string // host:port of Envoy's listener
 
-	streams atomic.Int64 // the newest id
 	dialing sync.RWMutex // locked while Envoy's counters must show one connection only: see dialAlone
 	dialed  atomic.Int64 // number of connections opened
 	clients map[Protocol]*http.Transport
