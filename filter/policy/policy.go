@@ -265,9 +265,16 @@ func (c Client) Without(gone func(Stream) bool, now int64) Client {
 }
 
 // Dismiss returns client after an operator has dismissed its streams, all of which have claim
-// numbers up to newest. None of them can come back, see [Return]. Nothing else is remembered.
+// numbers up to newest. None of them can come back, see [Return]. Nothing else is remembered,
+// except by a client without streams: the spent tokens of one that has nothing to be dismissed are
+// still spent. Its streams may have been removed while their worker lives, and come back.
 func (c Client) Dismiss(newest uint64, now int64) Client {
-	return Client{Dismissed: newest, Until: now + int64(MaxMemory)}
+	c = c.At(now)
+	if len(c.Streams) > 0 {
+		c = Client{}
+	}
+	c.Dismissed, c.Until = newest, max(c.Until, now+int64(MaxMemory))
+	return c
 }
 
 // clone returns a copy of c that shares no memory with it.

@@ -211,30 +211,26 @@ func (w *Worker) unregister(s *Stream) (removed bool, err error) {
 	return removed, nil
 }
 
-// Dismiss removes all streams of a client from the registry, tells their owners to end them, and
-// returns how many they were. None of them comes back, even if its worker was taken for dead: see
-// [policy.Return]. The worker must have read the table, see [Worker.Open]. now is in
-// milliseconds.
-func (w *Worker) Dismiss(now int64, id ClientID) (n int, err error) {
+// Dismiss removes all streams of a client of this rule from the registry, tells their owners to end
+// them, and returns how many they were. None of them comes back, even if its worker was taken for
+// dead, before or after: see [policy.Return]. The worker must have read the table, see
+// [Worker.Open]. now is in milliseconds.
+func (w *Worker) Dismiss(now int64, id ClientID, rule RuleID) (n int, err error) {
 	w.now = now
-	var rule RuleID
 	var dismissed []policy.Stream
 	var had int
 	defer w.retractRest()
 	err = w.update(w.table.bucket(id), func(b *Bucket) bool {
-		at, found := b.find(id)
-		if !found {
-			had, dismissed = 0, nil
-			return false
-		}
-		rule, had = b.Entries[at].Rule, len(b.Entries[at].Streams)
-		client, _ := w.withoutOrphans(b.Entries[at].Client)
+		client := b.client(id)
+		had = len(client.Streams)
+		client, _ = w.withoutOrphans(client)
 		dismissed = client.Streams
-		if had > 0 {
-			w.announce(dismissed)
-			b.put(id, rule, client.Dismiss(b.Claims, w.now))
+		if had == 0 && b.Claims == 0 {
+			return false // no stream was ever in this bucket
 		}
-		return had > 0
+		w.announce(dismissed)
+		b.put(id, rule, client.Dismiss(b.Claims, w.now))
+		return true
 	})
 	if err != nil || had == 0 {
 		return 0, err

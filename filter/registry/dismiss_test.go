@@ -112,6 +112,48 @@ func TestDismissDoesNotCountOrphans(t *testing.T) {
 	w.settle(t)
 }
 
+// A worker stalls, and its streams are swept. An operator dismisses their client then, and finds
+// none. They do not come back with the worker, and a newer stream lives on. A token that the client
+// has spent stays spent.
+func TestDismissOfSweptStreams(t *testing.T) {
+	w := newWorld().small(0)
+	w.limits = policy.Limits{MaxStreams: 2, TakeoverLimit: policy.TokenBucket{MaxTokens: 1, TokensPerFill: 1, FillInterval: policy.Hour}}
+	a, b := w.thread(), w.thread()
+	streams := []*stream{a.open("alice"), a.open("alice"), a.open("alice")} // the third spends the token
+	w.deliver(t)
+	other := a.open("bob")
+	b.open("carol")
+	w.ticks(t, 1)
+	a.fence()
+	if _, err := b.tick(); err != nil { // removes the orphans
+		t.Fatal(err)
+	}
+	if n, err := b.dismiss("alice"); n != 0 || err != nil {
+		t.Fatalf("dismissed %d, %v; want none, as none is in the registry", n, err)
+	}
+	newer := b.open("alice")
+	w.settle(t)
+	expect(t, endedByMessage, streams[0])
+	expect(t, dismissed, streams[1:]...)
+	expect(t, alive, other, newer, b.open("alice"))
+	expect(t, refusedAtClaim, b.open("alice"))
+	w.settle(t)
+}
+
+// What was never there is not remembered.
+func TestDismissInAnEmptyBucket(t *testing.T) {
+	w := newWorld()
+	a := w.thread()
+	if n, err := a.dismiss("alice"); n != 0 || err != nil {
+		t.Fatalf("dismissed %d, %v", n, err)
+	}
+	for key := range w.envoy.data {
+		if isBucketKey(key) {
+			t.Errorf("%s is written", key)
+		}
+	}
+}
+
 // If the store fails, nothing is dismissed, and the error says why.
 func TestDismissThatFails(t *testing.T) {
 	for _, fault := range bucketFaults {

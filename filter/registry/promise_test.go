@@ -162,6 +162,11 @@ func (w *world) checkStreams() error {
 			return fmt.Errorf("%s has %d live streams, want at most %d", s.client, n, limit)
 		}
 	}
+	for _, s := range w.mustEnd {
+		if s.fate == alive {
+			return fmt.Errorf("stream %d of %s was dismissed, and lives", s.handle.Context, s.client)
+		}
+	}
 	for _, s := range w.opened {
 		if err := w.checkRefusal(s); err != nil {
 			return err

@@ -28,6 +28,7 @@ type world struct {
 	opened           []*stream         // by Context-1
 	rank             map[uint32]int    // by Context: the order in which the streams reached the store
 	dismissedClients map[ClientID]bool // clients that an operator has dismissed
+	mustEnd          []*stream         // those of them that were in the store before
 	swept            bool              // a live worker may have been declared dead
 	lastRandom       uint64            // of the Workers' random source
 	broken           error             // the first thing that a worker did and must not do
@@ -236,7 +237,9 @@ func (t *thread) did(done Done) {
 	}
 }
 
-// dismiss is an operator who ends all streams of a client through this thread.
+// dismiss is an operator who ends all streams of a client through this thread. Those that have
+// reached the store before must end, whatever becomes of their worker; except that in a rule that
+// observes, a superseded one goes on.
 func (t *thread) dismiss(client string) (int, error) {
 	if err := t.Open(); err != nil {
 		return 0, err
@@ -244,8 +247,20 @@ func (t *thread) dismiss(client string) (int, error) {
 	id := t.table.Client(t.world.rule, []byte(client))
 	t.world.mu.Lock()
 	t.world.dismissedClients[id] = true
+	var known []*stream
+	for _, s := range t.world.opened {
+		if s.handle.Client == id && s.handle.Enforce && t.world.rank[s.handle.Context] > 0 {
+			known = append(known, s)
+		}
+	}
 	t.world.mu.Unlock()
-	return t.Dismiss(t.world.now, id)
+	n, err := t.Dismiss(t.world.now, id, t.table.Rule(t.world.rule))
+	if err == nil {
+		t.world.mu.Lock()
+		t.world.mustEnd = append(t.world.mustEnd, known...)
+		t.world.mu.Unlock()
+	}
+	return n, err
 }
 
 // breaks notes the first thing that a worker did and must not do.

@@ -145,7 +145,7 @@ func (w *Worker) dismiss(asked admin.Request) ([]byte, *admin.Fault, error) {
 	}
 	key, _ := identity.AppendKey(nil, asked.Parts...)
 	client := w.registry.Table().Client(asked.Rule, key)
-	n, err := w.registry.Dismiss(w.host.Now(), client)
+	n, err := w.registry.Dismiss(w.host.Now(), client, w.registry.Table().Rule(asked.Rule))
 	if err != nil {
 		return nil, nil, err
 	}
