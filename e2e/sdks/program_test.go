@@ -118,8 +118,9 @@ func copyFile(t *testing.T, from, to, name string) {
 type program struct {
 	in io.Writer
 
-	mu   sync.Mutex
-	said []line
+	mu    sync.Mutex
+	said  []line
+	noise []string // other lines: some libraries print what they like
 }
 
 // A line is what a program says: see the programs.
@@ -171,7 +172,7 @@ func (r runtime) start(t *testing.T, name string, arguments ...string) *program 
 		<-read
 		_ = cmd.Wait() // it was killed with the test's context
 		if t.Failed() {
-			t.Logf("%s %s said %.2000s\n%s", r.folder, name, fmt.Sprint(p.said), last(stderr.String(), 40))
+			t.Logf("%s %s said %.2000s\nand %.2000q\n%s", r.folder, name, fmt.Sprint(p.said), p.noise, last(stderr.String(), 40))
 		}
 	})
 	return p
@@ -183,14 +184,15 @@ func last(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// hear keeps a line of JSON. Some libraries print other lines.
+// hear keeps a line that the program has printed.
 func (p *program) hear(text []byte) {
-	var l line
-	if json.Unmarshal(text, &l) != nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var l line
+	if json.Unmarshal(text, &l) != nil {
+		p.noise = append(p.noise, string(text))
+		return
+	}
 	p.said = append(p.said, l)
 }
 

@@ -8,7 +8,9 @@ messages = [{"role": "user", "content": "hello"}]
 
 
 def say(**line):
-    print(json.dumps(line), flush=True)
+    # In one piece: with PYTHONUNBUFFERED, print writes the end of the line alone, and another thread may come in between.
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 if library == "openai":
