@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/streamlatch/streamlatch/envoy/container"
@@ -35,7 +36,7 @@ var needs = []need{
 	{"Prometheus", program("prometheus"), "Debian: apt-get install prometheus"},
 	{"promtool", program("promtool"), "Debian: it is in the package prometheus"},
 	{"Chromium", program("chromium"), "Debian: apt-get install chromium"},
-	{"Node.js", program("node"), "Debian: apt-get install nodejs"},
+	{"Node.js", node, "Debian 13: apt-get install nodejs"},
 	{"npm", program("npm"), "Debian: apt-get install npm"},
 	{"Python", program("python3"), "Debian: apt-get install python3-pip"},
 	{"Java", program("javac"), "Debian: apt-get install default-jdk-headless"},
@@ -68,6 +69,27 @@ func program(name string) func(context.Context) (string, error) {
 		}
 		return path, err
 	}
+}
+
+// oldestNode is the major version of Node.js that the SDKs in e2e/sdks ask for.
+const oldestNode = 20
+
+// node finds Node.js, if it is new enough.
+func node(ctx context.Context) (string, error) {
+	path, err := program("node")(ctx)
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", path, err)
+	}
+	version := strings.TrimSpace(string(out))
+	var major int
+	if _, err := fmt.Sscanf(version, "v%d.", &major); err != nil || major < oldestNode {
+		return "", fmt.Errorf("%s is %q, want v%d or newer", path, version, oldestNode)
+	}
+	return path + " " + version, nil
 }
 
 // engine finds docker or podman as the tests do, and asks it to answer.

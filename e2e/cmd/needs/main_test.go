@@ -34,9 +34,11 @@ func TestLook(t *testing.T) {
 		}
 	}
 
-	for _, name := range []string{"prometheus", "promtool", "chromium", "node", "npm", "python3", "javac", "mvn", "docker-compose", "git"} {
+	for _, name := range []string{"prometheus", "promtool", "chromium", "npm", "python3", "javac", "mvn", "docker-compose", "git"} {
 		script.Write(t, filepath.Join(path, name), "")
 	}
+	node := func(version string) { script.Write(t, filepath.Join(path, "node"), "echo "+version+"\n") }
+	node("v20.0.1")
 	podman := script.Write(t, filepath.Join(path, "podman"), "[ $1 != --version ] || echo podman version 4.3.1\n")
 	missing, all = lines()
 	if missing != 0 {
@@ -47,7 +49,17 @@ func TestLook(t *testing.T) {
 			t.Errorf("%q does not say where it was found", line)
 		}
 	}
+	if !strings.HasSuffix(all[3], "/node v20.0.1") {
+		t.Errorf("%q: want Node.js and its version", all[3])
+	}
 	if !strings.HasSuffix(all[8], " "+podman) {
 		t.Errorf("%q: want the engine %s", all[8], podman)
+	}
+
+	for _, old := range []string{"v18.20.4", "v9.0.0", "nonsense"} {
+		node(old)
+		if missing, all = lines(); missing != 1 || !strings.Contains(all[3], " missing: ") || !strings.Contains(all[3], old) {
+			t.Errorf("with Node.js %s %d are missing, want only Node.js:\n%s", old, missing, strings.Join(all, "\n"))
+		}
 	}
 }

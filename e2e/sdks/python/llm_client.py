@@ -8,7 +8,8 @@ messages = [{"role": "user", "content": "hello"}]
 
 
 def say(**line):
-    # In one piece: with PYTHONUNBUFFERED, print writes the end of the line alone, and another thread may come in between.
+    # In one piece: with PYTHONUNBUFFERED, print writes the end of the line alone, and another thread
+    # may come in between.
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
