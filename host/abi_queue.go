@@ -24,7 +24,7 @@ func proxyRegisterSharedQueue(v *vm, a args) uint32 {
 	if !ok {
 		return uint32(StatusInvalidMemoryAccess)
 	}
-	token := v.world.queues.register(v.world.config.VMID, name, v.thread, v.context().root().id)
+	token := v.world.queues.register(v.world.config.VMID, name, v.world, v.thread, v.context().root().id)
 	if !v.putUint32(a.u32(2), token) {
 		return uint32(StatusInvalidMemoryAccess)
 	}

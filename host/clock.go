@@ -81,7 +81,7 @@ func (w *World) nextTimer() (*Worker, Timer, bool) {
 		worker *Worker
 		first  Timer
 	)
-	for _, t := range w.threads() {
+	for _, t := range w.allThreads() {
 		if !t.ready() {
 			continue
 		}
@@ -103,7 +103,7 @@ func (w *World) Run() (delivered int) {
 
 // PendingWakeups returns the wake-ups that are not delivered yet, oldest first.
 func (w *World) PendingWakeups() []Wakeup {
-	return append([]Wakeup(nil), w.queues.pending...)
+	return w.queues.wakeups()
 }
 
 // DropWakeups discards all pending wake-ups and returns how many there were. The items stay in
@@ -119,7 +119,7 @@ func (w *World) deliver(wanted func(thread int) bool) (delivered int) {
 	ready := func(u Wakeup) bool { return wanted(u.Worker) && !w.Worker(u.Worker).busy() }
 	for delivered < maxWakeups {
 		if wakeup, ok := w.queues.takeWakeup(ready); ok {
-			w.Worker(wakeup.Worker).wake(wakeup)
+			wakeup.world.Worker(wakeup.Worker).wake(wakeup.Wakeup)
 		} else if !w.network.serve(wanted) {
 			break
 		}

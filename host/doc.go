@@ -59,6 +59,12 @@
 //	late := old.Open(0, request)              // for example on an old connection
 //	old.Drain()                               // its plugin contexts end with their last streams
 //
+// # Several filters
+//
+// A World runs one module with one vm_id. [Config.Beside] puts another World into the same Envoy
+// process: another filter, or the same one with another vm_id. They have one clock and the same
+// threads, and they can share queues and data.
+//
 // # What is exact
 //
 // The host follows proxy-wasm-cpp-host and Envoy's own source, not the text of the specification,
@@ -86,8 +92,8 @@
 // # What is missing
 //
 //   - Other filters and the router.
-//   - A second guest or a second vm_id in one world. All listeners have the same code, VM
-//     configuration, plugin name and root id.
+//   - Plugins of different names or root ids that share a VM. All listeners of a world have the
+//     same name and root id.
 //   - The end of a VM. Envoy drops a VM, with everything pending in it, as soon as its last plugin
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
 //   - Foreign functions: the hostcall answers as in an Envoy without any.

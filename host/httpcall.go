@@ -32,7 +32,7 @@ func (w *World) HTTPCalls() []*HTTPCall { return callouts[*HTTPCall](w) }
 
 func callouts[C openCallout](w *World) (calls []C) {
 	for _, o := range w.network.open {
-		if c, ok := o.(C); ok {
+		if c, ok := o.(C); ok && o.common().world == w {
 			calls = append(calls, c)
 		}
 	}

@@ -73,10 +73,16 @@ func (w *World) Leaks() []Leak {
 	}
 	for _, o := range w.network.open {
 		c := o.common()
+		if c.world != w {
+			continue
+		}
 		leaks = append(leaks, Leak{Kind: LeakedCallout, Worker: c.Worker, Name: c.Cluster})
 	}
 	for _, token := range slices.Sorted(maps.Keys(w.queues.queues)) {
 		q := w.queues.queues[token]
+		if q.name.vmID != w.config.VMID {
+			continue
+		}
 		for _, item := range q.items {
 			leaks = append(leaks, Leak{Kind: LeakedQueueItem, Worker: MainThread, Name: q.name.name, Bytes: len(item)})
 		}

@@ -10,6 +10,12 @@ type Wakeup struct {
 	Queue     uint32
 }
 
+// posted is a wake-up on its way to a VM of this world.
+type posted struct {
+	Wakeup
+	world *World
+}
+
 // sharedQueues are the shared queues of one process.
 //
 // cpp-host: src/shared_queue.cc.
@@ -17,16 +23,15 @@ type sharedQueues struct {
 	tokens  map[queueName]uint32
 	queues  map[uint32]*sharedQueue
 	next    uint32
-	pending []Wakeup
+	pending []posted
 }
 
 type queueName struct{ vmID, name string }
 
 type sharedQueue struct {
-	name      queueName
-	worker    int
-	contextID uint32
-	items     [][]byte
+	name       queueName
+	registrant posted // what an item posts
+	items      [][]byte
 }
 
 func newSharedQueues() *sharedQueues {
@@ -35,7 +40,7 @@ func newSharedQueues() *sharedQueues {
 
 // register returns the token of a queue, and creates the queue if it does not exist. Items that are
 // enqueued from now on wake this registrant, and no longer the one before.
-func (q *sharedQueues) register(vmID, name string, worker int, contextID uint32) uint32 {
+func (q *sharedQueues) register(vmID, name string, world *World, worker int, contextID uint32) uint32 {
 	key := queueName{vmID, name}
 	token, ok := q.tokens[key]
 	if !ok {
@@ -44,8 +49,7 @@ func (q *sharedQueues) register(vmID, name string, worker int, contextID uint32)
 		q.tokens[key] = token
 		q.queues[token] = &sharedQueue{name: key}
 	}
-	queue := q.queues[token]
-	queue.worker, queue.contextID = worker, contextID
+	q.queues[token].registrant = posted{Wakeup{Worker: worker, ContextID: contextID, Queue: token}, world}
 	return token
 }
 
@@ -67,7 +71,7 @@ func (q *sharedQueues) enqueue(token uint32, item []byte) Status {
 		return StatusNotFound
 	}
 	queue.items = append(queue.items, bytes.Clone(item))
-	q.pending = append(q.pending, Wakeup{Worker: queue.worker, ContextID: queue.contextID, Queue: token})
+	q.pending = append(q.pending, queue.registrant)
 	return StatusOk
 }
 
@@ -85,13 +89,21 @@ func (q *sharedQueues) dequeue(token uint32) ([]byte, Status) {
 	return item, StatusOk
 }
 
+// wakeups returns the pending wake-ups, oldest first.
+func (q *sharedQueues) wakeups() (wakeups []Wakeup) {
+	for _, p := range q.pending {
+		wakeups = append(wakeups, p.Wakeup)
+	}
+	return wakeups
+}
+
 // takeWakeup removes and returns the oldest pending wake-up that satisfies wanted.
-func (q *sharedQueues) takeWakeup(wanted func(Wakeup) bool) (Wakeup, bool) {
+func (q *sharedQueues) takeWakeup(wanted func(Wakeup) bool) (posted, bool) {
 	for i, w := range q.pending {
-		if wanted(w) {
+		if wanted(w.Wakeup) {
 			q.pending = append(q.pending[:i:i], q.pending[i+1:]...)
 			return w, true
 		}
 	}
-	return Wakeup{}, false
+	return posted{}, false
 }

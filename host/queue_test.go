@@ -9,7 +9,7 @@ func anyWakeup(Wakeup) bool { return true }
 
 func TestQueueIsFirstInFirstOut(t *testing.T) {
 	q := newSharedQueues()
-	token := q.register("vm", "jobs", 0, 1)
+	token := q.register("vm", "jobs", nil, 0, 1)
 	if _, status := q.dequeue(token); status != StatusEmpty {
 		t.Errorf("empty queue: got %v, want %v", status, StatusEmpty)
 	}
@@ -42,8 +42,8 @@ func TestQueueThatNobodyRegistered(t *testing.T) {
 
 func TestQueueNamesBelongToAVMID(t *testing.T) {
 	q := newSharedQueues()
-	token := q.register("vm", "jobs", 0, 1)
-	other := q.register("other", "jobs", 0, 1)
+	token := q.register("vm", "jobs", nil, 0, 1)
+	other := q.register("other", "jobs", nil, 0, 1)
 	if token == other || token == 0 {
 		t.Errorf("got the tokens %d and %d for two queues, want two different ones, not 0", token, other)
 	}
@@ -56,15 +56,15 @@ func TestQueueNamesBelongToAVMID(t *testing.T) {
 // is why each worker of a filter needs its own queue.
 func TestQueueWakesTheLastRegistrant(t *testing.T) {
 	q := newSharedQueues()
-	token := q.register("vm", "jobs", 0, 1)
+	token := q.register("vm", "jobs", nil, 0, 1)
 	q.enqueue(token, []byte("for worker 0"))
-	if again := q.register("vm", "jobs", 1, 7); again != token {
+	if again := q.register("vm", "jobs", nil, 1, 7); again != token {
 		t.Errorf("second registration: got the token %d, want %d", again, token)
 	}
 	q.enqueue(token, []byte("for worker 1"))
 	want := []Wakeup{{Worker: 0, ContextID: 1, Queue: token}, {Worker: 1, ContextID: 7, Queue: token}}
-	if !slices.Equal(q.pending, want) {
-		t.Errorf("got the pending wake-ups %+v, want %+v", q.pending, want)
+	if !slices.Equal(q.wakeups(), want) {
+		t.Errorf("got the pending wake-ups %+v, want %+v", q.wakeups(), want)
 	}
 	if got, _ := q.dequeue(token); string(got) != "for worker 0" {
 		t.Errorf("got the first item %q, want for worker 0", got)
@@ -73,7 +73,7 @@ func TestQueueWakesTheLastRegistrant(t *testing.T) {
 
 func TestTakeWakeupTakesTheOldestThatIsWanted(t *testing.T) {
 	q := newSharedQueues()
-	a, b := q.register("vm", "a", 0, 1), q.register("vm", "b", 1, 1)
+	a, b := q.register("vm", "a", nil, 0, 1), q.register("vm", "b", nil, 1, 1)
 	q.enqueue(a, nil)
 	q.enqueue(b, nil)
 	q.enqueue(a, nil)

@@ -15,11 +15,12 @@ type SharedValue struct {
 // cpp-host: src/shared_data.cc.
 type sharedData struct {
 	values map[string]SharedValue
-	cas    uint32 // the cas of the next value
+	cas    *uint32 // the cas of the next value; all vm_ids of a process count together
 }
 
 func newSharedData() *sharedData {
-	return &sharedData{values: make(map[string]SharedValue), cas: 1}
+	first := uint32(1)
+	return &sharedData{values: make(map[string]SharedValue), cas: &first}
 }
 
 // get returns NotFound only for a key that was never set. An empty value is a value.
@@ -49,10 +50,10 @@ func (d *sharedData) set(key string, value []byte, cas uint32) Status {
 
 // nextCAS counts from 1. It skips 0 when it wraps, because a cas of 0 means: do not compare.
 func (d *sharedData) nextCAS() uint32 {
-	cas := d.cas
-	d.cas++
-	if d.cas == 0 {
-		d.cas = 1
+	cas := *d.cas
+	*d.cas++
+	if *d.cas == 0 {
+		*d.cas = 1
 	}
 	return cas
 }

@@ -60,7 +60,7 @@ func TestSharedDataCasCounter(t *testing.T) {
 	if a.CAS != 3 || b.CAS != 2 {
 		t.Errorf("got the cas %d for a and %d for b, want 3 and 2", a.CAS, b.CAS)
 	}
-	d.cas = math.MaxUint32
+	*d.cas = math.MaxUint32
 	d.set("a", nil, 0)
 	d.set("b", nil, 0)
 	a, _ = d.get("a")

@@ -9,7 +9,11 @@ import (
 func (v *vm) trace(format string, a ...any) {
 	if out := v.world.config.Trace; out != nil {
 		indent := strings.Repeat("  ", v.depth)
-		fmt.Fprintf(out, "%s: %s%s\n", threadName(v.thread), indent, fmt.Sprintf(format, a...))
+		name := threadName(v.thread)
+		if plugin := v.world.config.PluginName; plugin != "" {
+			name += " " + plugin
+		}
+		fmt.Fprintf(out, "%s: %s%s\n", name, indent, fmt.Sprintf(format, a...))
 	}
 }
 

@@ -119,7 +119,7 @@ func (w *World) newVM(thread int) (*vm, error) {
 func (w *World) newRandom() *rand.ChaCha8 {
 	w.vmCount++
 	var seed [32]byte
-	binary.LittleEndian.PutUint64(seed[:], w.config.Seed)
+	binary.LittleEndian.PutUint64(seed[:], w.seed)
 	binary.LittleEndian.PutUint64(seed[8:], w.vmCount)
 	return rand.NewChaCha8(seed)
 }
@@ -218,9 +218,14 @@ func (v *vm) reenter(c *vmContext, name string, arguments ...uint64) {
 // mustBeIdle panics if the guest is in a callback. Only an interceptor that misuses the host can
 // cause this.
 func (v *vm) mustBeIdle(name string) {
+	for _, w := range v.world.worlds {
+		if other := w.Worker(v.thread).vm; other != nil && other.running != "" {
+			panic(fmt.Sprintf("host: %s on %s while its VM is in %s: an interceptor may use only other workers",
+				name, threadName(v.thread), other.running))
+		}
+	}
 	if v.running != "" {
-		panic(fmt.Sprintf("host: %s on %s while its VM is in %s: an interceptor may use only other workers",
-			name, threadName(v.thread), v.running))
+		panic(fmt.Sprintf("host: %s on %s while its VM is in %s", name, threadName(v.thread), v.running))
 	}
 }
 

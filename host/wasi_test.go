@@ -21,7 +21,7 @@ func bareVM(t *testing.T) *vm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &World{start: defaultStart, now: defaultStart}
+	w := &World{process: &process{start: defaultStart, now: defaultStart}}
 	return &vm{world: w, memory: instance.Memory(), random: w.newRandom()}
 }
 

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Worker is one of Envoy's threads with the guest's VM. The plugins of all listeners share this VM.
@@ -106,7 +107,12 @@ func (t *Worker) Timers() []Timer {
 
 // busy reports whether the guest cannot be called because it is already in a call: the thread waits
 // in an interceptor, or starts a VM.
-func (t *Worker) busy() bool { return t.starting || t.vm != nil && t.vm.running != "" }
+func (t *Worker) busy() bool {
+	return slices.ContainsFunc(t.world.worlds, func(w *World) bool {
+		other := w.Worker(t.index)
+		return other.starting || other.vm != nil && other.vm.running != ""
+	})
+}
 
 // ready reports whether callbacks can be made on this thread now.
 func (t *Worker) ready() bool { return t.vm != nil && !t.vm.failed && !t.busy() }
@@ -115,7 +121,7 @@ func (t *Worker) ready() bool { return t.vm != nil && !t.vm.failed && !t.busy() 
 // if the world is closed.
 func (t *Worker) mustNotBeBusy(method string) {
 	switch {
-	case t.starting:
+	case slices.ContainsFunc(t.world.worlds, func(w *World) bool { return w.Worker(t.index).starting }):
 		panic(fmt.Sprintf("host: %s on %s while it starts: an interceptor may use only other workers", method, threadName(t.index)))
 	case t.vm == nil:
 		panic(fmt.Sprintf("host: %s on %s of a closed world", method, threadName(t.index)))

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -42,6 +43,13 @@ func (p FailurePolicy) String() string {
 // Config describes a world. The zero value means one worker, an empty configuration, seed 0, and a
 // clock that starts at a fixed time.
 type Config struct {
+	// Beside is a world of the same Envoy process, which runs another filter, or the same one with
+	// another vm_id or VM configuration. Both worlds then have the same threads, clock, seed,
+	// clusters, metrics and queues, and with the same vm_id also the same shared data. [World.Run],
+	// [World.Advance] and [World.Tick] of either act for both. Each has its own VMs, log and
+	// listeners. Workers, Seed, Start and Clusters are those of the first world: leave them zero.
+	Beside *World
+
 	Workers int    // zero: 1
 	Seed    uint64 // of all randomness: the guest's random_get, and the jitter of reloads
 
@@ -85,27 +93,37 @@ type Config struct {
 var defaultStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // World is one Envoy process with one filter: its threads, what they share, and the listeners that
-// use the filter.
+// use the filter. Other worlds may run other filters in the same process: see Config.Beside.
 type World struct {
+	*process
 	module    *Module
 	config    Config
 	intercept func(*Call)
 
-	start, now time.Time
-	wallClock  time.Duration // by how much the real time was set forward
-	main       *Worker
-	workers    []*Worker
+	main    *Worker
+	workers []*Worker
 
 	listeners    []*Listener      // those that have not drained, oldest first
 	canaryResult map[string]error // what on_configure of the canary said, by configuration
 	startFailure error            // not nil: Envoy accepts no further configuration
 
 	data    *sharedData
+	logs    Logs
+	attempt int // how many log lines there were before the newest start of a plugin
+}
+
+// process is an Envoy process, which one world or several share.
+type process struct {
+	worlds []*World // those that are not closed
+
+	seed       uint64
+	start, now time.Time
+	wallClock  time.Duration // by how much the real time was set forward
+
+	data    map[string]*sharedData // by vm_id
 	queues  *sharedQueues
 	metrics *metricStore
 	network *network
-	logs    Logs
-	attempt int    // how many log lines there were before the newest start of a plugin
 	vmCount uint64 // VMs created so far
 	jitter  *rand.Rand
 }
@@ -116,30 +134,71 @@ func NewWorld(module *Module, config Config) (*World, error) {
 	if config.Workers < 0 {
 		return nil, fmt.Errorf("new world: Workers is %d, want 0 or more", config.Workers)
 	}
-	config.Workers = cmp.Or(config.Workers, 1)
+	p, err := newProcess(module, &config)
+	if err != nil {
+		return nil, fmt.Errorf("new world: %w", err)
+	}
 	config.FailurePolicy = cmp.Or(config.FailurePolicy, FailClosed)
 	config.ReloadBackoff = cmp.Or(config.ReloadBackoff, time.Second)
-	if config.Start.IsZero() {
-		config.Start = defaultStart
-	}
 	config.VMConfig, config.PluginConfig = slices.Clone(config.VMConfig), slices.Clone(config.PluginConfig)
 	config.Properties = maps.Clone(config.Properties)
 	w := &World{
-		module: module, config: config, intercept: config.Intercept,
-		start: config.Start, now: config.Start,
-		canaryResult: make(map[string]error),
-		data:         newSharedData(), queues: newSharedQueues(), metrics: newMetricStore(),
-		network: &network{clusters: maps.Clone(config.Clusters)},
-		jitter:  rand.New(rand.NewPCG(config.Seed, 0)),
+		process: p, module: module, config: config, intercept: config.Intercept,
+		canaryResult: make(map[string]error), data: p.sharedData(config.VMID),
 	}
 	w.main = &Worker{world: w, index: MainThread}
 	for i := range config.Workers {
 		w.workers = append(w.workers, &Worker{world: w, index: i})
 	}
+	p.worlds = append(p.worlds, w)
 	if err := w.startFilter(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
+}
+
+// newProcess returns the process for a new world: that of Config.Beside, or a new one. It completes
+// what the configuration says about the process.
+func newProcess(module *Module, config *Config) (*process, error) {
+	if config.Beside == nil {
+		config.Workers = cmp.Or(config.Workers, 1)
+		if config.Start.IsZero() {
+			config.Start = defaultStart
+		}
+		return &process{
+			seed: config.Seed, start: config.Start, now: config.Start,
+			data: make(map[string]*sharedData), queues: newSharedQueues(), metrics: newMetricStore(),
+			network: &network{clusters: maps.Clone(config.Clusters)},
+			jitter:  rand.New(rand.NewPCG(config.Seed, 0)),
+		}, nil
+	}
+	if config.Workers != 0 || config.Seed != 0 || !config.Start.IsZero() || config.Clusters != nil {
+		return nil, errors.New("Workers, Seed, Start and Clusters are those of the world in Beside: want them zero")
+	}
+	p := config.Beside.process
+	for _, w := range p.worlds {
+		if w.module == module && w.config.VMID == config.VMID && bytes.Equal(w.config.VMConfig, config.VMConfig) {
+			return nil, fmt.Errorf("a world with this module, VM configuration and vm_id %q runs already, so Envoy shares its VMs: want World.AddListener", config.VMID)
+		}
+	}
+	if len(p.worlds) == 0 {
+		return nil, errors.New("the world in Beside is closed")
+	}
+	config.Workers = len(p.worlds[0].workers)
+	return p, nil
+}
+
+// sharedData returns the shared data of a vm_id.
+func (p *process) sharedData(vmID string) *sharedData {
+	if d := p.data[vmID]; d != nil {
+		return d
+	}
+	d := newSharedData()
+	for _, other := range p.data {
+		d.cas = other.cas // one counter for all
+	}
+	p.data[vmID] = d
+	return d
 }
 
 // Close frees the VMs at once. The guest is not called: [World.Shutdown] ends it in an orderly way.
@@ -151,6 +210,7 @@ func (w *World) Close() error {
 			worker.vm = nil
 		}
 	}
+	w.worlds = slices.DeleteFunc(w.worlds, func(other *World) bool { return other == w })
 	return errors.Join(errs...)
 }
 
@@ -187,6 +247,20 @@ func (w *World) Workers() []*Worker { return slices.Clone(w.workers) }
 // threads returns the main thread and then the workers.
 func (w *World) threads() []*Worker { return append([]*Worker{w.main}, w.workers...) }
 
+// allThreads returns the threads of all worlds of the process: the main thread of each world, then
+// worker 0 of each, and so on.
+func (p *process) allThreads() (threads []*Worker) {
+	if len(p.worlds) == 0 {
+		return nil
+	}
+	for i := range 1 + len(p.worlds[0].workers) {
+		for _, w := range p.worlds {
+			threads = append(threads, w.Worker(i-1)) // MainThread is -1
+		}
+	}
+	return threads
+}
+
 // mustNotBeBusy panics if any thread is busy, which means that an interceptor called the method, or
 // if the world is closed.
 func (w *World) mustNotBeBusy(method string) {
@@ -198,23 +272,46 @@ func (w *World) mustNotBeBusy(method string) {
 // Intercept replaces Config.Intercept, from the next hostcall on. Nil removes it.
 func (w *World) Intercept(f func(*Call)) { w.intercept = f }
 
-// Metrics returns a copy of all metrics that the guest defined.
+// Metrics returns a copy of all metrics that guests of this process defined.
 func (w *World) Metrics() Metrics { return w.metrics.snapshot() }
 
-// SharedData returns a copy of the shared data.
+// SharedData returns a copy of the shared data of this vm_id.
 func (w *World) SharedData() map[string]SharedValue { return w.data.snapshot() }
 
 // SetSharedData sets a key whatever its cas, as a guest does with cas 0. With it a test can store a
 // value that no correct guest would write.
 func (w *World) SetSharedData(key string, value []byte) { w.data.set(key, value, 0) }
 
-// Queues returns the number of items in each shared queue, by queue name.
+// Queues returns the number of items in each shared queue of this vm_id, by queue name.
 func (w *World) Queues() map[string]int {
 	lengths := make(map[string]int, len(w.queues.queues))
 	for _, q := range w.queues.queues {
-		lengths[q.name.name] = len(q.items)
+		if q.name.vmID == w.config.VMID {
+			lengths[q.name.name] = len(q.items)
+		}
 	}
 	return lengths
+}
+
+// Enqueue appends an item to a shared queue of this vm_id, as another filter does. [World.Run] then
+// delivers the wake-up. It panics if no guest has registered the queue.
+func (w *World) Enqueue(queue string, item []byte) {
+	w.queues.enqueue(w.queue("Enqueue", queue), item)
+}
+
+// Dequeue takes the oldest item out of a shared queue of this vm_id, as another filter does. It
+// returns false if the queue is empty. It panics if no guest has registered the queue.
+func (w *World) Dequeue(queue string) (item []byte, ok bool) {
+	item, status := w.queues.dequeue(w.queue("Dequeue", queue))
+	return item, status == StatusOk
+}
+
+func (w *World) queue(method, name string) uint32 {
+	token, status := w.queues.resolve(w.config.VMID, name)
+	if status != StatusOk {
+		panic(fmt.Sprintf("host: %s: no guest has registered a queue %q for vm_id %q", method, name, w.config.VMID))
+	}
+	return token
 }
 
 // Logs returns a copy of all log lines so far.
