@@ -96,7 +96,7 @@
 //     same name and root id.
 //   - The end of a VM. Envoy drops a VM, with everything pending in it, as soon as its last plugin
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
-//   - Foreign functions: the hostcall answers as in an Envoy without any.
+//   - The foreign functions expr_create, expr_evaluate and expr_delete, which need CEL.
 //   - gRPC with Google's library.
 //   - TCP callbacks and the option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.

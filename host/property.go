@@ -53,6 +53,7 @@ func proxyGetProperty(v *vm, a args) uint32 {
 //
 //   - InvalidMemoryAccess: the path or the value is out of bounds
 //   - NotFound: the context has no stream, as in on_tick
+//   - BadArgument: declare_property made it read-only, and it is set already
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, setProperty.
 func proxySetProperty(v *vm, a args) uint32 {
@@ -64,6 +65,10 @@ func proxySetProperty(v *vm, a args) uint32 {
 	s := v.context().stream
 	if s == nil {
 		return uint32(StatusNotFound)
+	}
+	_, isSet := s.filterState[filterStatePrefix+path]
+	if isSet && s.context.root().prototypes[path].readOnly {
+		return uint32(StatusBadArgument)
 	}
 	s.filterState[filterStatePrefix+path] = value
 	return uint32(StatusOk)
@@ -102,7 +107,7 @@ func (v *vm) property(c *vmContext, path string) ([]byte, Status) {
 	case name == "response":
 		value, found = s.responseProperty(rest)
 	case name == "filter_state":
-		value, found = s.filterState[rest]
+		return s.filterStateProperty(rest)
 	default:
 		value, found = s.filterState[filterStatePrefix+name]
 		found = found && !more

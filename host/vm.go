@@ -67,6 +67,8 @@ type vmContext struct {
 	httpResponse  *Message // during on_http_call_response, in the context of a plugin
 	grpc          grpcState
 
+	prototypes map[string]propertyPrototype // by name: what declare_property said in this context
+
 	configReadable bool // the plugin is in on_context_create or on_configure, and may read its configuration
 }
 

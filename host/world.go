@@ -76,6 +76,12 @@ type Config struct {
 	// [World.HTTPCalls] and [World.GRPCCalls]. See also [NoEndpoints].
 	Clusters map[string]http.Handler
 
+	// ForeignFunctions are functions that the guest can call with proxy_call_foreign_function, by
+	// name. They take precedence over Envoy's own: compress, uncompress, sign, verify_signature,
+	// set_envoy_filter_state, declare_property and clear_route_cache. Envoy's expr_create,
+	// expr_evaluate and expr_delete are missing here, unless they are in this map.
+	ForeignFunctions map[string]ForeignFunction
+
 	// Intercept sees every hostcall of every VM, beginning with those of the canary, which come
 	// before NewWorld has returned the World. [World.Intercept] sets it later.
 	Intercept func(*Call)
@@ -141,7 +147,7 @@ func NewWorld(module *Module, config Config) (*World, error) {
 	config.FailurePolicy = cmp.Or(config.FailurePolicy, FailClosed)
 	config.ReloadBackoff = cmp.Or(config.ReloadBackoff, time.Second)
 	config.VMConfig, config.PluginConfig = slices.Clone(config.VMConfig), slices.Clone(config.PluginConfig)
-	config.Properties = maps.Clone(config.Properties)
+	config.Properties, config.ForeignFunctions = maps.Clone(config.Properties), maps.Clone(config.ForeignFunctions)
 	w := &World{
 		process: p, module: module, config: config, intercept: config.Intercept,
 		canaryResult: make(map[string]error), data: p.sharedData(config.VMID),

@@ -56,10 +56,30 @@ func compare(t *testing.T, dialogues []dialogue) {
 			want := copied.play(t, request, 0)
 			got := original.play(t, request, len(want))
 			if len(want) == 0 || !slices.Equal(got, want) {
-				t.Errorf("Envoy:\n\t%s\ntest host:\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+				t.Error(differences(got, want))
 			}
 		})
 	}
+}
+
+// differences returns the lines that Envoy and the test host do not agree about, each with the line
+// before it.
+func differences(envoy, host []string) string {
+	var b strings.Builder
+	before := "the start"
+	for i := range max(len(envoy), len(host)) {
+		lines := [2]string{"(nothing)", "(nothing)"}
+		for side, log := range [][]string{envoy, host} {
+			if i < len(log) {
+				lines[side] = log[i]
+			}
+		}
+		if lines[0] != lines[1] {
+			fmt.Fprintf(&b, "line %d, after %s:\n\tEnvoy:     %s\n\ttest host: %s\n", i+1, before, lines[0], lines[1])
+		}
+		before = lines[0]
+	}
+	return b.String()
 }
 
 // guest builds the guest, once.

@@ -188,6 +188,22 @@ func init() {
 				})
 			}))
 		},
+		"compressed": func(w []string) string { // what has been compressed and uncompressed
+			call := func(name, arguments string) (string, uint32) {
+				result.data, result.size = nil, 0
+				status := withString(name, func(name, nameSize uint32) uint32 {
+					return withString(arguments, func(p, n uint32) uint32 {
+						return proxyCallForeignFunction(name, nameSize, p, n, dataAt, sizeAt)
+					})
+				})
+				return resultString(), status
+			}
+			text, status := call("compress", unescape(w[0]))
+			if status == 0 {
+				text, status = call("uncompress", text)
+			}
+			return statusName(status) + " " + strconv.Quote(text)
+		},
 		"continue": func(w []string) string { return statusName(proxyContinueStream(number(w[0]))) },
 		"close":    func(w []string) string { return statusName(proxyCloseStream(number(w[0]))) },
 		"raw": func(w []string) string {
@@ -323,10 +339,11 @@ func unescape(word string) string {
 
 // unquote is unescape, and also reads bytes that are written as in Go, like \x00.
 func unquote(word string) string {
+	word = unescape(word)
 	if s, err := strconv.Unquote("\"" + word + "\""); err == nil {
-		word = s
+		return s
 	}
-	return unescape(word)
+	return word
 }
 
 func propertyPath(word string) string { return strings.ReplaceAll(unescape(word), "/", "\x00") }
