@@ -60,7 +60,7 @@ const (
 	readPerCall    = 4096 // messages read from the queue
 	finishPerCall  = 256  // claims and releases tried again
 	visitsPerCall  = 512  // buckets visited; some 3 ms
-	checksPerTick  = 256  // buckets with own streams visited in every tick
+	checksPerTick  = 128  // buckets with own streams visited in every tick
 	visitsPerTick  = 64   // buckets visited in every tick, whoever's streams are in them
 	watchPerTick   = 64   // held slots looked at, to find dead workers
 	missedTicks    = 3    // own ticks without a heartbeat of another worker, after which it is dead

@@ -239,7 +239,7 @@ const (
 	// calmAsks is how many streams a tick asks for, if no stream was forgotten in the last
 	// watchfulTicks: with many streams it takes longer then to find the first one. Each costs a
 	// microsecond, and most Envoys speak no HTTP/3.
-	calmAsks      = 2048
+	calmAsks      = 1024
 	watchfulTicks = 600
 )
 
