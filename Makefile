@@ -14,7 +14,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser libraries sdks picture bench bench-peers soak size release clean
+.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser libraries sdks picture fuzz bench bench-peers soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -107,6 +107,11 @@ sdks: ## run the recipes for MCP and LLM clients with the official SDKs, in Node
 
 picture: ## make the README's pictures from the demo page; needs Chromium
 	@$(GO) run ./e2e/browser/picture
+
+FUZZTIME    ?= 30s
+fuzz: ## run every fuzz target for FUZZTIME=30s
+	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$f); do \
+		(set -x; $(GO) -C $$(dirname $$f) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s .) || exit 1; done; done
 
 bench: build ## measure what the filter costs, against bare Envoy and an empty filter
 	$(GO) run ./e2e/bench

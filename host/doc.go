@@ -101,7 +101,8 @@
 //   - TCP callbacks and the option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.
 //   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond
-//     at each reading. A guest that loops forever hangs the test, as it would hang an Envoy worker.
+//     at each reading. A guest that loops forever hangs the test, as it would hang an Envoy
+//     worker, unless [WithCallLimit] ends it.
 //
 // # Goroutines
 //

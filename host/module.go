@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
 
-// maxMemoryPages limits the guest's memory, in pages of 64 KiB: 1 GiB.
+// maxMemoryPages limits the guest's memory, in pages of 64 KiB: 1 GiB. [WithMemoryLimit] lowers it.
 //
 // cpp-host: include/proxy-wasm/limits.h.
 const maxMemoryPages = 16384
@@ -23,6 +24,8 @@ type Module struct {
 	compiled wazero.CompiledModule
 	cache    wazero.CompilationCache
 	version  abiVersion
+
+	callLimit time.Duration // of one callback, in real time; 0: none
 }
 
 // A CompileOption changes how [Compile] works.
@@ -31,6 +34,8 @@ type CompileOption func(*compileOptions)
 type compileOptions struct {
 	cacheDir    string
 	interpreted bool
+	memoryPages uint32
+	callLimit   time.Duration
 }
 
 // WithCacheDir keeps the compiled machine code in a directory, which is created if it does not
@@ -46,10 +51,24 @@ func WithInterpreter() CompileOption {
 	return func(o *compileOptions) { o.interpreted = true }
 }
 
+// WithMemoryLimit lets the memory of a VM grow to this many bytes, in pages of 64 KiB, and not to
+// the 1 GiB of Envoy. What a guest does that gets no more memory is up to its language: Go's
+// runtime traps.
+func WithMemoryLimit(bytes int) CompileOption {
+	return func(o *compileOptions) { o.memoryPages = uint32(min(bytes>>16, maxMemoryPages)) }
+}
+
+// WithCallLimit ends a callback that has not returned after this much real time, as a trap ends it:
+// the VM fails, and the log says which callback it was. Envoy has no such limit: there the worker
+// hangs. It is for tests of guests that may loop. A guest is some percent slower with it.
+func WithCallLimit(d time.Duration) CompileOption {
+	return func(o *compileOptions) { o.callLimit = d }
+}
+
 // Compile compiles a guest from the bytes of a .wasm file. It refuses a guest that Envoy could not
 // load. One error names all missing imports and exports.
 func Compile(ctx context.Context, wasm []byte, options ...CompileOption) (*Module, error) {
-	var o compileOptions
+	o := compileOptions{memoryPages: maxMemoryPages}
 	for _, option := range options {
 		option(&o)
 	}
@@ -57,8 +76,8 @@ func Compile(ctx context.Context, wasm []byte, options ...CompileOption) (*Modul
 	if o.interpreted {
 		config = wazero.NewRuntimeConfigInterpreter()
 	}
-	config = config.WithMemoryLimitPages(maxMemoryPages)
-	m := &Module{}
+	config = config.WithMemoryLimitPages(o.memoryPages).WithCloseOnContextDone(o.callLimit > 0)
+	m := &Module{callLimit: o.callLimit}
 	if o.cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(o.cacheDir)
 		if err != nil {

@@ -245,7 +245,15 @@ func (v *vm) enter(c *vmContext, name string, arguments ...uint64) (uint32, bool
 	returned := v.traceCallback(name, arguments)
 	stack := v.stack
 	copy(stack[:], arguments)
-	if err := v.functions[name].CallWithStack(v.ctx, stack[:]); err != nil {
+	ctx, end := v.ctx, func() {}
+	if limit := v.world.module.callLimit; limit > 0 {
+		ctx, end = context.WithTimeout(ctx, limit)
+	}
+	defer end()
+	if err := v.functions[name].CallWithStack(ctx, stack[:]); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("it has not returned within %v", v.world.module.callLimit)
+		}
 		returned(0, false)
 		v.rethrowHostPanic()
 		v.panicking.join(v.world)
