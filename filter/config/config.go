@@ -2,9 +2,9 @@
 //
 // A permissive parser turns a typing mistake into a filter that does nothing, and nobody notices
 // until clients leak streams. So Parse refuses unknown and repeated fields, names in the wrong
-// case, values of the wrong type or out of range, and data after the end. It reports all faults at
-// once, each with the path of the field, the value, and what was wanted. Envoy then rejects the
-// update and keeps the old configuration.
+// case, values of the wrong type or out of range, and data after the end. It reports the faults at
+// once, up to 20, each with the path of the field, the value, and what was wanted. Envoy then
+// rejects the update and keeps the old configuration.
 //
 // The schema is in schema.go: one list of fields for each kind of object. Each field holds both its
 // documentation and the function that reads it. So everything that is read is documented.

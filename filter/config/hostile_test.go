@@ -110,7 +110,7 @@ func TestTooManyRegexes(t *testing.T) {
 		t.Error(err)
 	}
 	const want = `rules[56].match.path.regex: found "/[a-z]+/[a-z]+/events", want an RE2 expression: ` +
-		`the path regexes up to this one have 513 instructions together, want at most 512`
+		`the regexes up to this one have 513 instructions together, want at most 512`
 	if _, err := config.Parse([]byte(rules(60))); fmt.Sprint(err) != want { // one fault, one report
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -98,7 +98,7 @@ func hasAdminPath(root node) bool {
 	return i >= 0 && (root.members[i].value.kind != text || root.members[i].value.content != "")
 }
 
-// ruleFields is the schema of the rule after the earlier rules, with those path regexes.
+// ruleFields is the schema of the rule after the earlier rules, with their regexes.
 func ruleFields(earlier []Rule, regexes *match.Regexes) []field[Rule] {
 	defaults := defaultRule()
 	return []field[Rule]{

@@ -11,17 +11,17 @@ import (
 // The standard library tries, for each byte of a value, up to all instructions that an expression
 // was compiled to: in Envoy up to 70 ns each. A path of 50 KB and 64 expressions would hold a
 // worker for seconds. So the product of both is bounded: the more instructions all expressions of a
-// Set have together, the fewer bytes of a path they look at. If a path has more, it is not known
+// Set have together, the fewer bytes of a value they look at. If a value has more, it is not known
 // whether it matches, and the answer is TooLong.
 const (
 	regexWork    = 64 << 10 // instructions × bytes that one request may cost
-	longestRegex = 1 << 10  // bytes of a path, however few instructions there are
+	longestRegex = 1 << 10  // bytes of a value, however few instructions there are
 
 	maxInstructions = 512     // of all expressions together
 	maxExpressions  = 4 << 10 // bytes of all expressions together: a Unicode class of 3 bytes takes 15 KB to parse
 )
 
-// Regexes adds up the path regexes of a configuration.
+// Regexes adds up the regexes of a configuration, of paths and of headers.
 type Regexes struct {
 	bytes, instructions int
 }
@@ -39,11 +39,11 @@ func (r *Regexes) add(expr string) (p pattern, middle *syntax.Regexp, err error)
 		return p, nil, nil // an error was returned before
 	}
 	if r.bytes += len(expr); r.bytes > maxExpressions {
-		return p, nil, fmt.Errorf("the path regexes up to this one have %d bytes together, want at most %d", r.bytes, maxExpressions)
+		return p, nil, fmt.Errorf("the regexes up to this one have %d bytes together, want at most %d", r.bytes, maxExpressions)
 	}
 	p, middle, err = parse(expr)
 	if r.instructions += p.instructions; err == nil && r.instructions > maxInstructions {
-		err = fmt.Errorf("the path regexes up to this one have %d instructions together, want at most %d", r.instructions, maxInstructions)
+		err = fmt.Errorf("the regexes up to this one have %d instructions together, want at most %d", r.instructions, maxInstructions)
 	}
 	return p, middle, err
 }

@@ -145,13 +145,13 @@ func TestTooManyRegexes(t *testing.T) {
 	if _, err := New(rules); err != nil {
 		t.Errorf("%d rules: %v", fit, err)
 	}
-	want := fmt.Sprintf(`rule %d: path regex "/[a-z]+/events": the path regexes up to this one have %d instructions together, want at most 512`,
+	want := fmt.Sprintf(`rule %d: path regex "/[a-z]+/events": the regexes up to this one have %d instructions together, want at most 512`,
 		fit, (fit+1)*sum.instructions)
 	if _, err := New(append(rules, small)); fmt.Sprint(err) != want {
 		t.Errorf("%d rules: got %v, want %s", fit+1, err, want)
 	}
 	wide := Conditions{Path: Path{Regex, `[` + strings.Repeat(`\pL`, 700) + `]`}}
-	want = fmt.Sprintf("rule 1: path regex %q: the path regexes up to this one have 4204 bytes together, want at most 4096", wide.Path.Value)
+	want = fmt.Sprintf("rule 1: path regex %q: the regexes up to this one have 4204 bytes together, want at most 4096", wide.Path.Value)
 	if _, err := New([]Conditions{wide, wide}); fmt.Sprint(err) != want {
 		t.Errorf("a lot of text: got %v, want %s", err, want)
 	}

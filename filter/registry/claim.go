@@ -171,7 +171,7 @@ func (w *Worker) drop(s *Stream, why Why) {
 
 // Release ends what the worker knows of s. If s still has its place in the registry, it removes s
 // there, and nothing else (release by name). held reports whether s had its place to the end. On
-// error this is not known yet; a tick tries again, and reports the stream in [Ticked].Released.
+// error this is not known yet; a tick tries again, and reports the stream in [Done].Released.
 func (w *Worker) Release(s *Stream) (held bool, err error) {
 	if !s.state.alive() && s.state != Out {
 		return false, nil
