@@ -424,6 +424,41 @@ func TestJoinWhenFull(t *testing.T) {
 	}
 }
 
+// A worker has crashed, and another has just taken its slot. A third has last seen the slot held.
+// It, too, refuses nobody for the dead worker's stream.
+func TestRefusalJustAfterASweep(t *testing.T) {
+	w := newWorld().small(0)
+	w.limits.RejectNew = true
+	a, b, c := w.thread(), w.thread(), w.thread()
+	old := a.open("alice")
+	b.open("bob")
+	c.open("carol")
+	w.ticks(t, 1)
+	a.crash()
+	w.ticks(t, missedTicks-1)
+	w.now += 1000
+	b.port.before = func(c call) error { // it removes no stream yet
+		if isBucket(c) {
+			return errBroken
+		}
+		return nil
+	}
+	if found, _ := b.tick(); found.Deaths != 1 {
+		t.Fatalf("tick found %+v, want a death", found)
+	}
+	b.port.before = nil
+	back := c.newStream("alice")
+	if verdict := c.peek(t, back); verdict.Refusal != 0 {
+		t.Errorf("a peek says %v", verdict.Refusal)
+	}
+	if back.err = c.claim(back); back.err != nil || back.verdict.Refusal != 0 {
+		t.Errorf("%+v, %v; want it admitted", back.verdict, back.err)
+	}
+	expect(t, cutByCrash, old)
+	w.settle(t)
+	expect(t, alive, back)
+}
+
 // A client has a stream of a silent worker, and one of a worker that lives, and may have no third:
 // not even if the silent worker is dead. An instance that lost its place may come back if the
 // winner's worker is silent.

@@ -201,14 +201,15 @@ func (w *Worker) withoutOrphans(client policy.Client) (policy.Client, int) {
 	return client, n - len(client.Streams)
 }
 
-// silent reports whether the worker of s has let no heartbeat be seen for silentMs. All workers
-// share one clock.
+// silent reports whether the worker of s has let no heartbeat be seen for silentMs, or has lost its
+// slot: what withoutOrphans knows of it may be as old as the last tick. All workers share one
+// clock.
 func (w *Worker) silent(s policy.Stream) bool {
 	if s.Owner == w.owner {
 		return false
 	}
 	record, _, err := w.readSlot(s.Owner.Slot)
-	return err == nil && record.Incarnation == s.Owner.Incarnation && w.now-record.BeatAt > silentMs
+	return err == nil && (record.Incarnation != s.Owner.Incarnation || w.now-record.BeatAt > silentMs)
 }
 
 // watch reads the slots that follow the worker's own, in a circle, and takes the slot of a worker
