@@ -84,6 +84,57 @@ func TestReloadAfterACrash(t *testing.T) {
 	e.counted(map[string]uint64{"events.active": 1})
 }
 
+// With reject_new, a client whose worker has crashed is let in two seconds later, wherever it comes
+// back: on the thread of the dead worker, though the new VM there is alone and nobody has declared
+// the old one dead, and on another.
+func TestRejectNewAfterACrash(t *testing.T) {
+	t.Parallel()
+	const config = `{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "on_duplicate": "reject_new"}]}`
+	for _, c := range []struct {
+		name    string
+		returns int  // the worker
+		others  bool // another worker has streams, so it looks for dead workers
+	}{
+		{"alone, on the same thread", 0, false},
+		{"alone, on another thread", 1, false},
+		{"among others, on the same thread", 0, true},
+		{"among others, on another thread", 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, host.Config{FailurePolicy: host.FailReload, PluginConfig: []byte(config)})
+			for n := range 4 {
+				client := "alice-" + strconv.Itoa(n)
+				e.open(0, client)
+				if c.others {
+					e.open(1, "bob-"+strconv.Itoa(n))
+				}
+				e.Advance(5*time.Second + time.Duration(n)*300*time.Millisecond) // it crashes at any time after a tick
+				e.Worker(0).Crash()
+				if early, ok := e.ask(c.returns, client); ok { // the worker might live
+					t.Errorf("crash %d: %s is let in at once", n, client)
+				} else if reason := early.FilterState()["wasm.streamlatch.reason"]; reason != "refused_duplicate" {
+					t.Errorf("crash %d: %s is refused with reason %q", n, client, reason)
+				}
+				e.pass(2 * time.Second)
+				back, ok := e.ask(c.returns, client)
+				if !ok {
+					t.Fatalf("crash %d: %s is not let in two seconds later: %+v", n, client, back.LocalReply())
+				}
+				back.ResponseHeaders(eventStream, false)
+				e.pass(swept)
+				e.live(back, true)
+				back.End()
+			}
+			active := uint64(0)
+			if c.others {
+				active = 4
+			}
+			e.counted(map[string]uint64{"events.active": active})
+		})
+	}
+}
+
 // A worker stalls for so long that it is declared dead, and then comes back. Its streams are
 // healthy and live on, except where the client has opened a newer one meanwhile.
 func TestStalledWorkerComesBack(t *testing.T) {

@@ -3,6 +3,7 @@ package hostile
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
@@ -68,6 +69,37 @@ func TestCrash(t *testing.T) {
 			t.Errorf("log: got %q %d times, want once", once, len(got))
 		}
 	}
+}
+
+// The only worker crashes, with reject_new. A client whose stream was cut comes back two seconds
+// later, as a browser does. It must not be refused for a stream that has ended: a 409 stops an
+// EventSource for good. Nobody but the new VM can know that the old one is dead.
+func TestCrashAlone(t *testing.T) {
+	t.Parallel()
+	r := rigtest.Start(t, rig.Options{Concurrency: 1, Module: rig.Guest("crash"), Filter: `{"rules": [{"name": "events",
+		"match": {"path": {"prefix": "/events/"}}, "client": [{"query": "client"}], "on_duplicate": "reject_new"}]}`})
+	client := rigtest.NewClient()
+	first := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("events", client))
+	if got := rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("events", client)).Status; got != 409 {
+		t.Fatalf("a second stream of the client: got status %d, want 409", got)
+	}
+	crash := rigtest.Get("events", rigtest.NewClient())
+	crash.Header = map[string]string{"x-crash": "now"}
+	if got := rigtest.Do(t, rigtest.Dial(t, r, rig.HTTP1, 0), crash).Status; got != 503 {
+		t.Fatalf("the request that crashes the filter: got status %d, want 503", got)
+	}
+	comesBack := time.NewTimer(2 * time.Second)
+	r.Backend.Send(first.ID, "are you there?")
+	rigtest.WantEnd(t, first, rig.Reset)
+	<-comesBack.C
+	back := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("events", client))
+	rigtest.WantFlow(t, r, back)
+	wait.Until(t, func() error {
+		if got := rigtest.Metrics(t, r)["events.active"]; got != 1 {
+			return fmt.Errorf("active streams: got %d, want 1", got)
+		}
+		return nil
+	})
 }
 
 // recovered waits until the worker serves requests for event streams again, and returns a
