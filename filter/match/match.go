@@ -107,8 +107,8 @@ const (
 	// Yes: it matches.
 	Yes
 	// TooLong: the path or a header is too long for a Regex, or a header for a Contains, and all
-	// other conditions hold. So it is not known whether it matches. It must not be taken for a No:
-	// a client can make a path longer.
+	// other conditions hold. So it is not known whether it matches. Do not treat it as a No: a
+	// client can make a path longer.
 	TooLong
 )
 

@@ -65,7 +65,7 @@ func (w *world) second(t *testing.T, most int) {
 // few slots are read for each.
 const mostCalls = 10 * (checksPerTick + 2*visitsPerCall)
 
-// A worker that was taken for dead has all of its streams back after one tick.
+// A worker that was declared dead has all of its streams back after one tick.
 func TestManyStreamsReturn(t *testing.T) {
 	w := newWorld()
 	a, b, streams := manyStreams(w)
@@ -78,7 +78,7 @@ func TestManyStreamsReturn(t *testing.T) {
 	expect(t, alive, streams...)
 }
 
-// While a worker is taken for dead, all of its clients come back elsewhere. When it returns, its
+// While a worker is declared dead, all of its clients come back elsewhere. When it returns, its
 // streams end, and no call ends too many.
 func TestManyStreamsReturnTooLate(t *testing.T) {
 	w := newWorld()

@@ -17,7 +17,7 @@ const (
 	Unregistered Reason = "unregistered" // it was not in the registry, and no message had said why
 	Dismissed    Reason = "dismissed"    // an operator ended it
 	Expired      Reason = "expired"      // its max_lifetime was over
-	Idle         Reason = "idle"         // its backend was silent for its idle_timeout
+	Idle         Reason = "idle"         // nothing passed for its idle_timeout
 	Refused      Reason = "refused_"     // and the name of the refusal
 )
 

@@ -311,7 +311,7 @@ func (s *state) claim(w int, c *Config) (more bool) {
 	}
 }
 
-// release takes a stream whose client has hung up out of the registry.
+// release removes a stream from the registry whose client has hung up.
 func (s *state) release(w int, c *Config) (more bool) {
 	o := &s.workers[w].call
 	if o.step == 0 {
