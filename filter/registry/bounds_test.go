@@ -3,7 +3,9 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -304,5 +306,30 @@ func TestScanCountsOrphans(t *testing.T) {
 	}
 	if _, err := b.tick(); err != nil || writes != races+1 {
 		t.Errorf("the next tick writes the bucket again, or fails: %v", err)
+	}
+}
+
+// DESIGN.md's table of bounds has the numbers of this package.
+func TestDesignBounds(t *testing.T) {
+	page, err := os.ReadFile("../DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, bound := range map[string]int{
+		"tries of one compare-and-swap":                               casAttempts,
+		"streams that one call ends":                                  EndsPerCall,
+		"buckets with own streams visited, a tick":                    checksPerTick,
+		"other buckets visited, a tick":                               visitsPerTick,
+		"buckets visited in one call, if all are to be visited":       visitsPerCall,
+		"claims and releases that one call tries again":               finishPerCall,
+		"held slots whose heartbeat a worker looks at, a tick":        watchPerTick,
+		"buckets that a worker remembers from peeks":                  peekSlots,
+		"own ticks without a heartbeat, after which a worker is dead": missedTicks,
+	} {
+		_, row, ok := strings.Cut(string(page), "\n| "+what+" | ")
+		said := strings.FieldsFunc(row, func(r rune) bool { return r < '0' || r > '9' })
+		if !ok || len(said) == 0 || said[0] != strconv.Itoa(bound) {
+			t.Errorf("DESIGN.md has no row %q with the bound %d", what, bound)
+		}
 	}
 }
