@@ -13,6 +13,9 @@ require (
 // The test host.
 require github.com/tetratelabs/wazero v1.12.0
 
+// Its command proxywasm.
+require go.yaml.in/yaml/v3 v3.0.5
+
 // Tests and benchmarks.
 require (
 	github.com/cockroachdb/datadriven v1.0.3

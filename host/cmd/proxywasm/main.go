@@ -1,0 +1,67 @@
+// Command proxywasm looks at proxy-wasm filters and runs them without an Envoy.
+//
+//	proxywasm info FILTER.wasm              what it is, what it imports, whether the host can run it
+//	proxywasm run [-trace] EXPECTATIONS...  play files of expectations, see host/README.md
+//
+// Exit codes: 0; 1 if an expectation is not met or the filter cannot run; 2 if it was called
+// wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+)
+
+const usage = `usage:
+  proxywasm info FILTER.wasm              what it is, what it imports, whether the host can run it
+  proxywasm run [-trace] EXPECTATIONS...  play files of expectations
+`
+
+// errUsage is the error of a command line that makes no sense.
+var errUsage = errors.New("wrong arguments")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// command runs the program and returns its exit code.
+func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
+	err := func() error {
+		if len(arguments) == 0 {
+			return errUsage
+		}
+		switch name, rest := arguments[0], arguments[1:]; name {
+		case "info":
+			if len(rest) != 1 {
+				return errUsage
+			}
+			return info(ctx, rest[0], stdout)
+		case "run":
+			flags := flag.NewFlagSet("run", flag.ContinueOnError)
+			flags.SetOutput(io.Discard)
+			trace := flags.Bool("trace", false, "write every callback and hostcall")
+			if err := flags.Parse(rest); err != nil || flags.NArg() == 0 {
+				return errUsage
+			}
+			return run(ctx, flags.Args(), *trace, stdout)
+		default:
+			return fmt.Errorf("%w: %q, want info or run", errUsage, name)
+		}
+	}()
+	switch {
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "proxywasm: %v\n%s", err, usage)
+		return 2
+	case err != nil:
+		fmt.Fprintf(stderr, "proxywasm: %v\n", err)
+		return 1
+	}
+	return 0
+}

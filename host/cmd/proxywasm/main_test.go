@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/host/gobuild"
+)
+
+var hits = sync.OnceValues(func() ([]byte, error) {
+	return gobuild.Build(context.Background(), "./testdata/hits", "")
+})
+
+// folder returns a folder with hits.wasm and files of expectations, by name.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	wasm, err := hits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "hits.wasm"), wasm, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// called runs the program and returns its exit code and all it has written, with dir as "DIR".
+func called(t *testing.T, dir string, arguments ...string) (int, string) {
+	t.Helper()
+	var out strings.Builder
+	code := command(t.Context(), arguments, &out, &out)
+	return code, strings.ReplaceAll(out.String(), dir+"/", "DIR/")
+}
+
+func TestRun(t *testing.T) {
+	text, err := os.ReadFile("testdata/hits.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := folder(t, map[string]string{"hits.yaml": string(text)})
+	code, out := called(t, dir, "run", filepath.Join(dir, "hits.yaml"))
+	if want := "ok   DIR/hits.yaml: 7 steps, 22 expectations\n"; code != 0 || out != want {
+		t.Errorf("exit code %d, %s\nwant 0, %s", code, out, want)
+	}
+	code, out = called(t, dir, "run", "-trace", filepath.Join(dir, "hits.yaml"))
+	if want := `worker 1:   proxy_set_shared_data(key="hits", value="2"`; code != 0 || !strings.Contains(out, want) {
+		t.Errorf("exit code %d, the trace lacks %q:\n%s", code, want, out)
+	}
+}
+
+// Every kind of expectation fails if it is not met, and says where, and what was wanted.
+func TestUnmet(t *testing.T) {
+	const one = "filter: hits.wasm\nsteps:\n- open: {stream: a, path: /}\n  want: "
+	const reply = "filter: hits.wasm\nsteps:\n- open: {stream: a, path: /forbidden}\n  want: "
+	for _, test := range []struct{ text, want string }{
+		{one + "{upstream: {headers: {x-hits: '2'}}}", "upstream header x-hits:\n\tgot  \"1\"\n\twant \"2\""},
+		{one + "{upstream: {headers: {x-hits: null}}}", `upstream header x-hits: got "1", want none`},
+		{one + "{upstream: {headers: {x-user: bob}}}", `upstream header x-user: there is none, want "bob"`},
+		{one + "{upstream: {body: x}}", "upstream body:\n\tgot  \"\"\n\twant \"x\""},
+		{one + "{upstream: {none: true}}", "want nothing"},
+		{one + "{ending: reset}", "ending:\n\tgot  \"open\"\n\twant \"reset\""},
+		{one + "{log: [hit 2]}", `log: no line has "hit 2"; it is`},
+		{one + "{no_log: [hit]}", `log: want no line with "hit", got`},
+		{one + "{shared: {hits: '7'}}", "shared data \"hits\":\n\tgot  \"1\"\n\twant \"7\""},
+		{one + "{metrics: {ticks: 1}}", "metric ticks: got 0 (defined: true), want 1"},
+		{one + "{metrics: {other: 0}}", "metric other: got 0 (defined: false), want 0"},
+		{reply + "{client: {status: 200}}", "client status:\n\tgot  \"403\"\n\twant \"200\""},
+		{"filter: hits.wasm\nsteps:\n- open: {stream: a}\n- want: {ending: open}", "want says nothing of which stream: name one"},
+	} {
+		dir := folder(t, map[string]string{"a.yaml": test.text})
+		code, out := called(t, dir, "run", filepath.Join(dir, "a.yaml"))
+		if code != 1 || !strings.Contains(out, test.want) || !strings.Contains(out, "FAIL DIR/a.yaml: 1 of 1 expectations are not met\n") ||
+			!strings.HasPrefix(out, "DIR/a.yaml:") || !strings.Contains(out, "1 of 1 files failed") {
+			t.Errorf("%s: exit code %d,\n%s\nwant 1 and %q", test.text, code, out, test.want)
+		}
+	}
+}
+
+func TestBadFiles(t *testing.T) {
+	const head = "filter: hits.wasm\nsteps:\n"
+	for text, want := range map[string]string{
+		"":                                      "DIR/a.yaml: no filter, want the path of a .wasm",
+		"filter: hits.wasm":                     "DIR/a.yaml: no steps, want at least one",
+		head + "- opne: {}":                     "field opne not found",
+		head + "- {}":                           "DIR/a.yaml:3: a step with 0 things that happen",
+		head + "- open: {path: /}":              "DIR/a.yaml:3: open without stream, want a name for it",
+		head + "- advance: soon":                `line 3: "soon" is no duration, want for example 1.5s or 2m`,
+		head + "- close: b":                     `DIR/a.yaml:3: no stream "b", want one that an earlier step has opened`,
+		head + "- respond: {}":                  `DIR/a.yaml:3: no stream "", want one that an earlier step has opened`,
+		head + "- open: {stream: a, worker: 1}": "DIR/a.yaml:3: worker 1, want 0 to 0",
+		head + "- open: {stream: a}\n  advance: 1s":                    "DIR/a.yaml:3: a step with 2 things that happen",
+		head + "- open: {stream: a}\n- open: {stream: a}":              `DIR/a.yaml:4: stream "a" is there already`,
+		"filter: hits.wasm\nworkers: 0\nsteps:\n- open: {stream: a}\n": "DIR/a.yaml: 0 workers, want at least 1",
+		"filter: none.wasm\nsteps:\n- open: {stream: a}\n":             "none.wasm: no such file",
+		"filter: a.yaml\nsteps:\n- open: {stream: a}\n":                "DIR/a.yaml: compile guest: ",
+	} {
+		dir := folder(t, map[string]string{"a.yaml": text})
+		if code, out := called(t, dir, "run", filepath.Join(dir, "a.yaml")); code != 1 || !strings.Contains(out, want) {
+			t.Errorf("%q: exit code %d, %s\nwant 1, %s", text, code, out, want)
+		}
+	}
+}
+
+func TestInfo(t *testing.T) {
+	dir := folder(t, map[string]string{"text": "hello"})
+	code, out := called(t, dir, "info", filepath.Join(dir, "hits.wasm"))
+	for _, want := range []string{"DIR/hits.wasm: ", " bytes\nABI version: 0.2.0\n", "callbacks: ", "on_request_headers, ", "\nimports from env: ",
+		"get_shared_data", "\nneeds: Envoy 1.33 or newer", "\nthe host can run it\n"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("exit code %d, want 0 and %q in\n%s", code, want, out)
+		}
+	}
+	if code, out := called(t, dir, "info", filepath.Join(dir, "text")); code != 1 || !strings.Contains(out, "DIR/text is not a WebAssembly module") {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, arguments := range [][]string{nil, {"walk"}, {"info"}, {"info", "a", "b"}, {"run"}, {"run", "-trace"}, {"run", "-x", "a"}} {
+		if code, out := called(t, "", arguments...); code != 2 || !strings.Contains(out, usage) {
+			t.Errorf("%q: exit code %d, %s\nwant 2 and the usage", arguments, code, out)
+		}
+	}
+}
+
+// host/README.md shows testdata/hits.yaml.
+func TestReadme(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("testdata/hits.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "```yaml\n"+string(text)+"```\n") {
+		t.Error("host/README.md does not show testdata/hits.yaml")
+	}
+}

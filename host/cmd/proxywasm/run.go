@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/streamlatch/streamlatch/host"
+)
+
+// run plays files of expectations.
+func run(ctx context.Context, paths []string, trace bool, out io.Writer) error {
+	failed := 0
+	for _, path := range paths {
+		f, err := read(path)
+		if err != nil {
+			return err
+		}
+		var trail io.Writer
+		if trace {
+			trail = out
+		}
+		p, err := f.play(ctx, path, trail)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for _, fault := range p.faults {
+			fmt.Fprintln(out, fault)
+		}
+		if len(p.faults) > 0 {
+			failed++
+			fmt.Fprintf(out, "FAIL %s: %d of %d expectations are not met\n", path, len(p.faults), p.checked)
+			continue
+		}
+		fmt.Fprintf(out, "ok   %s: %d steps, %d expectations\n", path, len(f.Steps), p.checked)
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d files failed", failed, len(paths))
+	}
+	return nil
+}
+
+// A player plays one file.
+type player struct {
+	world   *host.World
+	streams map[string]*host.Stream
+	place   string // file, line and step, for faults
+	checked int
+	faults  []string
+}
+
+func (f *file) play(ctx context.Context, path string, trace io.Writer) (p *player, err error) {
+	wasm, err := os.ReadFile(filepath.Join(filepath.Dir(path), f.Filter))
+	if err != nil {
+		return nil, err
+	}
+	module, err := host.Compile(ctx, wasm, host.WithInterpreter())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, module.Close(ctx)) }()
+	c := host.Config{Workers: f.Workers, PluginConfig: []byte(f.Config), VMConfig: []byte(f.VMConfig), VMID: f.VMID, Trace: trace,
+		Properties: map[string][]byte{}, Clusters: map[string]http.Handler{}}
+	for path, value := range f.Properties {
+		c.Properties[host.PropertyPath(strings.Split(path, ".")...)] = []byte(value)
+	}
+	for name, a := range f.Clusters {
+		c.Clusters[name] = a
+	}
+	world, err := host.NewWorld(module, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, world.Close()) }()
+	p = &player{world: world, streams: map[string]*host.Stream{}}
+	for i, s := range f.Steps {
+		p.place = fmt.Sprintf("%s:%d: %s", path, f.lines[i], s)
+		stream := p.do(s)
+		world.Run()
+		if s.Want != nil {
+			if s.Want.Stream != "" {
+				stream = p.streams[s.Want.Stream]
+			}
+			p.compare(s.Want, stream)
+		}
+	}
+	return p, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (a answer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	for name, value := range a.Headers {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(orOK(a.Status))
+	io.WriteString(w, a.Body)
+}
+
+func orOK(status int) int {
+	if status == 0 {
+		return http.StatusOK
+	}
+	return status
+}
+
+// String names a step.
+func (s step) String() string {
+	switch {
+	case s.Open != nil:
+		return "open " + s.Open.Stream
+	case s.Respond != nil:
+		return "respond to " + s.Respond.Stream
+	case s.Send != nil:
+		return "send to " + s.Send.Stream
+	case s.Close != "":
+		return "close " + s.Close
+	case s.Advance > 0:
+		return "advance " + time.Duration(s.Advance).String()
+	}
+	return "want"
+}
+
+// do makes the step's thing happen, and returns the stream that it is about.
+func (p *player) do(s step) *host.Stream {
+	switch {
+	case s.Open != nil:
+		o := s.Open
+		method, path := o.Method, o.Path
+		if method == "" {
+			method = http.MethodGet
+		}
+		if path == "" {
+			path = "/"
+		}
+		stream := p.world.Worker(o.Worker).Open(host.Request(method, path, pairs(o.Headers)...))
+		p.streams[o.Stream] = stream
+		stream.RequestHeaders(o.Body == "")
+		if o.Body != "" {
+			stream.RequestBody([]byte(o.Body), true)
+		}
+		return stream
+	case s.Respond != nil:
+		r := s.Respond
+		stream := p.streams[r.Stream]
+		stream.ResponseHeaders(host.Response(orOK(r.Status), pairs(r.Headers)...), r.Body == "" && !r.Open)
+		if r.Body != "" {
+			stream.ResponseBody([]byte(r.Body), !r.Open)
+		}
+		return stream
+	case s.Send != nil:
+		stream := p.streams[s.Send.Stream]
+		stream.ResponseBody([]byte(s.Send.Body), s.Send.End)
+		return stream
+	case s.Close != "":
+		stream := p.streams[s.Close]
+		stream.End()
+		return stream
+	case s.Advance > 0:
+		p.world.Advance(time.Duration(s.Advance))
+	}
+	return nil
+}
+
+// pairs returns names and values in turn, in the order of the names.
+func pairs(headers map[string]string) (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		out = append(out, name, headers[name])
+	}
+	return out
+}
+
+func (p *player) compare(w *want, stream *host.Stream) {
+	if stream == nil && (w.Upstream != nil || w.Client != nil || w.Ending != "") {
+		p.expect(false, "want says nothing of which stream: name one")
+		return
+	}
+	if w.Upstream != nil {
+		p.message("upstream", w.Upstream, stream.ToUpstream())
+	}
+	if w.Client != nil {
+		got := stream.ToClient()
+		if r := stream.LocalReply(); r != nil && got.Headers == nil {
+			got = host.Message{Headers: r.Headers, Body: r.Body}
+		}
+		p.message("client", w.Client, got)
+	}
+	if w.Ending != "" {
+		p.equal("ending", stream.Ending().String(), w.Ending)
+	}
+	for _, text := range w.Log {
+		p.expect(len(p.world.Logs().Containing(text)) > 0, "log: no line has %q; it is\n%s", text, p.world.Logs())
+	}
+	for _, text := range w.NoLog {
+		found := p.world.Logs().Containing(text)
+		p.expect(len(found) == 0, "log: want no line with %q, got\n%s", text, found)
+	}
+	shared := p.world.SharedData()
+	for _, key := range slices.Sorted(maps.Keys(w.Shared)) {
+		got, ok := shared[key]
+		p.optional("shared data "+strconv.Quote(key), string(got.Bytes), ok, w.Shared[key])
+	}
+	metrics := p.world.Metrics()
+	for _, name := range slices.Sorted(maps.Keys(w.Metrics)) {
+		got, ok := metrics.Counters[name]
+		if !ok {
+			got, ok = metrics.Gauges[name]
+		}
+		p.expect(ok && got == w.Metrics[name], "metric %s: got %d (defined: %v), want %d", name, got, ok, w.Metrics[name])
+	}
+}
+
+func (p *player) message(side string, want *message, got host.Message) {
+	if want.None {
+		p.expect(got.Headers == nil, "%s: got %v, want nothing", side, got.Headers)
+		return
+	}
+	if want.Status != 0 {
+		status, _ := got.Headers.Get(":status")
+		p.equal(side+" status", status, strconv.Itoa(want.Status))
+	}
+	for _, name := range slices.Sorted(maps.Keys(want.Headers)) {
+		value, ok := got.Headers.Get(strings.ToLower(name))
+		p.optional(side+" header "+name, value, ok, want.Headers[name])
+	}
+	if want.Body != nil {
+		p.equal(side+" body", string(got.Body), *want.Body)
+	}
+}
+
+func (p *player) optional(what, got string, ok bool, want *string) {
+	switch {
+	case want == nil:
+		p.expect(!ok, "%s: got %q, want none", what, got)
+	case !ok:
+		p.expect(false, "%s: there is none, want %q", what, *want)
+	default:
+		p.equal(what, got, *want)
+	}
+}
+
+func (p *player) equal(what, got, want string) {
+	p.expect(got == want, "%s:\n\tgot  %q\n\twant %q", what, got, want)
+}
+
+func (p *player) expect(ok bool, format string, arguments ...any) {
+	p.checked++
+	if !ok {
+		p.faults = append(p.faults, p.place+": "+fmt.Sprintf(format, arguments...))
+	}
+}
