@@ -31,7 +31,8 @@ const events = `{"rules": [{"name": "events", "client": [{"header": "x-client-id
 // edge is an Envoy with the filter.
 type edge struct {
 	*host.World
-	t *testing.T
+	t      *testing.T
+	shared func(*host.Call) // see passTwice
 }
 
 func newEdge(t *testing.T, config host.Config) *edge {
@@ -56,7 +57,7 @@ func newEdge(t *testing.T, config host.Config) *edge {
 			t.Logf("the filter's log:\n%v", w.Logs())
 		}
 	})
-	return &edge{w, t}
+	return &edge{World: w, t: t}
 }
 
 var eventStream = host.Response(200, "content-type", "text/event-stream")

@@ -1,7 +1,10 @@
 package plugin
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"iter"
 	"math/rand/v2"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -67,6 +70,31 @@ func (envoy) Reply(status uint32, headers [][2]string, body []byte) error {
 }
 
 func (envoy) Now() int64 { return hostcall.MonotonicMs() }
+
+// Workers implements [session.Host].
+func (e envoy) Workers() iter.Seq[*session.Worker] {
+	return func(yield func(*session.Worker) bool) {
+		for _, p := range e.plugin.vm.plugins {
+			if !yield(p.worker) {
+				return
+			}
+		}
+	}
+}
+
+// mark is a filter state that tells requests apart.
+var mark = []string{"streamlatch.mark"}
+
+// SameRequest implements [session.Host]. All filters of a request share its filter state.
+func (envoy) SameRequest(context uint32) bool {
+	value := binary.LittleEndian.AppendUint64(nil, rand.Uint64())
+	if proxywasm.SetProperty(mark, value) != nil || proxywasm.SetEffectiveContext(context) != nil {
+		return false
+	}
+	found, err := proxywasm.GetProperty(mark)
+	_ = proxywasm.SetEffectiveContext(0) // back to the running callback's own
+	return err == nil && bytes.Equal(found, value)
+}
 
 // Random is ChaCha8, which Go's runtime seeds from the host's random source for every VM.
 func (envoy) Random() uint64 { return rand.Uint64() }

@@ -43,6 +43,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 
 	"github.com/streamlatch/streamlatch/filter/policy"
@@ -204,6 +205,17 @@ func (w *Worker) first(n uint32) *Stream {
 		return nil
 	}
 	return w.own[n]
+}
+
+// Client yields the worker's streams of a client, from Claim to Release.
+func (w *Worker) Client(id ClientID) iter.Seq[*Stream] {
+	return func(yield func(*Stream) bool) {
+		for s := w.first(w.table.bucket(id)); s != nil; s = s.next {
+			if s.Client == id && !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // Share calls visit for some of the worker's streams: in as many calls as ticks, for all of them,

@@ -54,6 +54,7 @@ func newEdge(t *testing.T) *edge {
 
 // fakeHost is the [Host] of one worker.
 type fakeHost struct {
+	same func(context uint32) bool // SameRequest
 	*edge
 	worker    *Worker
 	period    uint32               // of ticks; 0: none

@@ -5,6 +5,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -120,6 +121,17 @@ func (h *fakeHost) Request() Request {
 }
 
 func (h *fakeHost) Response() Response { h.only("Response", inResponse, inBody); return h.effective }
+
+// Workers implements [Host].
+func (h *fakeHost) Workers() iter.Seq[*Worker] {
+	return func(yield func(*Worker) bool) { yield(h.worker) }
+}
+
+// SameRequest implements [Host].
+func (h *fakeHost) SameRequest(context uint32) bool {
+	h.only("SameRequest", inRequest, inResponse)
+	return h.same != nil && h.same(context)
+}
 
 func (h *fakeHost) Reply(status uint32, headers [][2]string, body []byte) error {
 	if x := h.effective; x == nil || !x.waits {

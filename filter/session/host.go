@@ -1,6 +1,10 @@
 package session
 
-import "github.com/streamlatch/streamlatch/filter/registry"
+import (
+	"iter"
+
+	"github.com/streamlatch/streamlatch/filter/registry"
+)
 
 // Host is what a worker needs of Envoy. In the filter, package plugin implements it with the SDK;
 // in tests a map and a clock are enough.
@@ -21,6 +25,12 @@ type Host interface {
 	// [Worker.Request], [Stream.RequestBody] and [Stream.Response], which then return Pause, and
 	// while the request waits.
 	Reply(status uint32, headers [][2]string, body []byte) error
+
+	// Workers yields all workers in this VM.
+	Workers() iter.Seq[*Worker]
+	// SameRequest reports whether the stream with this context, of a worker in this VM, is the
+	// request whose callback is running: it has passed two filters.
+	SameRequest(context uint32) bool
 
 	// Now returns the time in milliseconds, by a clock that all workers share and that only goes
 	// forward.

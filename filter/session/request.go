@@ -96,6 +96,9 @@ func (w *Worker) Request(context uint32, endOfStream bool) (*Stream, Action) {
 	if s == nil {
 		return nil, Continue
 	}
+	if s.tracked() {
+		return nil, Continue
+	}
 	if s.reader = reply.ReaderOf(request); endOfStream && s.reader == reply.Caller {
 		s.reader = reply.Program
 	}
@@ -153,6 +156,21 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 	}
 	w.forget(key)
 	return s
+}
+
+// tracked reports whether another filter of the same chain has claimed a place for this request, by
+// a rule of the same name. A second claim would supersede the first, and so end this very request.
+// The host is asked only if a worker in this VM holds a stream of the client.
+func (s *Stream) tracked() bool {
+	host := s.rule.worker.host
+	for w := range host.Workers() {
+		for other := range w.registry.Client(s.place.Client) {
+			if other != &s.place && host.SameRequest(other.Context) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // forget clears the buffer of a raw key and keeps it for the next request, unless it is larger than

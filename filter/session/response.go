@@ -25,6 +25,10 @@ func (s *Stream) Response(endOfStream bool) Action {
 	}
 	now := w.host.Now()
 	if s.phase == asking || s.phase == answering {
+		if s.tracked() {
+			s.enter(done)
+			return Continue
+		}
 		verdict := policy.Verdict{Refusal: policy.TooLong}
 		if !s.tooLong {
 			verdict = s.claim(now)
