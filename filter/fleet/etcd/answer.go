@@ -66,7 +66,7 @@ type Event struct {
 // ParseRange reads the answer to a [RangeRequest].
 func ParseRange(b []byte) (r Range, err error) {
 	err = r.parse(b)
-	return r, err
+	return r, r.Header.check(err)
 }
 
 // ParseTxn reads the answer to a [Txn].
@@ -89,7 +89,7 @@ func ParseTxn(b []byte) (t TxnAnswer, err error) {
 		}
 		return nil
 	})
-	return t, err
+	return t, t.Header.check(err)
 }
 
 // ParsePut reads the header of the answer to a [PutRequest], which is all that it has.
@@ -100,7 +100,7 @@ func ParsePut(b []byte) (h Header, err error) {
 		}
 		return nil
 	})
-	return h, err
+	return h, h.check(err)
 }
 
 // ParseLease reads the answer to a [LeaseGrantRequest] or a [LeaseKeepAliveRequest].
@@ -116,7 +116,7 @@ func ParseLease(b []byte) (l Lease, err error) {
 		}
 		return nil
 	})
-	return l, err
+	return l, l.Header.check(err)
 }
 
 // ParseWatch reads a message of a watch.
@@ -141,7 +141,7 @@ func ParseWatch(b []byte) (w Watch, err error) {
 		}
 		return nil
 	})
-	return w, err
+	return w, w.Header.check(err)
 }
 
 // KVs yields the keys of the answer, in the order of the message.
@@ -175,6 +175,14 @@ func repeated(b []byte, number protowire.Number, f func([]byte) bool) {
 		}
 		return nil
 	})
+}
+
+// check returns err, or an error if the answer has no header: etcd always tells its cluster.
+func (h Header) check(err error) error {
+	if err == nil && h.Cluster == 0 {
+		return malformed("no cluster id in the header")
+	}
+	return err
 }
 
 func (h *Header) parse(b []byte) error {

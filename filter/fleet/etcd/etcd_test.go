@@ -134,6 +134,7 @@ func TestMalformedAnswers(t *testing.T) {
 	}{
 		{"a tag without an end", "ff", "1 bytes that begin with no tag"},
 		{"field 0", "00", "1 bytes that begin with no tag"},
+		{"nothing", "", "no cluster id in the header"},
 		{"a field number beyond the last", "808080803030", "6 bytes that begin with no tag"},
 		{"a varint without an end", "20ff", "field 4, wire type 0: its value is cut off or too large"},
 		{"a length beyond the end", "1205", "field 2, wire type 2: its value is cut off or too large"},

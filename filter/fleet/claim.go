@@ -1,0 +1,340 @@
+package fleet
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/policy"
+)
+
+// Look asks whether s would be refused now, before the backend has any work. A verdict answers it,
+// perhaps at once.
+func (m *Member) Look(now int64, s *Stream) {
+	m.now = now
+	if s.state != Outside {
+		return
+	}
+	m.streams[s.Context] = s
+	m.set(s, Looking)
+	s.since = now
+	if m.away {
+		m.unavailable(s)
+	} else {
+		m.startJoin()
+		m.sendLook(s)
+	}
+	m.run()
+}
+
+// Claim registers s as its client's newest stream. A verdict answers it, perhaps at once.
+func (m *Member) Claim(now int64, s *Stream) {
+	m.now = now
+	if s.state != Outside && s.state != Looked {
+		return
+	}
+	m.streams[s.Context] = s
+	m.set(s, Waiting)
+	s.since, s.tries = now, 0
+	switch {
+	case m.away:
+		m.unavailable(s)
+	case m.turns[s.Client] != nil:
+		m.queues[s.Client] = append(m.queues[s.Client], s)
+	default:
+		m.turns[s.Client] = s
+		m.claim(s)
+	}
+	m.run()
+}
+
+// Ended tells the member that s has ended, for whatever reason: by its backend or client, or
+// because the Envoy's own registry made it yield. Its keys are removed, if they may be there.
+func (m *Member) Ended(now int64, s *Stream) {
+	m.now = now
+	if s.state == Outside {
+		return
+	}
+	sent := s.sent
+	m.forget(s)
+	if sent != 0 && sent == m.lease {
+		m.release(s.Context, s.Client, true)
+	}
+	m.run()
+}
+
+// forget takes s from the member.
+func (m *Member) forget(s *Stream) {
+	delete(m.streams, s.Context)
+	m.forgetCall(s.call)
+	s.call, s.sending = 0, false
+	m.settle(s, Outside)
+	m.queues[s.Client] = slices.DeleteFunc(m.queues[s.Client], func(q *Stream) bool { return q == s })
+	if len(m.queues[s.Client]) == 0 {
+		delete(m.queues, s.Client)
+	}
+}
+
+// settle moves s to a state in which it has no turn. If others wait for the turn, run gives it to
+// the first of them.
+func (m *Member) settle(s *Stream, next State) {
+	m.set(s, next)
+	s.view, s.doubt = nil, 0
+	if m.turns[s.Client] != s {
+		return
+	}
+	delete(m.turns, s.Client)
+	if len(m.queues[s.Client]) > 0 {
+		m.freed = append(m.freed, s.Client)
+	}
+}
+
+// left returns how long the caller of s may still have to wait.
+func (m *Member) left(s *Stream) policy.Millis {
+	return m.config.Timeout - s.waited - policy.Millis(m.now-s.since)
+}
+
+func (m *Member) sendLook(s *Stream) {
+	prefix := m.keys.client(s.Client)
+	timeout := m.config.Timeout
+	if !s.state.in() {
+		timeout = max(1, m.left(s))
+	}
+	s.call = m.send(call{kind: looking, stream: s}, etcd.RangeRequest{Key: prefix, End: etcd.PrefixEnd(prefix)}, timeout)
+}
+
+// claim goes on with the claim of s, which has its turn.
+func (m *Member) claim(s *Stream) {
+	m.set(s, Waiting)
+	if m.lease == 0 {
+		m.startJoin()
+	}
+	switch {
+	case m.away:
+		m.unavailable(s)
+	case m.left(s) <= 0:
+		m.contended(s)
+	case m.lease == 0: // planted goes on
+	case s.view == nil || s.view.era != m.era:
+		m.set(s, Claiming)
+		m.sendLook(s)
+	default:
+		m.set(s, Claiming)
+		m.decide(s)
+	}
+}
+
+// name returns the name of s under the member's lease.
+func (m *Member) name(s *Stream) name { return name{m.lease, s.Context} }
+
+// newest returns the largest stamp among the client's streams in this Envoy. The caller does not
+// know yet of those whose verdict it has not taken, and of the one whose Txn is under way.
+func (m *Member) newest(id ID) Stamp {
+	newest := m.local.Newest(id)
+	if s := m.turns[id]; s != nil && s.sending {
+		newest = max(newest, s.plan.Stamp)
+	}
+	for _, v := range m.out.Verdicts {
+		if v.Stream.Client == id {
+			newest = max(newest, v.Stamp)
+		}
+	}
+	return newest
+}
+
+// decide decides about s on its view, and sends its Txn.
+func (m *Member) decide(s *Stream) {
+	me := m.name(s)
+	client := s.view.client(me)
+	p := plan{name: me, Record: Record{Stamp: s.stamp, Instance: s.Instance}}
+	var verdict policy.Verdict
+	if s.state.in() {
+		verdict = policy.Return(client, policyStream(me, s.stamp, s.Instance), s.Limits.MaxStreams, m.now)
+		if slices.ContainsFunc(verdict.Superseded, func(y policy.Stream) bool { return nameOf(y) == me }) {
+			m.end(s, Superseded)
+			return
+		}
+	} else {
+		p.Stamp = after(max(s.view.newest(), m.newest(s.Client)), m.now, m.random())
+		verdict = policy.Decide(client, policyStream(me, p.Stamp, s.Instance), *s.Limits, false, m.now)
+		if verdict.Refusal != 0 {
+			m.refuse(s, verdict.Refusal, verdict.Wait)
+			return
+		}
+	}
+	p.Memory = memoryOf(verdict.Next)
+	if len(client.Streams) == 0 && s.state.in() {
+		p.Memory = s.memory
+	}
+	p.yield, p.more = verdict.Superseded, len(verdict.Superseded) > mostYield
+	p.yield = p.yield[:min(len(p.yield), mostYield)]
+	s.plan, s.sent, s.doubt, s.sending = p, m.lease, 0, true
+	timeout := m.config.Timeout
+	if !s.state.in() {
+		timeout = max(1, m.left(s))
+	}
+	s.call = m.send(call{kind: claiming, stream: s}, m.txn(s.Client, p, s.view), timeout)
+}
+
+// seen goes on with s after a Range has shown its client's streams.
+func (m *Member) seen(s *Stream, v *view) {
+	s.view = v
+	if s.state == Looking {
+		verdict := policy.Decide(v.client(name{}), policyStream(m.name(s), after(v.newest(), m.now, 0), s.Instance), *s.Limits, false, m.now)
+		if verdict.Refusal != 0 {
+			m.refuse(s, verdict.Refusal, verdict.Wait)
+			return
+		}
+		m.set(s, Looked)
+		s.waited += policy.Millis(m.now - s.since)
+		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Proceed})
+		return
+	}
+	// An earlier Txn whose answer was lost was carried out. If more were to yield to it than
+	// one Txn can name, this one names the rest.
+	if own, found := v.find(m.name(s)); found && s.state.in() && !s.plan.more {
+		m.registered(s, own.written)
+		return
+	}
+	if m.lease == 0 { // it was lost meanwhile; planted goes on
+		m.set(s, Waiting)
+		return
+	}
+	m.decide(s)
+}
+
+// carriedOut notes that the last Txn of s was carried out at a revision, under a lease that the
+// member may have lost meanwhile.
+func (m *Member) carriedOut(s *Stream, lease, revision int64) {
+	known := lease == m.lease && (s.doubt == 0 || revision > s.doubt)
+	newcomer := !s.state.in()
+	s.stamp, s.memory = s.plan.Stamp, s.plan.Memory
+	if newcomer {
+		m.out.Verdicts = append(m.out.Verdicts, Verdict{
+			Stream: s, Outcome: Admitted, Stamp: s.stamp, Memory: s.memory, Superseded: s.plan.yield,
+		})
+	}
+	switch {
+	case known && s.plan.more:
+		s.revision, s.tries = max(s.revision, revision), 0
+		m.settle(s, Unregistered) // and look at once for those that are still to yield
+	case known:
+		if !newcomer {
+			m.counts.Returned++
+		}
+		m.registered(s, revision)
+	default:
+		m.settle(s, Unregistered)
+	}
+}
+
+// registered notes that s is registered since a revision, under the member's lease.
+func (m *Member) registered(s *Stream, revision int64) {
+	s.revision = max(s.revision, revision)
+	s.sent = m.lease
+	m.settle(s, Registered)
+}
+
+// lostRace goes on with s after its Txn was not carried out, because the client's streams have
+// changed. v is how they are now.
+func (m *Member) lostRace(s *Stream, v *view) {
+	if !s.state.in() {
+		s.sent = 0 // it was the only one
+	}
+	if s.state.in() && v.revision <= s.doubt {
+		m.settle(s, Unregistered) // a later list did not have it: look again
+		return
+	}
+	if s.tries++; s.tries < mostTries && (s.state.in() || m.left(s) > 0) {
+		m.seen(s, v)
+		return
+	}
+	m.contended(s)
+}
+
+// contended gives up for now: others were faster too often, or for too long.
+func (m *Member) contended(s *Stream) {
+	switch {
+	case s.state.in():
+		m.settle(s, Unregistered) // a tick tries again
+	case s.RefuseContended:
+		m.refuse(s, policy.Contended, 0)
+	default:
+		m.letIn(s, Alone)
+	}
+}
+
+// unavailable gives the verdict on a newcomer that cannot wait for etcd any longer, and of which no
+// Txn may be carried out any more.
+func (m *Member) unavailable(s *Stream) {
+	m.forgetCall(s.call)
+	s.call = 0
+	switch {
+	case s.RefuseUnavailable:
+		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Unavailable})
+		m.forget(s)
+	case s.state == Looking:
+		m.set(s, Looked)
+		s.waited += policy.Millis(m.now - s.since)
+		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Proceed})
+	default:
+		m.letIn(s, Alone)
+	}
+}
+
+// letIn lets a newcomer in that is not registered, as far as the member knows. If its Txn may have
+// been carried out, others may have ended for it. So it is never refused then, and it keeps the
+// stamp that it was sent with.
+func (m *Member) letIn(s *Stream, how Outcome) {
+	verdict := Verdict{Stream: s, Outcome: how}
+	if how == Unconfirmed {
+		m.counts.Unconfirmed++
+		s.stamp, s.memory = s.plan.Stamp, s.plan.Memory
+		verdict.Superseded = s.plan.yield
+	} else {
+		s.stamp = after(m.newest(s.Client), m.now, m.random())
+	}
+	verdict.Stamp, verdict.Memory = s.stamp, s.memory
+	m.out.Verdicts = append(m.out.Verdicts, verdict)
+	s.tries = 0
+	m.settle(s, Unregistered)
+}
+
+func (m *Member) refuse(s *Stream, why policy.Refusal, wait policy.Millis) {
+	m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Refused, Refusal: why, Wait: wait})
+	m.forget(s)
+}
+
+// end ends s, which has lost its place in etcd.
+func (m *Member) end(s *Stream, why Why) {
+	if s.state.in() {
+		m.out.Ends = append(m.out.Ends, End{s, why})
+	} else {
+		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Overtaken})
+	}
+	m.forget(s)
+}
+
+// startReturns registers streams that are in and not registered, newest first.
+func (m *Member) startReturns() {
+	if m.away || m.lease == 0 || m.number[Unregistered] == 0 || m.number[Returning] >= mostReturning {
+		return
+	}
+	var ready []*Stream
+	for _, s := range m.streams {
+		if s.state == Unregistered && m.turns[s.Client] == nil && s.tries < mostTries {
+			ready = append(ready, s)
+		}
+	}
+	slices.SortFunc(ready, func(a, b *Stream) int {
+		return cmp.Or(cmp.Compare(b.stamp, a.stamp), cmp.Compare(a.Context, b.Context))
+	})
+	for _, s := range ready {
+		if m.turns[s.Client] == nil && m.number[Returning] < mostReturning {
+			m.turns[s.Client] = s
+			m.set(s, Returning)
+			s.view = &view{era: m.era}
+			m.decide(s)
+		}
+	}
+}
