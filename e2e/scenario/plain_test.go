@@ -330,6 +330,9 @@ func (w *plainWorker) Resume() error {
 
 func (w *plainWorker) Details() string { return "" }
 
+// SameRequest implements [session.Host]. A request of a scenario passes one filter.
+func (w *plainWorker) SameRequest(uint32) bool { return false }
+
 func (w *plainWorker) Define(_ session.Kind, name string) (session.Metric, error) {
 	p := w.plain
 	name = strings.TrimPrefix(name, "streamlatch.")
