@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -329,6 +330,11 @@ func (w *plainWorker) Resume() error {
 }
 
 func (w *plainWorker) Details() string { return "" }
+
+// Workers implements [session.Host]. A worker has one configuration.
+func (w *plainWorker) Workers() iter.Seq[*session.Worker] {
+	return func(yield func(*session.Worker) bool) { yield(w.session) }
+}
 
 // SameRequest implements [session.Host]. A request of a scenario passes one filter.
 func (w *plainWorker) SameRequest(uint32) bool { return false }
