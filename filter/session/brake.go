@@ -10,13 +10,13 @@ import (
 
 // A brake slows down clients that come back before their wait is over, however often. Many
 // libraries do: at a clean end they connect again at once, or they do not know retry-after. An
-// instance of a client that was refused has a slot here, and its next refusal is held back, one
-// request at a time.
+// instance of a client that was refused has a slot here, and its next refusals are held back.
 //
 // Slots are few: if there is none, who is refused takes that of another, who is then not slowed
 // down. So the memory, and the requests that a worker holds, are bounded whoever comes.
 type brake struct {
 	slots []brakeSlot // nil: nobody was refused yet
+	held  int         // requests that are held
 }
 
 // brakeSlots is the number of slots, of 40 bytes each.
@@ -26,6 +26,13 @@ const brakeSlots = 1024
 // back at once would take it from each other again and again, and neither would be held.
 const brakeProbes = 8
 
+// mostHeld bounds the requests that a worker holds.
+const mostHeld = 1024
+
+// mostHeldEach bounds those of one caller. It may be several pages or programs that have no
+// instance. A browser has six connections to a host, and some must be left for other requests.
+const mostHeldEach = 4
+
 // heldMs is how long a request is held, and up to a tick longer. Common clients wait longer than
 // that for a response.
 const heldMs = 1000
@@ -33,7 +40,7 @@ const heldMs = 1000
 type brakeSlot struct {
 	who   caller
 	until int64 // when the wait is over that it was told
-	held  bool  // a request of it is held
+	held  int   // its requests that are held
 }
 
 // caller is who makes a request.
@@ -55,7 +62,7 @@ func (b *brake) slot(who caller, now int64) *brakeSlot {
 		switch {
 		case slot.who == who:
 			return slot
-		case slot.held:
+		case slot.held > 0:
 		case over == nil && now >= slot.until:
 			over = slot
 		case other == nil:
@@ -79,12 +86,17 @@ func (b *brake) hold(who caller, now int64) bool {
 		return false
 	}
 	slot := b.slot(who, now)
-	if slot == nil || slot.who != who || now >= slot.until || slot.held {
+	if slot == nil || slot.who != who || now >= slot.until || slot.held >= mostHeldEach || b.held >= mostHeld {
 		return false
 	}
-	slot.held = true
+	slot.held++
+	b.held++
 	return true
 }
 
-// free says that the caller's request is not held any more. Nobody could take its slot meanwhile.
-func (b *brake) free(who caller) { b.slot(who, 0).held = false }
+// free says that a request of the caller is not held any more. Nobody could take its slot
+// meanwhile.
+func (b *brake) free(who caller) {
+	b.slot(who, 0).held--
+	b.held--
+}

@@ -24,8 +24,13 @@ func TestEarlyClientsAreHeld(t *testing.T) {
 	if !early.waits {
 		t.Fatal("a client that comes back at once is not held")
 	}
-	if x := w.ask("alice"); x.reply == nil {
-		t.Fatal("two requests are held at a time")
+	if got := early.stream.RequestBody(1, false); got != Pause {
+		t.Error("the body of a held request passes, and the request with it")
+	}
+	for n := range mostHeldEach {
+		if x := w.ask("alice"); x.waits != (n < mostHeldEach-1) {
+			t.Fatalf("with %d requests held, the next one is held: %v", n+1, x.waits)
+		}
 	}
 	e.now += heldMs - 1
 	w.tickNow()
@@ -37,7 +42,7 @@ func TestEarlyClientsAreHeld(t *testing.T) {
 	if early.waits || early.reply == nil || early.reply.status != 409 || early.reason != "refused_duplicate" {
 		t.Errorf("after a second: waits %v, reply %v, reason %q, want a refusal", early.waits, early.reply, early.reason)
 	}
-	e.counted(map[string]int64{"events.refused_duplicate": 3})
+	e.counted(map[string]int64{"events.refused_duplicate": mostHeldEach + 2})
 	if x := w.ask("alice"); !x.waits {
 		t.Error("the next one is not held")
 	}
@@ -155,7 +160,7 @@ func TestHeldRequestsAreBounded(t *testing.T) {
 		client := fmt.Sprint("client ", i)
 		w.open(client)
 		w.ask(client)
-		early = append(early, w.ask(client))
+		early = append(early, w.ask(client), w.ask(client))
 	}
 	n := 0
 	for _, x := range early {
@@ -166,8 +171,8 @@ func TestHeldRequestsAreBounded(t *testing.T) {
 			n++
 		}
 	}
-	if n < brakeSlots/2 || n > brakeSlots {
-		t.Errorf("%d requests are held, want many and at most %d", n, brakeSlots)
+	if n < mostHeld/2 || n > mostHeld {
+		t.Errorf("%d requests are held, want many and at most %d", n, mostHeld)
 	}
 	e.now += heldMs
 	w.tickNow()
@@ -176,6 +181,9 @@ func TestHeldRequestsAreBounded(t *testing.T) {
 		if x.reply == nil {
 			t.Fatal("a held request has no answer when its time is over")
 		}
+	}
+	if w.worker.brake.held != 0 {
+		t.Errorf("the brake still counts %d held requests", w.worker.brake.held)
 	}
 }
 

@@ -252,7 +252,7 @@ const mostCall = 256 << 10
 // RequestBody is called with the size of the body that has come so far. If a call of MCP is to be
 // refused, it decides again as soon as it knows the call's id.
 func (s *Stream) RequestBody(size int, endOfStream bool) Action {
-	if s.phase == paused || s.phase == answering && !endOfStream && size <= mostCall {
+	if s.phase == held || s.phase == paused || s.phase == answering && !endOfStream && size <= mostCall {
 		return Pause
 	}
 	if s.phase != answering {
