@@ -2,6 +2,11 @@
 //
 //	proxywasm info FILTER.wasm              what it is, what it imports, whether the host can run it
 //	proxywasm run [-trace] EXPECTATIONS...  play files of expectations, see host/README.md
+//	proxywasm serve [flags] FILTER.wasm     put it on a port, in front of an upstream
+//
+// Serve is for trying a filter where there is no Envoy, with curl or a browser: HTTP/1.1 and HTTP/2
+// without TLS, event streams, and the resets that the filter makes. It keeps in memory what has
+// passed on every open stream, so it is no proxy for real use.
 //
 // Exit codes: 0; 1 if an expectation is not met or the filter cannot run; 2 if it was called
 // wrongly.
@@ -13,6 +18,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 )
@@ -20,6 +26,12 @@ import (
 const usage = `usage:
   proxywasm info FILTER.wasm              what it is, what it imports, whether the host can run it
   proxywasm run [-trace] EXPECTATIONS...  play files of expectations
+  proxywasm serve [flags] FILTER.wasm     put it on a port, in front of an upstream
+flags of serve:
+  -upstream URL    where requests go that pass the filter; required
+  -listen ADDRESS  default 127.0.0.1:10000
+  -workers N       default 2
+  -config FILE     the configuration of the filter
 `
 
 // errUsage is the error of a command line that makes no sense.
@@ -51,8 +63,22 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 				return errUsage
 			}
 			return run(ctx, flags.Args(), *trace, stdout)
+		case "serve":
+			var s settings
+			flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+			flags.SetOutput(io.Discard)
+			flags.StringVar(&s.listen, "listen", "127.0.0.1:10000", "")
+			flags.StringVar(&s.upstream, "upstream", "", "")
+			flags.StringVar(&s.config, "config", "", "")
+			flags.IntVar(&s.workers, "workers", 2, "")
+			if err := flags.Parse(rest); err != nil || flags.NArg() != 1 || s.workers < 1 {
+				return errUsage
+			}
+			return serve(ctx, flags.Arg(0), s, stdout, func(address net.Addr) {
+				fmt.Fprintf(stdout, "%s serves at http://%s, in front of %s\n", flags.Arg(0), address, s.upstream)
+			})
 		default:
-			return fmt.Errorf("%w: %q, want info or run", errUsage, name)
+			return fmt.Errorf("%w: %q, want info, run or serve", errUsage, name)
 		}
 	}()
 	switch {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -31,6 +32,15 @@ func (p *plugin) OnTick()                                 { p.ticks.Increment(1)
 func (p *plugin) NewHttpContext(uint32) types.HttpContext { return &hit{} }
 
 type hit struct{ types.DefaultHttpContext }
+
+// OnHttpResponseBody cuts a response that says so: Envoy resets a stream whose response has begun if
+// the filter replies to it.
+func (*hit) OnHttpResponseBody(size int, _ bool) types.Action {
+	if body, err := proxywasm.GetHttpResponseBody(0, size); err == nil && bytes.Contains(body, []byte("cut me")) {
+		_ = proxywasm.SendHttpResponse(503, nil, nil, -1)
+	}
+	return types.ActionContinue
+}
 
 func (*hit) OnHttpRequestHeaders(int, bool) types.Action {
 	if path, _ := proxywasm.GetHttpRequestHeader(":path"); path == "/forbidden" {
