@@ -20,6 +20,8 @@ func bufferFunctions() []hostFunc {
 const (
 	bufferRequestBody      = 0
 	bufferResponseBody     = 1
+	bufferDownstreamData   = 2
+	bufferUpstreamData     = 3
 	bufferHTTPCallResponse = 4
 	bufferGRPCMessage      = 5
 	bufferVMConfig         = 6
@@ -49,6 +51,14 @@ func (v *vm) buffer(kind uint32) *buffer {
 		return &buffer{data: c.root().httpResponse.Body, readOnly: true}
 	case bufferGRPCMessage:
 		body = c.root().grpc.message
+	case bufferDownstreamData:
+		if c.connection != nil {
+			body = c.connection.downstream.visible
+		}
+	case bufferUpstreamData:
+		if c.connection != nil {
+			body = c.connection.upstream.visible
+		}
 	case bufferRequestBody:
 		if c.stream != nil {
 			body = c.stream.request.visibleBody

@@ -24,8 +24,8 @@ func streamFunctions(version abiVersion) []hostFunc {
 const (
 	streamRequest    = 0
 	streamResponse   = 1
-	streamDownstream = 2 // TCP only
-	streamUpstream   = 3 // TCP only
+	streamDownstream = 2 // TCP
+	streamUpstream   = 3 // TCP
 )
 
 // proxySendLocalResponse is proxy_send_local_response. The reply is sent after the callback has
@@ -88,6 +88,9 @@ func (v *vm) continueStream(kind uint32) Status {
 		}
 		return StatusOk
 	case streamDownstream:
+		if c := v.context().connection; c != nil {
+			v.deferred = append(v.deferred, c.continueReading)
+		}
 		return StatusOk
 	case streamUpstream:
 		return StatusUnimplemented
@@ -97,7 +100,8 @@ func (v *vm) continueStream(kind uint32) Status {
 }
 
 // proxyCloseStream is proxy_close_stream. The stream is reset after the callback has returned.
-// Types 0 and 1 both reset the whole stream. The status is Ok even if there is nothing to reset.
+// Types 0 and 1 both reset the whole stream; 2 and 3 both close the connection with the client. The
+// status is Ok even if there is nothing to reset or to close.
 //
 // Parameters: stream type (0 request, 1 response, 2 downstream, 3 upstream).
 //
@@ -108,6 +112,9 @@ func proxyCloseStream(v *vm, a args) uint32 {
 	kind := a.u32(0)
 	if kind > streamUpstream {
 		return uint32(StatusBadArgument)
+	}
+	if c := v.context().connection; c != nil && (kind == streamDownstream || kind == streamUpstream) {
+		v.deferred = append(v.deferred, func() { c.close(closedLocally) })
 	}
 	if s := v.context().stream; s != nil && (kind == streamRequest || kind == streamResponse) {
 		if s.details == "" {

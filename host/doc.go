@@ -38,6 +38,11 @@
 // status to the guest, or make the guest trap: see [Call]. [Worker.Crash], [World.DropWakeups] and
 // [World.SkipTime] make the larger faults: a dead VM, lost wake-ups and a stalled worker.
 //
+// # TCP
+//
+// A [Connection] is a TCP connection through the filter: [Worker.Connect], then
+// [Connection.DownstreamData] and [Connection.UpstreamData].
+//
 // # Callouts
 //
 // A guest may send requests to other services. [Config.Clusters] says which clusters there are, and
@@ -69,7 +74,7 @@
 //
 // The host follows proxy-wasm-cpp-host and Envoy's own source, not the text of the specification,
 // which differs from them in places. A comment names the source file where a rule may surprise. It
-// covers what one HTTP filter can observe:
+// covers what one filter can observe:
 //
 //   - Start-up: the plugin starts twice on the main thread (a canary, which is then discarded, and
 //     the main thread's own VM), and once on every worker.
@@ -98,7 +103,7 @@
 //     has ended, and shared data with the last VM. Here a VM lives until [World.Close].
 //   - The foreign functions expr_create, expr_evaluate and expr_delete, which need CEL.
 //   - gRPC with Google's library.
-//   - TCP callbacks and the option allow_on_headers_stop_iteration.
+//   - The option allow_on_headers_stop_iteration.
 //   - Buffer limits and watermarks: no body is too large.
 //   - Time that passes while the guest runs. Only the monotonic clock moves then, by one nanosecond
 //     at each reading. A guest that loops forever hangs the test, as it would hang an Envoy

@@ -49,6 +49,9 @@ func (s *Stream) finish(how Ending) {
 		return
 	}
 	s.ended, s.ending = true, how
+	if s.closed.IsZero() {
+		s.closed = s.worker.world.now
+	}
 	if s.vm == nil {
 		s.destroyed = true
 		return
@@ -70,6 +73,5 @@ func (s *Stream) finish(how Ending) {
 	s.destroyed = true
 	s.vm.callback(s.context, "proxy_on_done", id)
 	s.vm.callback(s.context, "proxy_on_delete", id)
-	delete(s.vm.contexts, s.context.id)
-	s.plugin.release()
+	s.delete()
 }

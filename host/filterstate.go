@@ -80,7 +80,7 @@ func trueOrFalse(value string) ([]byte, Status) {
 // filterStateProperty returns the property "filter_state" + rest.
 //
 // Envoy: source/extensions/filters/common/expr/context.cc, FilterStateWrapper.
-func (s *Stream) filterStateProperty(rest string) ([]byte, Status) {
+func (s *session) filterStateProperty(rest string) ([]byte, Status) {
 	name, field, hasField := strings.Cut(rest, "\x00")
 	value, ok := s.filterState[name]
 	if !ok {

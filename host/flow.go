@@ -68,6 +68,7 @@ type flow struct {
 	body     buffer // held at this filter
 	started  bool   // the headers have arrived
 	ended    bool   // the end has arrived
+	received int64  // bytes of the body that have arrived
 
 	iteration       iterationState
 	action          Action              // of the newest callback
@@ -117,6 +118,7 @@ func (s *Stream) headersArrive(f *flow, end bool) Action {
 
 func (s *Stream) bodyArrives(f *flow, data []byte, end bool) Action {
 	f.ended = f.ended || end
+	f.received += int64(len(data))
 	if f.iteration == stoppedAll {
 		f.body.data = append(f.body.data, data...)
 		return StopAllIterationAndWatermark
@@ -256,6 +258,9 @@ func (s *Stream) resume(f *flow) {
 
 func (s *Stream) sendHeaders(f *flow, end bool) {
 	f.headersSent = true
+	if f == &s.request {
+		s.requestSent = s.worker.world.now
+	}
 	f.out.Headers = slices.Clone(f.headers)
 	if end {
 		s.complete(f)

@@ -134,7 +134,7 @@ func foreignSetFilterState(v *vm, arguments []byte) ([]byte, Status) {
 		return nil, StatusBadArgument
 	}
 	object, known := filterStateObjects[string(text[1])]
-	switch s := v.context().stream; {
+	switch s := v.context().session; {
 	case !known:
 		return nil, StatusNotFound
 	case !object.valid(string(text[2])):

@@ -13,13 +13,14 @@ type LeakKind int
 // The kinds of leaks.
 const (
 	LeakedStream     LeakKind = iota + 1 // a stream that has not ended
+	LeakedConnection                     // a TCP connection that is not closed
 	LeakedPlugin                         // a plugin whose on_done returned false, and that never called proxy_done
 	LeakedCallout                        // an HTTP or gRPC callout without an answer
 	LeakedQueueItem                      // an item that nobody has taken out of a shared queue
 	LeakedSharedData                     // a key of shared data
 )
 
-var leakKindNames = [...]string{"", "open stream", "plugin that waits for proxy_done", "callout", "item in queue", "shared data"}
+var leakKindNames = [...]string{"", "open stream", "open connection", "plugin that waits for proxy_done", "callout", "item in queue", "shared data"}
 
 func (k LeakKind) String() string {
 	if k > 0 && int(k) < len(leakKindNames) {
@@ -64,6 +65,8 @@ func (w *World) Leaks() []Leak {
 		for _, id := range slices.Sorted(maps.Keys(t.vm.contexts)) {
 			c := t.vm.contexts[id]
 			switch {
+			case c.connection != nil:
+				leaks = append(leaks, Leak{Kind: LeakedConnection, Worker: t.index, Name: fmt.Sprint(id)})
 			case c.stream != nil:
 				leaks = append(leaks, Leak{Kind: LeakedStream, Worker: t.index, Name: fmt.Sprint(id)})
 			case c.plugin != nil && t.vm.pendingDone[c.plugin.key()] == c.plugin:

@@ -102,34 +102,26 @@ func (w *World) newestListener() *Listener {
 //
 // Open panics for the main thread, which never has streams, and after Drain.
 func (l *Listener) Open(worker int, request Headers) *Stream {
-	switch {
-	case worker == MainThread:
-		panic("host: Open on the main thread: want a worker")
-	case l.drained:
-		panic("host: Open on a listener that has drained: want one of World.Listeners")
-	}
-	t := l.world.Worker(worker)
-	t.mustNotBeBusy("Open")
-	l.reloadIfDue(t)
-	s := &Stream{
-		worker: t, protocol: HTTP1, opened: l.world.now,
-		properties: make(map[string][]byte), filterState: make(map[string][]byte),
-	}
+	s := &Stream{session: l.newSession("Open", worker), protocol: HTTP1}
 	s.request.callbacks, s.response.callbacks = requestCallbacks, responseCallbacks
 	s.request.headers = request.normalized()
 	method, _ := s.request.headers.Get(":method")
 	s.isHEAD, s.isGRPC = method == "HEAD", isGRPC(s.request.headers)
-	switch p := l.slots[t].plugin; {
-	case p == nil:
-		s.unfiltered = true
-	case !p.vm.failed:
-		p.users++
-		s.plugin, s.vm = p, p.vm
-		s.context = p.vm.addContext(p.root, s)
-	case l.world.config.FailurePolicy == FailOpen:
-		s.unfiltered = true
+	if s.context != nil {
+		s.context.session, s.context.stream = &s.session, s
 	}
 	return s
+}
+
+// Connect begins a TCP connection of this listener on a worker, and calls on_new_connection. What
+// Open says of reloads holds for Connect, too.
+func (l *Listener) Connect(worker int) *Connection {
+	c := &Connection{session: l.newSession("Connect", worker)}
+	if c.context != nil {
+		c.context.session, c.context.connection = &c.session, c
+	}
+	c.begin()
+	return c
 }
 
 // Drain removes the listener: no stream can be opened on it any more. On each thread its plugin

@@ -46,7 +46,7 @@ func (v *vm) plugin(config []byte) (*plugin, error) {
 func (v *vm) startPlugin(config []byte, role string) (*plugin, error) {
 	p := v.plugins[pluginKey(config)]
 	if p == nil {
-		p = &plugin{vm: v, config: config, root: v.addContext(nil, nil)}
+		p = &plugin{vm: v, config: config, root: v.addContext(nil)}
 		p.root.plugin = p
 		v.plugins[p.key()] = p
 	}

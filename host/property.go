@@ -1,10 +1,6 @@
 package host
 
-import (
-	"encoding/binary"
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // filterStatePrefix stands before the path of every property that a guest sets, in the names of the
 // filter state.
@@ -52,7 +48,7 @@ func proxyGetProperty(v *vm, a args) uint32 {
 // Parameters: path pointer, path size, value pointer, value size.
 //
 //   - InvalidMemoryAccess: the path or the value is out of bounds
-//   - NotFound: the context has no stream, as in on_tick
+//   - NotFound: the context is a plugin's, as in on_tick
 //   - BadArgument: declare_property made it read-only, and it is set already
 //
 // cpp-host: src/exports.cc; Envoy: context.cc, setProperty.
@@ -62,7 +58,7 @@ func proxySetProperty(v *vm, a args) uint32 {
 	if !okPath || !okValue {
 		return uint32(StatusInvalidMemoryAccess)
 	}
-	s := v.context().stream
+	s := v.context().session
 	if s == nil {
 		return uint32(StatusNotFound)
 	}
@@ -75,13 +71,14 @@ func proxySetProperty(v *vm, a args) uint32 {
 }
 
 // property finds a property: first among those of the test, then among those that the host knows
-// itself, then in the filter state.
+// itself, then in the filter state. A NUL at the end of the path changes nothing: the C++ SDK
+// writes one.
 //
-// Envoy: source/extensions/common/wasm/context.cc, findValue.
+// Envoy: source/extensions/common/wasm/context.cc, getProperty and findValue.
 func (v *vm) property(c *vmContext, path string) ([]byte, Status) {
-	s := c.stream
-	if s != nil {
-		if value, ok := s.properties[path]; ok {
+	path = strings.TrimSuffix(path, "\x00")
+	if c.session != nil {
+		if value, ok := c.session.properties[path]; ok {
 			return value, StatusOk
 		}
 	}
@@ -89,105 +86,26 @@ func (v *vm) property(c *vmContext, path string) ([]byte, Status) {
 		return value, StatusOk
 	}
 	name, rest, more := strings.Cut(path, "\x00")
-	var value []byte
-	found := true
 	switch {
-	case name == "plugin_name" && !more:
-		value = []byte(v.world.config.PluginName)
-	case name == "plugin_root_id" && !more:
-		value = []byte(v.world.config.RootID)
-	case name == "plugin_vm_id" && !more:
-		value = []byte(v.world.config.VMID)
-	case s == nil:
-		found = false
-	case (name == "request" || name == "response" || name == "filter_state") && !more:
-		return nil, StatusSerializationFailure
-	case name == "request":
-		value, found = s.requestProperty(rest)
-	case name == "response":
-		value, found = s.responseProperty(rest)
-	case name == "filter_state":
-		return s.filterStateProperty(rest)
-	default:
-		value, found = s.filterState[filterStatePrefix+name]
-		found = found && !more
-	}
-	if !found {
+	case name == "filter_state" && c.session != nil && more:
+		return c.session.filterStateProperty(rest)
+	case attributes[path] != nil:
+		if value, ok := attributes[path](v, c); ok {
+			return value, StatusOk
+		}
+		return nil, StatusNotFound
+	case isGroup(c, path):
+		return nil, StatusSerializationFailure // no message, and a map that does not tell its keys
+	case c.session == nil:
+		return nil, StatusNotFound
+	case name == "request" || name == "response":
+		if value, ok := c.headerProperty(path); ok {
+			return value, StatusOk
+		}
 		return nil, StatusNotFound
 	}
-	return value, StatusOk
+	if value, ok := c.session.filterState[filterStatePrefix+name]; ok && !more {
+		return value, StatusOk
+	}
+	return nil, StatusNotFound
 }
-
-// requestProperty returns a property "request" + rest, where rest has one or two elements. A
-// property that comes from a header is available while the guest can read the request headers, and
-// in on_log.
-//
-// Envoy: source/extensions/filters/common/expr/context.cc, RequestWrapper.
-func (s *Stream) requestProperty(rest string) ([]byte, bool) {
-	switch rest {
-	case "time":
-		return int64Property(s.opened.UnixNano()), true
-	case "protocol":
-		return []byte(s.protocol.String()), true
-	}
-	headers := s.readableMap(mapRequestHeaders)
-	if headers == nil {
-		return nil, false
-	}
-	header := func(name string) ([]byte, bool) {
-		value, ok := headers.Get(name)
-		return []byte(value), ok
-	}
-	if name, ok := strings.CutPrefix(rest, "headers\x00"); ok {
-		return header(name)
-	}
-	switch rest {
-	case "headers":
-		return encodePairs(*headers), true
-	case "path":
-		return header(":path")
-	case "method":
-		return header(":method")
-	case "host":
-		return header(":authority")
-	case "scheme":
-		return header(":scheme")
-	case "referer":
-		return header("referer")
-	case "useragent":
-		return header("user-agent")
-	case "id":
-		return header("x-request-id")
-	case "url_path", "query":
-		path, ok := headers.Get(":path")
-		before, after, _ := strings.Cut(path, "?")
-		if rest == "query" {
-			before, _, _ = strings.Cut(after, "#")
-		}
-		return []byte(before), ok
-	}
-	return nil, false
-}
-
-// responseProperty returns a property "response" + rest, where rest has one or two elements.
-//
-// Envoy: source/extensions/filters/common/expr/context.cc, ResponseWrapper.
-func (s *Stream) responseProperty(rest string) ([]byte, bool) {
-	switch rest {
-	case "code":
-		status, _ := s.response.headers.Get(":status")
-		code, err := strconv.ParseInt(status, 10, 64)
-		return int64Property(code), err == nil
-	case "code_details":
-		return []byte(s.details), s.details != ""
-	}
-	name, ok := strings.CutPrefix(rest, "headers\x00")
-	headers := s.readableMap(mapResponseHeaders)
-	if !ok || headers == nil {
-		return nil, false
-	}
-	value, ok := headers.Get(name)
-	return []byte(value), ok
-}
-
-func int64Property(n int64) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(n)) }

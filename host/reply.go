@@ -186,7 +186,6 @@ func (s *Stream) replyThroughFilter(r *LocalReply) {
 		return
 	}
 	s.reply, s.details = r, r.Details
-	s.request.hide()
 	s.headersArrive(f, len(body) == 0)
 	if len(body) > 0 && !s.destroyed {
 		s.bodyArrives(f, body, true)

@@ -18,13 +18,8 @@ import (
 // A stream ends when the whole response has gone to the client, when the filter resets it, or by
 // End. Then on_log, on_done and on_delete are called. For HTTP/3 see [Stream.SetProtocol].
 type Stream struct {
-	worker     *Worker
-	vm         *vm     // nil if the VM had failed when the stream was opened
-	plugin     *plugin // the plugin of the stream's context; nil if vm is
-	context    *vmContext
-	protocol   Protocol
-	unfiltered bool // the stream bypasses the filter
-	created    bool // on_context_create was called
+	session
+	protocol Protocol
 
 	isHEAD, isGRPC bool // of the client's request, whatever filters make of it
 
@@ -32,6 +27,7 @@ type Stream struct {
 	endOfStream       bool // of the newest headers or body callback
 	logging           int  // how many calls of on_log are running, one inside the other
 	failureReplySent  bool
+	viaUpstream       bool        // the response comes from the upstream
 	decoding          bool        // a request callback is running
 	prepared          *LocalReply // sent when the request callback has returned
 	ended             bool
@@ -40,10 +36,10 @@ type Stream struct {
 	reply             *LocalReply
 	details           string
 
-	routeClears int // how often the guest cleared the route cache
-	opened      time.Time
-	properties  map[string][]byte
-	filterState map[string][]byte
+	routeClears     int       // how often the guest cleared the route cache
+	requestSent     time.Time // when the request headers went to the upstream
+	responseArrived time.Time // when the end of the upstream's response arrived
+	closed          time.Time // when the stream ended
 }
 
 // RequestHeaders shows the filter the request headers that were given to Open.
@@ -109,6 +105,8 @@ func (s *Stream) ResponseHeaders(headers Headers, endOfStream bool) Action {
 		s.details = "via_upstream"
 	}
 	s.response.headers = headers.normalized()
+	s.viaUpstream = true
+	s.responseEnds(endOfStream)
 	return s.headersArrive(&s.response, endOfStream)
 }
 
@@ -118,6 +116,7 @@ func (s *Stream) ResponseBody(data []byte, endOfStream bool) Action {
 		return None
 	}
 	s.mustBeNext(&s.response, "Body")
+	s.responseEnds(endOfStream)
 	return s.bodyArrives(&s.response, data, endOfStream)
 }
 
@@ -136,6 +135,7 @@ func (s *Stream) ResponseTrailers(trailers Headers) Action {
 		return None
 	}
 	s.mustBeNext(&s.response, "Trailers")
+	s.responseEnds(true)
 	return s.trailersArrive(&s.response, trailers)
 }
 
@@ -145,18 +145,6 @@ func (s *Stream) End() {
 		s.finish(Disconnected)
 	}
 }
-
-// ID returns the stream's context id, which is unique within the VM of its worker. It is 0 if the
-// stream has no context, because the VM had failed or the stream bypasses the filter.
-func (s *Stream) ID() uint32 {
-	if s.context == nil {
-		return 0
-	}
-	return s.context.id
-}
-
-// Worker returns the worker that handles the stream.
-func (s *Stream) Worker() *Worker { return s.worker }
 
 // Ended reports whether the stream has ended.
 func (s *Stream) Ended() bool { return s.ended }
@@ -192,22 +180,6 @@ func (s *Stream) ResponseState() State { return s.response.state() }
 // clear_route_cache.
 func (s *Stream) RouteClears() int { return s.routeClears }
 
-// FilterState returns a copy of what the guest set with proxy_set_property. The names are those of
-// Envoy's access log: "wasm." + path.
-func (s *Stream) FilterState() map[string]string {
-	out := make(map[string]string, len(s.filterState))
-	for k, v := range s.filterState {
-		out[k] = string(v)
-	}
-	return out
-}
-
-// SetProperty sets what proxy_get_property returns for a path in this stream. It takes precedence
-// over Config.Properties and over what the host itself knows.
-func (s *Stream) SetProperty(value []byte, path ...string) {
-	s.properties[PropertyPath(path...)] = slices.Clone(value)
-}
-
 func (m Message) clone() Message {
 	m.Headers, m.Trailers, m.Metadata = slices.Clone(m.Headers), slices.Clone(m.Trailers), slices.Clone(m.Metadata)
 	m.Body = bytes.Clone(m.Body)
@@ -234,14 +206,10 @@ func (s *Stream) mustBeNext(f *flow, part string) {
 	}
 }
 
-// create calls on_context_create, unless it was called before.
-func (s *Stream) create() {
-	if s.created || s.unfiltered {
-		return
-	}
-	s.created = true
-	if s.vm != nil {
-		s.vm.callback(s.context, "proxy_on_context_create", uint64(s.context.id), uint64(s.context.parent.id))
+// responseEnds notes that the end of the upstream's response has arrived, if it has.
+func (s *Stream) responseEnds(end bool) {
+	if end {
+		s.responseArrived = s.worker.world.now
 	}
 }
 

@@ -54,13 +54,18 @@ type vm struct {
 	dnsToken     uint32
 }
 
-// vmContext is a context in the sense of the ABI: that of the VM (id 0), of a plugin, or of a
-// stream.
+// vmContext is a context in the sense of the ABI: that of the VM (id 0), of a plugin, of a stream,
+// or of a TCP connection.
 type vmContext struct {
 	id     uint32
-	parent *vmContext // for a stream, the context of its plugin; otherwise nil
-	stream *Stream
-	plugin *plugin // only for the context of a plugin
+	parent *vmContext // for a stream or connection, the context of its plugin; otherwise nil
+	plugin *plugin    // only for the context of a plugin
+
+	// Of a context that is not a plugin's: either stream or connection is not nil, and session is
+	// its session.
+	session    *session
+	stream     *Stream
+	connection *Connection
 
 	statusCode    uint32 // what proxy_get_status returns, in the context of a plugin
 	statusMessage string
@@ -128,8 +133,8 @@ func (w *World) newRandom() *rand.ChaCha8 {
 
 func (v *vm) has(function string) bool { return v.functions[function] != nil }
 
-func (v *vm) addContext(parent *vmContext, stream *Stream) *vmContext {
-	c := &vmContext{id: v.nextContextID, parent: parent, stream: stream}
+func (v *vm) addContext(parent *vmContext) *vmContext {
+	c := &vmContext{id: v.nextContextID, parent: parent}
 	v.nextContextID++
 	v.contexts[c.id] = c
 	return c

@@ -23,6 +23,10 @@ func (t *Worker) Open(request Headers) *Stream {
 	return t.world.newestListener().Open(t.index, request)
 }
 
+// Connect begins a TCP connection on this worker, through the newest listener that has not drained:
+// see [Listener.Connect].
+func (t *Worker) Connect() *Connection { return t.world.newestListener().Connect(t.index) }
+
 // Tick calls on_tick for every timer of this worker now, even if it is not due yet. Each timer
 // starts again from now. Tick returns the number of calls.
 func (t *Worker) Tick() (ticks int) {

@@ -126,12 +126,13 @@ type process struct {
 	start, now time.Time
 	wallClock  time.Duration // by how much the real time was set forward
 
-	data    map[string]*sharedData // by vm_id
-	queues  *sharedQueues
-	metrics *metricStore
-	network *network
-	vmCount uint64 // VMs created so far
-	jitter  *rand.Rand
+	data        map[string]*sharedData // by vm_id
+	queues      *sharedQueues
+	metrics     *metricStore
+	network     *network
+	vmCount     uint64 // VMs created so far
+	connections uint64 // connections of clients so far
+	jitter      *rand.Rand
 }
 
 // NewWorld starts the filter on every thread, as Envoy does when it starts. If the guest does not

@@ -11,7 +11,8 @@
 //	stream: say hello
 //
 // The callback "stream" is on_context_create of a stream, and "unknown" is any callback of a stream
-// that has no context. The scripts of a stream are request headers: "on-request-headers", "on-log"
+// that has no context. The scripts of a TCP connection are "connection-new-connection",
+// "connection-downstream-data", "connection-log" and so on. The scripts of a stream are request headers: "on-request-headers", "on-log"
 // and so on. The request headers "on-plugin-tick" and so on replace scripts of the plugin.
 package main
 
@@ -37,6 +38,9 @@ var callbacks = []string{
 	"request-headers", "request-body", "request-trailers", "request-metadata",
 	"response-headers", "response-body", "response-trailers", "response-metadata", "log", "done", "delete",
 }
+
+// connectionCallbacks are the callbacks of a TCP connection.
+var connectionCallbacks = []string{"new-connection", "downstream-data", "upstream-data", "downstream-close", "upstream-close", "log", "done", "delete"}
 
 // pluginCallbacks are the callbacks whose script a request may replace.
 var pluginCallbacks = []string{"tick", "queue-ready", "http-call-response", "grpc-initial", "grpc-receive", "grpc-trailing", "grpc-close"}
@@ -102,6 +106,28 @@ func onRequestHeaders(id, count, end uint32) uint32 {
 	}
 	return onStream("request-headers", id)
 }
+
+//go:wasmexport proxy_on_new_connection
+func onNewConnection(id uint32) uint32 {
+	for _, phase := range connectionCallbacks {
+		if script := plugins[pluginOf[id]]["connection-"+phase]; streams[id] != nil {
+			streams[id][phase] = script
+		}
+	}
+	return onStream("new-connection", id)
+}
+
+//go:wasmexport proxy_on_downstream_data
+func onDownstreamData(id, size, end uint32) uint32 { return onData("downstream-data", id, size, end) }
+
+//go:wasmexport proxy_on_upstream_data
+func onUpstreamData(id, size, end uint32) uint32 { return onData("upstream-data", id, size, end) }
+
+//go:wasmexport proxy_on_downstream_connection_close
+func onDownstreamConnectionClose(id, how uint32) { onClose("downstream-close", id, how) }
+
+//go:wasmexport proxy_on_upstream_connection_close
+func onUpstreamConnectionClose(id, how uint32) { onClose("upstream-close", id, how) }
 
 //go:wasmexport proxy_on_request_body
 func onRequestBody(id, size, end uint32) uint32 { return onStream("request-body", id) }
@@ -183,6 +209,18 @@ func onCallout(phase string, id, token uint32, numbers ...uint32) {
 	logInfo(line)
 	lastNumber = token
 	execute(plugins[id][phase], 0)
+}
+
+// onData runs a script of a connection, after it has logged how many data there are.
+func onData(phase string, id, size, end uint32) uint32 {
+	logInfo("data: " + strconv.Itoa(int(size)) + " " + strconv.Itoa(int(end)))
+	return onStream(phase, id)
+}
+
+// onClose runs a script of a connection, after it has logged how it was closed.
+func onClose(phase string, id, how uint32) {
+	logInfo("closed: " + strconv.Itoa(int(how)))
+	onStream(phase, id)
 }
 
 // onStream runs the script of a stream. For a stream that has no context, or no longer, it runs the
