@@ -6,9 +6,13 @@ package mistakes
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,6 +21,15 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/wait"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
+
+// One test waits for 15 s and needs no processor then, so one more may run beside it.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1)); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 const rules = `{"rules": [
 	{"name": "one", "match": {"path": {"prefix": "/one/"}}, "client": [{"query": "client"}]},
@@ -185,28 +198,31 @@ func TestFilterIsNotOnTheRoute(t *testing.T) {
 	}
 }
 
-// The listener for operators sees no stream if its vm_id is another. It says so.
-func TestOperatorsHaveAnotherVMID(t *testing.T) {
+// An Envoy to which nothing was taken over but the filter and its route, and the listener for
+// operators with a vm_id of its own. Streams are cut after 15 s: other signs are looked at
+// meanwhile.
+func TestSettingsAreNotTakenOver(t *testing.T) {
 	t.Parallel()
-	r := start(t, rules, otherVMID)
+	r := rigtest.Start(t, rig.Options{Concurrency: 3, Filter: rules, Internal: true,
+		Edits: []rig.Edit{onEdge(withoutRouteTimeout), onEdge(impatientRoute), onEdge(withoutDelayedClose), withoutStatsConfig, otherVMID}})
+	t.Run("clients learn late", func(t *testing.T) { clientsLearnLate(t, r) })
+	streams := openThoseThatAreCut(t, r)
+	t.Run("the rule is in the names of metrics", func(t *testing.T) { ruleIsInNames(t, r) })
+	t.Run("operators have another vm_id", func(t *testing.T) { operatorsHaveAnotherVMID(t, r) })
+	t.Run("streams are cut", func(t *testing.T) { streamsAreCut(t, r, streams) })
+}
+
+// The listener for operators sees no stream if its vm_id is another. It says so.
+func operatorsHaveAnotherVMID(t *testing.T, r *rig.Rig) {
 	client := rigtest.NewClient()
-	s := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("one", client))
-	rigtest.WantDelete(t, rigtest.Operator(t, r, rig.HTTP1), "/streamlatch/streams/one/"+client, 404, "")
+	s := rigtest.Open(t, rigtest.Dial(t, r, rig.HTTP1, 0), rigtest.Get("late", client))
+	rigtest.WantDelete(t, rigtest.Operator(t, r, rig.HTTP1), "/streamlatch/streams/late/"+client, 404, "")
 	rigtest.WantFlow(t, r, s)
+	s.Close()
 	got := statusOf(t, r)
 	if got.VMID != "another" || len(got.Rules) != 0 || len(got.Workers) != 0 || !strings.Contains(got.Hint, "the same vm_id") {
 		t.Errorf("got the status %+v, want vm_id another, no rule, no worker, and a hint", got)
 	}
-}
-
-// An Envoy to which nothing was taken over but the filter and its route.
-func TestSettingsAreNotTakenOver(t *testing.T) {
-	t.Parallel()
-	r := rigtest.Start(t, rig.Options{Concurrency: 3, Filter: rules,
-		Edits: []rig.Edit{withoutRouteTimeout, impatientRoute, withoutDelayedClose, withoutStatsConfig}})
-	t.Run("clients learn late", func(t *testing.T) { clientsLearnLate(t, r) })
-	t.Run("the rule is in the names of metrics", func(t *testing.T) { ruleIsInNames(t, r) })
-	t.Run("streams are cut", func(t *testing.T) { streamsAreCut(t, r) })
 }
 
 // A client over HTTP/1.1 learns of a takeover when its connection is closed. Envoy counts those
@@ -240,9 +256,8 @@ func ruleIsInNames(t *testing.T, r *rig.Rig) {
 	}
 }
 
-// Envoy cuts streams after 15 s, and silent ones after 5 minutes, if the route says nothing else.
-// The filter tells which setting it was, and how old the stream was.
-func streamsAreCut(t *testing.T, r *rig.Rig) {
+// openThoseThatAreCut opens streams, by their rule, which Envoy will cut.
+func openThoseThatAreCut(t *testing.T, r *rig.Rig) map[string]*rig.Stream {
 	streams := map[string]*rig.Stream{}
 	// Each has a worker of its own: one asks once a second how a stream has ended.
 	for worker, c := range []struct {
@@ -251,6 +266,12 @@ func streamsAreCut(t *testing.T, r *rig.Rig) {
 	}{{"one", rig.HTTP1}, {"two", rig.HTTP2}, {"idle", rig.HTTP1}} {
 		streams[c.rule] = rigtest.Open(t, rigtest.Dial(t, r, c.p, worker), rigtest.Get(c.rule, rigtest.NewClient()))
 	}
+	return streams
+}
+
+// Envoy cuts streams after 15 s, and silent ones after 5 minutes, if the route says nothing else.
+// The filter tells which setting it was, and how old the stream was.
+func streamsAreCut(t *testing.T, r *rig.Rig, streams map[string]*rig.Stream) {
 	for rule, s := range streams {
 		rigtest.WantEnd(t, s, rig.Reset)
 		by, hint := "response_timeout", "the route needs timeout: 0s"
