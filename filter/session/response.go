@@ -24,7 +24,8 @@ func (s *Stream) Response(endOfStream bool) Action {
 		return Continue
 	}
 	now := w.host.Now()
-	if s.phase == asking || s.phase == answering {
+	s.noAlarm() // of a request that waited, and that Envoy itself has answered
+	if s.phase < paused {
 		if s.tracked() {
 			s.enter(done)
 			return Continue

@@ -371,3 +371,35 @@ func TestGoodbyesThatAreSaidCount(t *testing.T) {
 		t.Errorf("%d streams have said goodbye, and one more stays", mostLeaving)
 	}
 }
+
+// Envoy itself may answer a request that waits, and an operator's local_reply_config can make of it
+// what looks like an event stream. It needs a place like others.
+func TestEventStreamWhileTheRequestWaits(t *testing.T) {
+	for _, c := range []struct {
+		rule  string
+		opens bool
+	}{
+		{refusing, false},               // held: it is to be refused
+		{`"claim_at": "request"`, true}, // paused: it has a place
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			e := newEdge(t)
+			w := e.worker(configured(c.rule, ""))
+			w.open("alice")
+			x := w.ask("alice")
+			if c.rule == refusing {
+				x = w.ask("alice")
+			}
+			if !x.waits {
+				t.Fatal("the request does not wait")
+			}
+			x.waits = false
+			x.answer(eventStream)
+			w.check()
+			if opened := x.stream.phase == open; opened != c.opens {
+				t.Errorf("opened %v, want %v", opened, c.opens)
+			}
+			e.advance(3)
+		})
+	}
+}
