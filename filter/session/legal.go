@@ -20,7 +20,7 @@ var legal = map[phase][]registry.State{
 	asking:    {registry.Unclaimed},
 	held:      {registry.Unclaimed},
 	answering: {registry.Unclaimed},
-	paused:    holding,
+	paused:    {registry.Registered, registry.Missing, registry.Returning},
 	claimed:   append([]registry.State{registry.Out}, holding...),
 	open:      append([]registry.State{registry.Out}, holding...),
 	leaving:   append([]registry.State{registry.Out}, holding...),

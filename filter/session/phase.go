@@ -7,7 +7,9 @@ import "fmt"
 //	asking ─→ open                          claim_at: response, the default
 //	asking ─→ held ─→ asking                it is to be refused, and came back too early
 //	asking ─→ answering                     a call of MCP is to be refused
-//	paused ─→ claimed ─→ open               claim_at: request; paused only if others must end first
+//	asking ─→ claimed ─→ open               claim_at: request
+//	claimed ─→ paused ─→ claimed            others must end first
+//	claimed, paused ─→ resetting            a newer request took its place before the answer
 //	open ─→ leaving ─→ parted ─→ resetting  ended by the filter, with a goodbye
 //	open ─→ resetting                       ended by the filter, without
 //	open ─→ observed                        the rule only observes: it would have been ended
