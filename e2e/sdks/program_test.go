@@ -210,10 +210,14 @@ func (p *program) port(t *testing.T) int {
 	return p.hears(t, 1, func(l line) bool { return l.Port != 0 })[0].Port
 }
 
+// patience is how long a test waits for a line. On a busy machine dozens of programs that import
+// many packages take long to start.
+const patience = 3 * wait.Patience
+
 // hears waits until the program has said n such lines, and returns all of them.
 func (p *program) hears(t *testing.T, n int, such func(line) bool) (found []line) {
 	t.Helper()
-	wait.Until(t, func() error {
+	wait.UntilWithin(t, patience, func() error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		found = nil

@@ -80,15 +80,26 @@ func (r recipe) edit() rig.Edit { return rigtest.BeforeRoute(rigtest.Indent(r.ro
 // An edge is an Envoy with one recipe, for several servers.
 type edge struct{ *rig.Rig }
 
+// closesFirst lets Envoy close a connection to a server that is idle, before the server does.
+func closesFirst(cluster string) rig.Edit {
+	place := "  - name: " + cluster + "\n"
+	return rig.Replace(place, place+`    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http_protocol_options: {}}
+        common_http_protocol_options: {idle_timeout: 3s}
+`)
+}
+
 // startEdge starts an Envoy with a recipe for each server of MCP.
 func startEdge(t *testing.T, r recipe, servers map[string]*program, more ...rig.Edit) edge {
 	t.Helper()
 	var rules []string
-	o := rig.Options{Concurrency: 2, LogLevel: "wasm:debug", LogFlush: 100 * time.Millisecond}
+	o := rig.Options{Concurrency: 2, LogLevel: "wasm:debug", LogFlush: 100 * time.Millisecond, Edits: []rig.Edit{countAttempts}}
 	for name, server := range servers {
 		at := r.at(name)
 		rules = append(rules, at.rules)
-		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", server.port(t))))
+		o.Edits = append(o.Edits, at.edit(), rigtest.AnotherCluster(name, fmt.Sprintf("127.0.0.1:%d", server.port(t))), closesFirst(name))
 	}
 	o.Filter = `{"rules": [` + strings.Join(rules, ",\n") + `]}`
 	o.Edits = append(append(o.Edits, rigtest.After(rigtest.Indent(r.filters, 10))), more...)

@@ -32,7 +32,8 @@ const many = 100
 const mostCalls = 16
 
 // The recipe for MCP with sessions. A client whose network breaks gets its listening stream back, a
-// call too many fails alone, and a broken call is resumed beside the listening stream.
+// call too many fails alone, and a broken call is resumed beside the listening stream. Newcomers
+// come in although the server may not have noticed yet that their predecessors have ended.
 func TestSessions(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, sessions)
@@ -41,6 +42,7 @@ func TestSessions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			session(t, e, name, servers[name], sdk)
+			notice(t, "http://"+e.Address()+"/mcp/"+name)
 		})
 	}
 }
