@@ -175,7 +175,7 @@ func (p *printer) worker(w *world, i int) {
 		c := m.calls[n]
 		p.call(n)
 		p.revision(c.floor)
-		p.put(int64(c.kind), c.lease)
+		p.put(int64(c.kind), c.lease, int64(c.era))
 	}
 	for _, q := range m.queues {
 		for _, s := range q {

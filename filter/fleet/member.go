@@ -104,6 +104,7 @@ type call struct {
 	stream *Stream
 	lease  int64
 	floor  int64 // the revision before it was sent; its answer cannot be from an earlier one
+	era    int   // to which the floor belongs
 }
 
 type kind uint8
@@ -172,7 +173,7 @@ func (m *Member) set(s *Stream, next State) {
 // send sends a request and returns the id of its call.
 func (m *Member) send(c call, r etcd.Request, timeout policy.Millis) uint32 {
 	m.lastCall++
-	c.floor, c.lease = m.revision, m.lease
+	c.floor, c.era, c.lease = m.revision, m.era, m.lease
 	m.calls[m.lastCall] = c
 	m.out.Calls = append(m.out.Calls, Call{ID: m.lastCall, Request: r, Timeout: timeout})
 	return m.lastCall
@@ -347,7 +348,7 @@ func (m *Member) restored() {
 // member knows.
 func (m *Member) heard(c call, h etcd.Header) bool {
 	// A stream's messages may be older than the answers of calls.
-	older := c.kind != watching && c.kind != keepingAlive && h.Revision < c.floor
+	older := c.kind != watching && c.kind != keepingAlive && c.era == m.era && h.Revision < c.floor
 	other := m.cluster != 0 && h.Cluster != m.cluster
 	m.cluster = h.Cluster
 	if older || other {

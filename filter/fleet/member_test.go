@@ -1,0 +1,198 @@
+package fleet
+
+import (
+	"testing"
+
+	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+)
+
+// settle lets all that is on the way arrive, and checks the promise.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	if !w.rest() {
+		t.Fatal("the world does not come to rest")
+	}
+	if broken := w.check(); broken != "" {
+		t.Fatal(broken)
+	}
+}
+
+// wantAre checks what has become of the streams.
+func (w *world) wantAre(t *testing.T, want ...condition) {
+	t.Helper()
+	for k, s := range w.opened {
+		if s.condition != want[k] {
+			t.Errorf("stream %d: got condition %d, want %d", k, s.condition, want[k])
+		}
+	}
+}
+
+// After one call without an answer, newcomers do not wait, until a probe is answered.
+func TestAway(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 2, most: one})
+	w.down = 1
+	w.open(0)
+	if got := len(w.works[0].calls); got == 0 {
+		t.Fatal("nothing was sent")
+	}
+	for len(w.works[0].calls) > 0 {
+		w.timeOut(0, 0)
+	}
+	m := w.works[0].member
+	if !m.Away() || m.Fault() == "" || w.opened[0].condition != live {
+		t.Errorf("away %t, fault %q, condition %d: want the stream let in without etcd", m.Away(), m.Fault(), w.opened[0].condition)
+	}
+	w.open(0)
+	if len(w.works[0].calls) != 0 || w.opened[1].condition != live {
+		t.Errorf("the second stream waits for %d calls, want it let in at once", len(w.works[0].calls))
+	}
+	w.wantAre(t, reset, live) // the Envoy's own registry keeps the promise
+	w.settle(t)
+	w.wantAre(t, reset, live)
+	if _, unregistered := m.Streams(); unregistered != 0 || m.Counts().Returned != 1 {
+		t.Errorf("%d unregistered, %d returned, want 0 and 1", unregistered, m.Counts().Returned)
+	}
+}
+
+// A stream is not refused for a restored etcd: members join anew, and all streams return.
+func TestRestoredFromABackup(t *testing.T) {
+	w := newWorld(size{workers: []int{1, 1}, streams: 3, most: []int{2}})
+	w.open(0)
+	for len(w.works[0].calls) > 0 {
+		if w.works[0].calls[0].done {
+			w.answer(0, 0)
+		} else {
+			w.execute(0, 0)
+		}
+	}
+	backup := w.etcd.clone()
+	backup.cluster++
+	backup.granted += 100 // etcd does not give an id twice, not even then
+	w.open(1)
+	w.clone().settle(t)
+	for len(w.works[1].calls) > 0 {
+		if w.works[1].calls[0].done {
+			w.answer(1, 0)
+		} else {
+			w.execute(1, 0)
+		}
+	}
+	w.etcd = backup
+	for i := range w.works {
+		w.do(event{"break", i, 0})
+	}
+	w.settle(t)
+	w.wantAre(t, live, live)
+	for i := range w.works {
+		if got := w.works[i].member.Counts().LeasesLost; got != 1 {
+			t.Errorf("worker %d has lost %d leases, want 1", i, got)
+		}
+	}
+}
+
+// An operator's word reaches a stream by its member's watch, and by a list after the watch was
+// broken.
+func TestDismissed(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		w := newWorld(size{workers: []int{1}, streams: 1, most: one, faults: faults{breaks: 1}})
+		w.open(0)
+		w.clone().settle(t)
+		w.execute(0, 0)
+		w.execute(0, 0)
+		w.answer(0, 0)
+		for len(w.changes(0)) > 0 {
+			w.tell(0)
+		}
+		m := w.works[0].member
+		s := w.opened[0]
+		if broken {
+			w.do(event{"break", 0, 0})
+		}
+		_, failed := w.etcd.do(etcd.Txn{Success: []etcd.Op{
+			etcd.DeleteRequest{Key: m.keys.stream(client, m.name(s.Stream))},
+			etcd.PutRequest{Key: m.keys.listed(m.name(s.Stream)), Value: []byte(dismissed), IgnoreLease: true},
+		}})
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		s.yielded = true
+		if !w.rest() {
+			t.Fatal("the world does not come to rest")
+		}
+		w.wantAre(t, reset)
+		if len(w.etcd.keys) != 1 {
+			t.Errorf("etcd has %v, want only the sentinel", w.etcd.keys)
+		}
+	}
+}
+
+// A watch that is dead and says nothing is found by counting.
+func TestDeadWatch(t *testing.T) {
+	w := newWorld(size{workers: []int{1, 1}, streams: 2, most: one})
+	w.open(0)
+	w.execute(0, 0)
+	w.execute(0, 0)
+	w.answer(0, 0)
+	dead := w.works[0].watch
+	w.works[0].watch = 0
+	w.open(1)
+	for len(w.works[1].calls) > 0 {
+		if w.works[1].calls[0].done {
+			w.answer(1, 0)
+		} else {
+			w.execute(1, 0)
+		}
+	}
+	w.wantAre(t, live, live)
+	for range 40 {
+		w.now += 1000
+		w.tick(0)
+		for len(w.works[0].calls) > 0 {
+			if w.works[0].calls[0].done {
+				w.answer(0, 0)
+			} else {
+				w.execute(0, 0)
+			}
+		}
+	}
+	w.wantAre(t, reset, live)
+	if w.works[0].watch == dead || w.works[0].member.Counts().Resyncs != 1 {
+		t.Errorf("%d resyncs, want 1", w.works[0].member.Counts().Resyncs)
+	}
+	w.settle(t)
+}
+
+// Any bytes may come as any answer. Nothing panics, and once etcd answers in its own words again,
+// the promise holds.
+//
+//	go test ./filter/fleet -fuzz FuzzAnswers -fuzztime 30s
+func FuzzAnswers(f *testing.F) {
+	s := newStore()
+	f.Add(s.header(), uint8(0))
+	f.Add(leaseAnswer(s.header(), 1, 10), uint8(0))
+	f.Add(txnAnswer(s.header(), false, s.rangeAnswer(etcd.RangeRequest{Key: "p"})), uint8(1))
+	f.Add(s.watchAnswer([]change{{key: "p/1/m/0000000000000001/00000000", value: "x", revision: 9}}), uint8(3))
+	f.Add([]byte{0xff}, uint8(2))
+	f.Fuzz(func(t *testing.T, b []byte, at uint8) {
+		w := newWorld(size{workers: []int{1}, streams: 2, most: one})
+		m := w.works[0].member
+		w.open(0)
+		for n := range 12 {
+			if n == int(at%12) {
+				for id := range m.lastCall + 1 {
+					m.Answer(w.now, id, b)
+					w.act(0)
+				}
+			}
+			if len(w.works[0].calls) > 0 {
+				if w.works[0].calls[0].done {
+					w.answer(0, 0)
+				} else {
+					w.execute(0, 0)
+				}
+			}
+		}
+		w.now += 1000
+		w.tick(0)
+	})
+}
