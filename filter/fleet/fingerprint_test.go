@@ -96,7 +96,7 @@ func (p *printer) text(s string) {
 }
 
 func (p *printer) world(w *world) {
-	p.put(w.now, int64(w.down), int64(w.left.losses), int64(w.left.ends), int64(w.left.breaks), int64(w.left.expiries), int64(w.left.outages), int64(w.left.crashes), int64(w.left.restores))
+	p.put(w.now, int64(w.down), int64(w.left.losses), int64(w.left.ends), int64(w.left.breaks), int64(w.left.expiries), int64(w.left.outages), int64(w.left.crashes))
 	p.text(w.broken)
 	p.revision(w.etcd.revision)
 	p.put(int64(w.etcd.granted), int64(w.etcd.cluster))

@@ -121,8 +121,8 @@ var (
 	firstWalk  = flag.Uint64("seed", 1, "of the random ways")
 )
 
-// searches are worlds of one or two kinds of fault. With -states 1000000, TestSearch sees all of
-// the first ten.
+// searches are worlds of one or two kinds of fault. The first two are small enough that TestSearch
+// sees all of their states; -states lets it see more of the others.
 var searches = []size{
 	{workers: []int{1, 1}, streams: 2, most: one},
 	{workers: []int{2}, streams: 2, most: one},

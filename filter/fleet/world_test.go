@@ -48,7 +48,6 @@ type faults struct {
 	expiries int // leases that end while their member lives
 	outages  int // of one Envoy or all
 	crashes  int // of a worker
-	restores int // of etcd from a backup of this moment
 }
 
 // envoy is the registry of one Envoy: the newest streams of those that it knows, by stamp.

@@ -36,6 +36,7 @@
 //	go test ./filter/fleet/model -run TestSearch -v -states 300000
 //	go test ./filter/fleet/model -run TestWalks -v -walks 150000
 //
-// With states known by their fingerprints only, 27 searches of up to 16 million states and 4.35
-// million random ways found no violation.
+// The model that this one was made from had no violation in 27 searches of up to 16 million states,
+// with states known by their fingerprints only, and in 4.35 million random ways. This package has
+// not searched so far.
 package model
