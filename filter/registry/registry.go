@@ -207,11 +207,12 @@ func (w *Worker) first(n uint32) *Stream {
 	return w.own[n]
 }
 
-// Client yields the worker's streams of a client, from Claim to Release.
+// Client yields the worker's streams of a client, from Claim to Release, except those that go on
+// without a place because their rule only observes: they may be any number.
 func (w *Worker) Client(id ClientID) iter.Seq[*Stream] {
 	return func(yield func(*Stream) bool) {
 		for s := w.first(w.table.bucket(id)); s != nil; s = s.next {
-			if s.Client == id && !yield(s) {
+			if s.Client == id && (s.Enforce || s.state.alive()) && !yield(s) {
 				return
 			}
 		}

@@ -389,3 +389,21 @@ func TestJoinFails(t *testing.T) {
 		})
 	}
 }
+
+// Whether a request has passed another filter is asked of the client's streams. A rule that only
+// observes lets a client have any number of streams without a place, and each question is several
+// calls out of the VM: those are not asked about.
+func TestFewStreamsAreAskedAbout(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured(`"mode": "observe", "takeover_limit": false`, ""))
+	for range 100 {
+		w.open("alice")
+		e.run()
+	}
+	asked := 0
+	w.same = func(uint32) bool { asked++; return false }
+	w.ask("alice")
+	if asked != 1 {
+		t.Errorf("with 100 open streams and one place, %d are asked about, want 1", asked)
+	}
+}
