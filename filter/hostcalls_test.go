@@ -91,3 +91,23 @@ func TestCallsOfAStream(t *testing.T) {
 	e.superseded(old)
 	next.End()
 }
+
+// A request of a client with many streams on this worker is compared with each of them, in case it
+// passes two filters. It is marked once in a callback, and not once for each.
+func TestCallsAmongManyStreams(t *testing.T) {
+	t.Parallel()
+	const streams = 8
+	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "max_streams": 8}]}`)})
+	for range streams {
+		e.open(0, "alice")
+	}
+	calls := map[string]int{}
+	e.Intercept(func(c *host.Call) { calls[c.Name+" "+c.Key]++ })
+	e.open(0, "alice")
+	e.Intercept(nil)
+	const callbacks = 2 // the request and its response
+	mark := "proxy_set_property " + host.PropertyPath("streamlatch.mark")
+	if calls[mark] != callbacks || calls["proxy_set_effective_context "] > callbacks*(streams+1) {
+		t.Errorf("hostcalls: %v; want %d of %q", calls, callbacks, mark)
+	}
+}

@@ -337,7 +337,7 @@ func (w *plainWorker) Workers() iter.Seq[*session.Worker] {
 }
 
 // SameRequest implements [session.Host]. A request of a scenario passes one filter.
-func (w *plainWorker) SameRequest(uint32) bool { return false }
+func (w *plainWorker) SameRequest(iter.Seq[uint32]) bool { return false }
 
 func (w *plainWorker) Define(_ session.Kind, name string) (session.Metric, error) {
 	p := w.plain

@@ -85,15 +85,26 @@ func (e envoy) Workers() iter.Seq[*session.Worker] {
 // mark is a filter state that tells requests apart.
 var mark = []string{"streamlatch.mark"}
 
-// SameRequest implements [session.Host]. All filters of a request share its filter state.
-func (envoy) SameRequest(context uint32) bool {
-	value := binary.LittleEndian.AppendUint64(nil, rand.Uint64())
-	if proxywasm.SetProperty(mark, value) != nil || proxywasm.SetEffectiveContext(context) != nil {
-		return false
+// SameRequest implements [session.Host]. All filters of a request share its filter state. So the
+// request gets a mark that no other has: once, and only if there are others to compare it with.
+func (envoy) SameRequest(others iter.Seq[uint32]) bool {
+	var value []byte
+	for context := range others {
+		if value == nil {
+			value = binary.LittleEndian.AppendUint64(nil, rand.Uint64())
+			if proxywasm.SetProperty(mark, value) != nil {
+				return false
+			}
+			defer proxywasm.SetEffectiveContext(0) // back to the running callback's own
+		}
+		if proxywasm.SetEffectiveContext(context) != nil {
+			continue // it has ended
+		}
+		if found, err := proxywasm.GetProperty(mark); err == nil && bytes.Equal(found, value) {
+			return true
+		}
 	}
-	found, err := proxywasm.GetProperty(mark)
-	_ = proxywasm.SetEffectiveContext(0) // back to the running callback's own
-	return err == nil && bytes.Equal(found, value)
+	return false
 }
 
 // Random is ChaCha8, which Go's runtime seeds from the host's random source for every VM.

@@ -128,9 +128,14 @@ func (h *fakeHost) Workers() iter.Seq[*Worker] {
 }
 
 // SameRequest implements [Host].
-func (h *fakeHost) SameRequest(context uint32) bool {
+func (h *fakeHost) SameRequest(others iter.Seq[uint32]) bool {
 	h.only("SameRequest", inRequest, inResponse)
-	return h.same != nil && h.same(context)
+	for context := range others {
+		if h.same != nil && h.same(context) {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *fakeHost) Reply(status uint32, headers [][2]string, body []byte) error {

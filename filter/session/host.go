@@ -28,9 +28,9 @@ type Host interface {
 
 	// Workers yields all workers in this VM.
 	Workers() iter.Seq[*Worker]
-	// SameRequest reports whether the stream with this context, of a worker in this VM, is the
-	// request whose callback is running: it has passed two filters.
-	SameRequest(context uint32) bool
+	// SameRequest reports whether one of the streams with these contexts, of workers in this VM, is
+	// the request whose callback is running: it has passed two filters.
+	SameRequest(others iter.Seq[uint32]) bool
 
 	// Now returns the time in milliseconds, by a clock that all workers share and that only goes
 	// forward.

@@ -163,14 +163,15 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 // The host is asked only if a worker in this VM holds a stream of the client.
 func (s *Stream) tracked() bool {
 	host := s.rule.worker.host
-	for w := range host.Workers() {
-		for other := range w.registry.Client(s.place.Client) {
-			if other != &s.place && host.SameRequest(other.Context) {
-				return true
+	return host.SameRequest(func(yield func(uint32) bool) {
+		for w := range host.Workers() {
+			for other := range w.registry.Client(s.place.Client) {
+				if other != &s.place && !yield(other.Context) {
+					return
+				}
 			}
 		}
-	}
-	return false
+	})
 }
 
 // forget clears the buffer of a raw key and keeps it for the next request, unless it is larger than
