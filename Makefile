@@ -14,7 +14,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows e2e e2e-container matrix mesh browser libraries sdks picture fuzz bench bench-peers soak size release clean
+.PHONY: help run build image unit test test-all check workflows conformance e2e e2e-container matrix mesh browser libraries sdks picture fuzz bench bench-peers soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -76,6 +76,9 @@ $(ACTIONLINT):
 	@mkdir -p build/bin
 	GOBIN=$(CURDIR)/build/bin $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	@mv build/bin/actionlint $@
+
+conformance: ## play the dialogues on the test host and in Envoy, and print what they agree about
+	$(GO) -C e2e/hostcalls test -count=1 -timeout 30m -args -report
 
 e2e: ## run the tests that go through real Envoy
 	$(TEST) -v ./e2e/...

@@ -55,6 +55,7 @@ func compare(t *testing.T, dialogues []dialogue) {
 			request := d.request(firstStream + i)
 			want := withoutDiffering(copied.play(t, request, 0))
 			got := withoutDiffering(original.play(t, request, len(want)))
+			count(t, got, want)
 			if len(want) == 0 || !slices.Equal(got, want) {
 				t.Error(differences(got, want))
 			}
