@@ -52,14 +52,14 @@ func TestConnectionEnds(t *testing.T) {
 // What the client sends waits until the filter lets a new connection go on.
 func TestConnectionThatWaits(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, host.Config{}, "connection-new-connection: return 1", "tick: effective 2; continue 2")
+	w := newWorld(t, host.Config{}, "connection-new-connection: return 1")
 	c := w.Worker(0).Connect()
 	c.DownstreamData([]byte("a"), false)
 	if len(w.Logs().Containing("downstream-data")) > 0 {
 		t.Error("the filter sees data of a connection that it has stopped")
 	}
-	w.Worker(0).Timers()
 	open(w.Worker(0), "request-headers", "effective 2; continue 2")
+	wantLog(t, w.Logs(), "effective 2 -> Ok", "data: 1 0", "2 downstream-data")
 	data, end := c.ToUpstream()
 	wantSent(t, data, end, "a", false)
 }
