@@ -19,7 +19,7 @@ func TestClientsLeaveNothing(t *testing.T) {
 	)
 	clients := 32_000
 	if testing.Short() {
-		clients = 12_000
+		clients = 10_000
 	}
 	e := newEdge(t, host.Config{Workers: 4})
 	e.Intercept(nil)

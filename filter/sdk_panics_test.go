@@ -296,7 +296,7 @@ func TestHostcallsFailAtRandom(t *testing.T) {
 	l := newLife(t)
 	seeds := uint64(60)
 	if testing.Short() {
-		seeds = 10
+		seeds = 5
 	}
 	for seed := range seeds {
 		random := rand.New(rand.NewPCG(seed, 0))

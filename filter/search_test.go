@@ -37,7 +37,7 @@ func TestSearch(t *testing.T) {
 	}
 	seeds := *searches
 	if testing.Short() {
-		seeds = min(seeds, 6)
+		seeds = min(seeds, 4)
 	}
 	total := sights{}
 	for seed := range seeds {
