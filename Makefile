@@ -35,9 +35,10 @@ TEST        := $(GO) test -count=1 -timeout 30m
 nested       = for m in $(NESTED); do (set -x; $(GO) -C $$m test -count=1 -timeout 30m $(1) ./...) || exit 1; done
 
 # ENVOY=none: a test that wants a real Envoy fails. -short: long searches and sweeps are made smaller,
-# none is left out; make test runs them whole. -p 4: some packages only wait.
+# none is left out; make test runs them whole. -p 4: some packages only wait. GOGC: a VM's memory
+# is one large piece of the heap, so collections are many and find little.
 unit: ## run every test that needs no Envoy: the pure packages, and the filter under wazero; half a minute
-	ENVOY=none $(TEST) -p 4 -short -skip '^TestScenarios$$/^envoy$$' ./filter/... ./host/... ./envoy/... ./e2e/cmd/... ./e2e/scenario
+	GOGC=400 ENVOY=none $(TEST) -p 4 -short -skip '^TestScenarios$$/^envoy$$' ./filter/... ./host/... ./envoy/... ./e2e/cmd/... ./e2e/scenario
 
 test: ## run every test that needs Go, make and Python only: unit, and through real Envoy
 	@echo "Runs the unit tests, then the filter in real Envoys: about 9 minutes on two cores, more on a busy machine."
