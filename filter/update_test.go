@@ -248,3 +248,39 @@ func TestLimitIsShown(t *testing.T) {
 	e.openOn(first, 0, "/", "alice")
 	shows(50)
 }
+
+// A configuration is replaced while a request is held. The old configuration goes on until the
+// request is over: it is refused after its wait, or let in if there is room by then.
+func TestUpdateWhileARequestIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, leaves := range []bool{false, true} {
+		e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-client-id"}], "on_duplicate": "reject_new"}]}`)})
+		before := e.Listeners()[0]
+		old := e.openOn(before, 0, "/events", "alice")
+		ask := func() *host.Stream {
+			s := before.Open(0, host.Request("GET", "/events", "accept", "text/event-stream", "x-client-id", "alice"))
+			s.RequestHeaders(true)
+			return s
+		}
+		if refused := ask(); refused.LocalReply() == nil {
+			t.Fatal("a second stream is not refused")
+		}
+		held := ask()
+		if held.LocalReply() != nil || held.ToUpstream().Headers != nil {
+			t.Fatalf("a client that comes back early: %v, want it held", held.LocalReply())
+		}
+		e.listen(threeStreams)
+		before.Drain()
+		if leaves {
+			old.End()
+		}
+		e.Advance(3 * time.Second)
+		if gone := held.ToUpstream().Headers != nil; gone != leaves || (held.LocalReply() == nil) != leaves {
+			t.Errorf("the place is free: %v; the held request went on: %v, and was answered %v", leaves, gone, held.LocalReply())
+		}
+		held.End()
+		old.End()
+		e.Advance(5 * time.Second)
+		e.measured(map[string]uint64{"events.active": 0})
+	}
+}
