@@ -21,7 +21,7 @@ func main() {
 	requests := flag.Int("requests", 4000, "requests in one measurement; a short one, so that noise affects all variants alike")
 	streams := flag.Int("streams", 8000, "number of open event streams during the takeovers")
 	takeovers := flag.Int("takeovers", 2000, "takeovers")
-	other := flag.String("other", "", "module `files`, with commas between, such as earlier builds of the filter, to measure beside this build")
+	other := flag.String("other", "", "module `files` to measure beside this build, with commas between")
 	only := flag.String("only", "requests,streams,features,takeovers,claims,hostile", "what to measure")
 	flag.Parse()
 	others := strings.FieldsFunc(*other, func(r rune) bool { return r == ',' })

@@ -54,6 +54,7 @@ func benchRequests(ctx context.Context, rounds, requests int, others []string) e
 		{name: "bare Envoy", options: rig.Options{Edits: []rig.Edit{withoutFilter, withoutOverride}}},
 		{name: "filter as shipped: on the event-stream route", options: rig.Options{}},
 		{name: "SDK filter with empty callbacks, every route", options: rig.Options{Module: rig.Guest("null"), Edits: []rig.Edit{everyRoute}}},
+		{name: "SDK filter that reads one header, every route", options: rig.Options{Module: rig.Guest("header"), Edits: []rig.Edit{everyRoute}}},
 		{name: "filter, every route", options: rig.Options{Filter: elsewhere, Edits: []rig.Edit{everyRoute}}},
 	}
 	for _, other := range others {
@@ -64,20 +65,20 @@ func benchRequests(ctx context.Context, rounds, requests int, others []string) e
 	if err := takeTurns(ctx, variants, rounds, requests, func(*variant) rig.Request { return request }); err != nil {
 		return err
 	}
-	bare, null := variants[0], variants[2]
 	fmt.Printf("\nA request that is not for an event stream: CPU time of Envoy, medians of %d rounds of %d requests, HTTP/2, %d at a time\n\n", rounds, requests, connections*inFlight)
-	fmt.Println("| Envoy | us a request | added to bare, us | added, ratio to the empty SDK filter |")
-	fmt.Println("|---|---|---|---|")
-	addedByNull := measure.Median(null.added(bare))
+	printAdded("request", variants, variants[2])
+	return nil
+}
+
+// printAdded prints what each of the variants adds to the first one, which is a bare Envoy, and how
+// often what one of them adds.
+func printAdded(what string, variants []*variant, one *variant) {
+	fmt.Printf("| Envoy | us a %s | added to bare, us | added, ratio to the %s |\n|---|---|---|---|\n", what, one.name)
+	bare := variants[0]
 	for _, v := range variants {
 		added := measure.Median(v.added(bare))
-		ratio := "-"
-		if v != bare {
-			ratio = fmt.Sprintf("%.2f", added/addedByNull)
-		}
-		fmt.Printf("| %s | %.1f | %.1f | %s |\n", v.name, measure.Median(v.us), added, ratio)
+		fmt.Printf("| %s | %.1f | %.1f | %.2f |\n", v.name, measure.Median(v.us), added, added/measure.Median(one.added(bare)))
 	}
-	return nil
 }
 
 // takeTurns starts the variants, warms them up, and lets them take turns: in every round each gets

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -40,14 +39,7 @@ func benchStreams(ctx context.Context, rounds, streams int, others []string) err
 	if err != nil {
 		return err
 	}
-	bare, filter := variants[0], variants[2]
 	fmt.Printf("\nAn event stream of one event, from its request to its end: CPU time of Envoy, medians of %d rounds of %d streams, HTTP/2, %d at a time\n\n", rounds, streams, connections*inFlight)
-	fmt.Println("| Envoy | us a stream | added to bare, us | added, ratio to the filter |")
-	fmt.Println("|---|---|---|---|")
-	addedByFilter := measure.Median(filter.added(bare))
-	for _, v := range variants {
-		added := measure.Median(v.added(bare))
-		fmt.Printf("| %s | %.1f | %.1f | %.2f |\n", v.name, measure.Median(v.us), added, added/addedByFilter)
-	}
+	printAdded("stream", variants, variants[2])
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/measure"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
@@ -46,21 +47,8 @@ func (e *edge) memory(ctx context.Context) (m memory, err error) {
 	return m, err
 }
 
-// cpu returns the CPU time of Envoy's process, in steps of 10 ms. The steps do not add up: the
-// kernel rounds its own count of nanoseconds.
-func (e *edge) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.Envoy().PID()))
-	if err != nil {
-		return 0, err
-	}
-	// The second field is the name, in parentheses. utime and stime are the fields 14 and 15.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	var user, system time.Duration
-	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
-		return 0, fmt.Errorf("CPU time of Envoy: %w", err)
-	}
-	return (user + system) * 10 * time.Millisecond, nil
-}
+// cpu returns the CPU time of Envoy's process.
+func (e *edge) cpu() (time.Duration, error) { return measure.CPU(e.Envoy().PID()) }
 
 // stats returns statistics of Envoy by their names. One that is not there is 0.
 func stats(ctx context.Context, r *rig.Rig, names ...string) ([]int64, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,15 +102,8 @@ func (a answer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	for name, value := range a.Headers {
 		w.Header().Set(name, value)
 	}
-	w.WriteHeader(orOK(a.Status))
+	w.WriteHeader(cmp.Or(a.Status, http.StatusOK))
 	io.WriteString(w, a.Body)
-}
-
-func orOK(status int) int {
-	if status == 0 {
-		return http.StatusOK
-	}
-	return status
 }
 
 // String names a step.
@@ -134,14 +128,8 @@ func (p *player) do(s step) *host.Stream {
 	switch {
 	case s.Open != nil:
 		o := s.Open
-		method, path := o.Method, o.Path
-		if method == "" {
-			method = http.MethodGet
-		}
-		if path == "" {
-			path = "/"
-		}
-		stream := p.world.Worker(o.Worker).Open(host.Request(method, path, pairs(o.Headers)...))
+		request := host.Request(cmp.Or(o.Method, http.MethodGet), cmp.Or(o.Path, "/"), pairs(o.Headers)...)
+		stream := p.world.Worker(o.Worker).Open(request)
 		p.streams[o.Stream] = stream
 		stream.RequestHeaders(o.Body == "")
 		if o.Body != "" {
@@ -151,7 +139,7 @@ func (p *player) do(s step) *host.Stream {
 	case s.Respond != nil:
 		r := s.Respond
 		stream := p.streams[r.Stream]
-		stream.ResponseHeaders(host.Response(orOK(r.Status), pairs(r.Headers)...), r.Body == "" && !r.Open)
+		stream.ResponseHeaders(host.Response(cmp.Or(r.Status, http.StatusOK), pairs(r.Headers)...), r.Body == "" && !r.Open)
 		if r.Body != "" {
 			stream.ResponseBody([]byte(r.Body), !r.Open)
 		}
