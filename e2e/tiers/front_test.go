@@ -159,7 +159,7 @@ func TestAnEnvoyIsAdded(t *testing.T) {
 		active := perHost(t, behind)
 		moved := active[0] + active[1] + active[2] - n
 		if active[2] == 0 || moved < active[2] || moved == n {
-			return fmt.Errorf("the Envoys have %v streams, want %d and a second one of each client that has moved", active, n)
+			return fmt.Errorf("the Envoys have %v streams of %d clients, want two of each client that has moved, and one of each other", active, n)
 		}
 		return nil
 	})
