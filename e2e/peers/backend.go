@@ -8,8 +8,9 @@ import (
 	"os"
 )
 
-// serveBackend serves event streams, and prints its address. With brief=1 in the query, a stream has
-// one event and ends; without, it stays open. With Redis, a client's newer stream ends the older.
+// serveBackend serves event streams, and prints its address. With brief=1 in the query, a stream
+// has one event and ends; without, it stays open. With Redis, a client's newer stream ends the
+// older.
 func serveBackend(ctx context.Context, redis string) error {
 	var l *latch
 	if redis != "" {
