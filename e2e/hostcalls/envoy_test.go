@@ -43,9 +43,7 @@ func newEnvoyStage(t *testing.T) *envoyStage {
 			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String()).Replace(envoyYAML), nil
 		},
 	})
-	e := &envoyStage{rig: r}
-	e.seen = len(e.log())
-	return e
+	return &envoyStage{rig: r, seen: linesOfStart(t, r, 1)}
 }
 
 // endpoint returns the address of an upstream, and starts its server. It returns "" if the cluster
@@ -116,12 +114,38 @@ func (e *envoyStage) play(t *testing.T, request host.Headers, lines int) []strin
 }
 
 // log returns what the guest has logged.
-func (e *envoyStage) log() (lines []string) {
-	for _, line := range e.rig.Log.Lines() {
+func (e *envoyStage) log() []string { return guestLog(e.rig) }
+
+// guestLog returns what the guests have logged.
+func guestLog(r *rig.Rig) (lines []string) {
+	for _, line := range r.Log.Lines() {
 		entry, ok := proxy.ParseLogEntry(line)
 		if message, isGuest := strings.CutPrefix(entry.Message, "wasm log: "); ok && isGuest && entry.Logger == "wasm" {
 			lines = append(lines, message)
 		}
 	}
+	return lines
+}
+
+// linesOfStart waits until every plugin has been configured in each of its VMs, and returns the
+// number of lines that the guest has logged by then. Envoy with one worker has three VMs: one that
+// the others are made from, one of the main thread, and the worker's. Envoy says that it is ready
+// before all of its log has been read.
+func linesOfStart(t *testing.T, r *rig.Rig, plugins int) (lines int) {
+	t.Helper()
+	const vms = 3
+	wait.Until(t, func() error {
+		log := guestLog(r)
+		configured := 0
+		for _, line := range log {
+			if strings.HasSuffix(line, " configure") {
+				configured++
+			}
+		}
+		if lines = len(log); configured < vms*plugins {
+			return fmt.Errorf("%d configurations are logged, want %d:\n%s", configured, vms*plugins, strings.Join(log, "\n"))
+		}
+		return nil
+	})
 	return lines
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/envoy"
-	"github.com/streamlatch/streamlatch/envoy/proxy"
 	"github.com/streamlatch/streamlatch/host"
 )
 
@@ -210,9 +209,7 @@ func startTCP(t *testing.T, configs []string) *tcpEnvoy {
 			return strings.NewReplacer("WASM", s.Wasm, "UPSTREAM", fmt.Sprint(l.Addr().(*net.TCPAddr).Port)).Replace(text), nil
 		},
 	})
-	e := &tcpEnvoy{rig: r}
-	e.seen = len(e.lines())
-	return e
+	return &tcpEnvoy{rig: r, seen: linesOfStart(t, r, len(configs))}
 }
 
 func listenerName(i int) string {
@@ -267,12 +264,4 @@ func (e *tcpEnvoy) await(t *testing.T, lines int) (log []string) {
 	return log
 }
 
-func (e *tcpEnvoy) lines() (lines []string) {
-	for _, line := range e.rig.Log.Lines() {
-		entry, ok := proxy.ParseLogEntry(line)
-		if message, isGuest := strings.CutPrefix(entry.Message, "wasm log: "); ok && isGuest && entry.Logger == "wasm" {
-			lines = append(lines, message)
-		}
-	}
-	return lines[min(e.seen, len(lines)):]
-}
+func (e *tcpEnvoy) lines() []string { return guestLog(e.rig)[e.seen:] }
