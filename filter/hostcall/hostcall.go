@@ -1,8 +1,8 @@
 // Package hostcall is what the filter needs of the proxy-wasm ABI, version 0.2.1, and the SDK
-// (github.com/proxy-wasm/proxy-wasm-go-sdk) does not offer: ending an HTTP stream, the log level,
-// the monotonic time, metrics whose failure is an error, and headers without garbage, and without a
-// panic if there are none. The SDK's metrics panic when the host refuses a call, and a panic in the
-// filter cuts every stream of its worker; nor can they set a gauge.
+// (github.com/proxy-wasm/proxy-wasm-go-sdk) does not offer: ending an HTTP stream, calls of gRPC,
+// the log level, the time by one call, metrics whose failure is an error, and headers without
+// garbage, and without a panic if there are none. The SDK's metrics panic when the host refuses a
+// call, and a panic in the filter cuts every stream of its worker; nor can they set a gauge.
 //
 // Each function is one import. Its comment is an entry of a reference: the name of the call in the
 // specification, what it does in Envoy, parameters, when it fails, and where that is in the source.
@@ -31,6 +31,7 @@ const (
 	ok              Status = 0
 	NotFound        Status = 1
 	BadArgument     Status = 2
+	ParseFailure    Status = 4
 	InternalFailure Status = 10
 	Unimplemented   Status = 12
 )
@@ -41,6 +42,8 @@ func (s Status) Error() string {
 		return "host: not found"
 	case BadArgument:
 		return "host: bad argument"
+	case ParseFailure:
+		return "host: parse failure"
 	case InternalFailure:
 		return "host: internal failure"
 	case Unimplemented:
@@ -109,9 +112,23 @@ func EffectiveLogLevel() (level LogLevel, err error) {
 //
 // cpp-host: src/exports.cc, wasi_unstable_clock_time_get.
 func MonotonicMs() int64 {
-	const monotonic, precision = 1, 1_000_000 // nanoseconds
+	const monotonic = 1
+	return clockMs(monotonic)
+}
+
+// WallMs is clock_time_get of WASI for clock 0, in milliseconds since 1970. It is the clock of the
+// machine, which may be set at any time. For the rest see [MonotonicMs].
+//
+// cpp-host: src/exports.cc, wasi_unstable_clock_time_get.
+func WallMs() int64 {
+	const realtime = 0
+	return clockMs(realtime)
+}
+
+func clockMs(clock uint32) int64 {
+	const precision = 1_000_000 // nanoseconds
 	var now int64
-	clockTimeGet(monotonic, precision, &now) // cannot fail for this clock
+	clockTimeGet(clock, precision, &now) // cannot fail for these clocks
 	return now / 1_000_000
 }
 

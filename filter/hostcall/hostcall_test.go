@@ -32,6 +32,13 @@ func TestErrors(t *testing.T) {
 		"IncrementMetric":   IncrementMetric(1, 1),
 		"RecordMetric":      RecordMetric(1, 1),
 		"MetricValue":       second(MetricValue(1)),
+		"GRPCCall":          second(GRPCCall(nil, "", "", nil, nil, 0)),
+		"GRPCStream":        second(GRPCStream(nil, "", "", nil)),
+		"GRPCSend":          GRPCSend(2, nil, true),
+		"GRPCClose":         GRPCClose(2),
+		"GRPCCancel":        GRPCCancel(1),
+		"GRPCMessage":       second(GRPCMessage(1)),
+		"GRPCStatus":        func() error { _, _, err := GRPCStatus(); return err }(),
 	} {
 		if !errors.Is(err, Unimplemented) {
 			t.Errorf("%s without a host: %v, want %v", name, err, Unimplemented)
@@ -39,8 +46,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A header map is read as Envoy writes it (cpp-host, src/pairs_util.cc, marshalPairs). One that is
-// cut short anywhere is an error.
+// A header map is read and written as Envoy writes it (cpp-host, src/pairs_util.cc, marshalPairs).
+// One that is cut short anywhere is an error.
 func TestPairs(t *testing.T) {
 	encode := func(pairs [][2]string) []byte {
 		data := binary.LittleEndian.AppendUint32(nil, uint32(len(pairs)))
@@ -61,6 +68,9 @@ func TestPairs(t *testing.T) {
 		{{"", ""}, {":path", "/"}, {"twice", "1"}, {"twice", ""}},
 	} {
 		data := encode(pairs)
+		if written := appendPairsOf([]byte("before"), pairs); string(written) != "before"+string(data) {
+			t.Errorf("%q is written as %q, want %q", pairs, written, data)
+		}
 		got, err := appendPairs([][2]string{before}, data)
 		if want := append([][2]string{before}, pairs...); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q, %v; want %q", got, err, want)
