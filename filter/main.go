@@ -14,7 +14,21 @@ var version = "dev"
 // main is not called: the host calls init, and then the callbacks.
 func main() {}
 
-func init() { proxywasm.SetVMContext(plugin.New(version)) }
+func init() {
+	vm = plugin.New(version)
+	proxywasm.SetVMContext(vm)
+}
+
+// vm has the callbacks that the SDK does not have.
+var vm *plugin.VM
+
+//lint:ignore U1000 the host calls it
+//go:wasmexport proxy_on_grpc_receive
+func onGRPCReceive(plugin, call, size uint32) { vm.GRPCReceive(plugin, call, size) }
+
+//lint:ignore U1000 the host calls it
+//go:wasmexport proxy_on_grpc_close
+func onGRPCClose(plugin, call, status uint32) { vm.GRPCClose(plugin, call, status) }
 
 // abiVersion says which version of the ABI the module is made for. The SDK says 0.2.0, in which
 // Envoy does not offer the log level. Of several versions Envoy takes the one that is exported

@@ -413,6 +413,7 @@ var reviewedCalls = map[string]string{
 	"SetTickPeriodMilliSeconds": "gets and gives no memory",
 	"SetEffectiveContext":       "gets and gives no memory",
 	"ResumeHttpRequest":         "gets and gives no memory",
+	"ResumeHttpResponse":        "gets and gives no memory",
 	"RegisterSharedQueue":       "a null pointer for an empty name",
 	"EnqueueSharedQueue":        "panics at an empty message: plugin.envoy lets none pass",
 	"DequeueSharedQueue":        "unsafe.Slice of a null pointer and size 0 is nil",

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/session"
 )
 
@@ -279,6 +282,8 @@ func (w *plainWorker) call(s *plainStream, callback func()) error {
 }
 
 func (w *plainWorker) Now() int64                    { return w.plain.now }
+func (w *plainWorker) WallClock() int64              { return w.plain.now }
+func (w *plainWorker) Node() string                  { return "" }
 func (w *plainWorker) Random() uint64                { return rand.Uint64() }
 func (w *plainWorker) LogLevel() session.Level       { return session.Debug }
 func (w *plainWorker) Log(_ session.Level, _ string) {}
@@ -328,6 +333,20 @@ func (w *plainWorker) Resume() error {
 	w.plain.deferred = append(w.plain.deferred, s.pass)
 	return nil
 }
+
+func (w *plainWorker) ResumeResponse() error { return errors.New("no response is paused") }
+
+// errNoFleet is the error of calls to etcd: a scenario has one Envoy.
+var errNoFleet = errors.New("there is no etcd")
+
+// Call implements [session.Calls].
+func (w *plainWorker) Call(string, etcd.Method, []byte, policy.Millis) (uint32, error) {
+	return 0, errNoFleet
+}
+
+func (w *plainWorker) Open(string, etcd.Method) (uint32, error) { return 0, errNoFleet }
+func (w *plainWorker) Send(uint32, []byte) error                { return errNoFleet }
+func (w *plainWorker) Cancel(uint32) error                      { return errNoFleet }
 
 func (w *plainWorker) Details() string { return "" }
 

@@ -69,7 +69,13 @@ func (envoy) Reply(status uint32, headers [][2]string, body []byte) error {
 	return proxywasm.SendHttpResponse(status, headers, body, noGRPC)
 }
 
-func (envoy) Now() int64 { return hostcall.MonotonicMs() }
+func (envoy) Now() int64       { return hostcall.MonotonicMs() }
+func (envoy) WallClock() int64 { return hostcall.WallMs() }
+
+func (envoy) Node() string {
+	id, _ := request{}.Property("xds", "node", "id")
+	return id
+}
 
 // Workers implements [session.Host].
 func (e envoy) Workers() iter.Seq[*session.Worker] {
@@ -149,8 +155,9 @@ var reason = []string{"streamlatch.reason"}
 
 func (envoy) SetReason(why string) error { return proxywasm.SetProperty(reason, []byte(why)) }
 
-func (envoy) Reset() error  { return hostcall.ResetStream() }
-func (envoy) Resume() error { return proxywasm.ResumeHttpRequest() }
+func (envoy) Reset() error          { return hostcall.ResetStream() }
+func (envoy) Resume() error         { return proxywasm.ResumeHttpRequest() }
+func (envoy) ResumeResponse() error { return proxywasm.ResumeHttpResponse() }
 
 func (envoy) Details() string {
 	details, _ := request{}.Property("response", "code_details")

@@ -20,12 +20,12 @@ import (
 )
 
 // New returns the filter's VM context. version is told in the log and the status.
-func New(version string) types.VMContext {
-	return &vm{version: version, queues: map[uint32]registration{}}
+func New(version string) *VM {
+	return &VM{version: version, queues: map[uint32]registration{}}
 }
 
-// vm makes a plugin context for each configuration of the filter in this VM.
-type vm struct {
+// VM makes a plugin context for each configuration of the filter in this VM.
+type VM struct {
 	types.DefaultVMContext
 	version string
 	plugins []*plugin               // those that have not ended, the oldest first
@@ -34,8 +34,8 @@ type vm struct {
 }
 
 // NewPluginContext implements [types.VMContext].
-func (v *vm) NewPluginContext(id uint32) types.PluginContext {
-	p := &plugin{vm: v, id: id}
+func (v *VM) NewPluginContext(id uint32) types.PluginContext {
+	p := &plugin{vm: v, id: id, open: map[uint32]struct{}{}}
 	p.worker = session.New(envoy{p}, v.version)
 	v.plugins = append(v.plugins, p)
 	return p
@@ -44,11 +44,12 @@ func (v *vm) NewPluginContext(id uint32) types.PluginContext {
 // plugin is one configuration in one VM.
 type plugin struct {
 	types.DefaultPluginContext
-	vm       *vm
-	id       uint32
-	worker   *session.Worker
-	free     []*context // contexts of streams that have ended, for use again
-	requests uint32     // that this plugin context has seen; wraps
+	vm     *VM
+	id     uint32
+	worker *session.Worker
+	free   []*context          // contexts of streams that have ended, for use again
+	turns  uint32              // see takeTurn; wraps
+	open   map[uint32]struct{} // streams of gRPC that are open
 }
 
 // mostKept bounds the contexts that are kept for use again: enough for the requests that pass at
@@ -65,7 +66,7 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 }
 
 // OnQueueReady implements [types.PluginContext]. The queue may be another plugin context's, or a
-// dead VM's, see [vm.register].
+// dead VM's, see [VM.register].
 func (p *plugin) OnQueueReady(queue uint32) {
 	if r, ok := p.vm.queues[queue]; ok {
 		r.plugin.worker.Wake(queue)
@@ -78,7 +79,8 @@ func (p *plugin) OnTick() {
 	p.vm.collect(p.worker.Streams())
 }
 
-// collectEvery is after how many requests, and not only in the tick, Go's collector gets a turn.
+// collectEvery is after how many requests and answers, and not only in the tick, Go's collector
+// gets a turn.
 const collectEvery = 32
 
 // A VM that has had manyStreams begins a collection when the heap has grown by this many percent,
@@ -93,12 +95,19 @@ const (
 // module they run only while a callback yields, and callbacks do not: a cycle would begin and not
 // end, and memory would grow with every request, up to Envoy's limit. A yield costs less than a
 // microsecond if there is nothing to do.
-func (v *vm) collect(streams int) {
+func (v *VM) collect(streams int) {
 	if streams >= manyStreams && !v.large {
 		v.large = true
 		debug.SetGCPercent(growthPercent)
 	}
 	runtime.Gosched()
+}
+
+// takeTurn is called in callbacks that leave garbage.
+func (p *plugin) takeTurn() {
+	if p.turns++; p.turns%collectEvery == 0 {
+		p.vm.collect(p.worker.Streams())
+	}
 }
 
 // OnPluginDone implements [types.PluginContext].
@@ -109,9 +118,7 @@ func (p *plugin) OnPluginDone() bool {
 
 // NewHttpContext implements [types.PluginContext].
 func (p *plugin) NewHttpContext(id uint32) types.HttpContext {
-	if p.requests++; p.requests%collectEvery == 0 {
-		p.vm.collect(p.worker.Streams())
-	}
+	p.takeTurn()
 	var c *context
 	if last := len(p.free) - 1; last >= 0 {
 		c, p.free = p.free[last], p.free[:last]

@@ -20,7 +20,7 @@ type registration struct {
 // a message comes (proxy-wasm-cpp-host, src/shared_queue.cc, enqueue). After a crash that is a new
 // VM. There the id may be a stream's, and the SDK panics when it is told of a queue on a stream.
 // But 1 is the id of the first plugin context in every VM.
-func (v *vm) register(p *plugin, name string) (uint32, error) {
+func (v *VM) register(p *plugin, name string) (uint32, error) {
 	if proxywasm.SetEffectiveContext(v.plugins[0].id) == nil {
 		defer func() { _ = proxywasm.SetEffectiveContext(0) }() // back to the running callback's own
 	}
@@ -33,7 +33,7 @@ func (v *vm) register(p *plugin, name string) (uint32, error) {
 
 // forget is called when p ends. If it was the first, the queues of the others are registered for
 // the one that is first now. A wake-up that is under way to p is lost; a tick reads the message.
-func (v *vm) forget(p *plugin) {
+func (v *VM) forget(p *plugin) {
 	first := v.plugins[0] == p
 	v.plugins = slices.DeleteFunc(v.plugins, func(other *plugin) bool { return other == p })
 	maps.DeleteFunc(v.queues, func(_ uint32, r registration) bool { return r.plugin == p })

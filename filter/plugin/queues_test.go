@@ -27,7 +27,7 @@ func TestQueuesOfAnEndedPlugin(t *testing.T) {
 	defer log.SetOutput(writer)
 	for ends := range 3 {
 		t.Run(fmt.Sprintf("plugin %d", ends), func(t *testing.T) {
-			v := New("test").(*vm)
+			v := New("test")
 			host, reset := proxytest.NewHostEmulator(proxytest.NewEmulatorOption().WithVMContext(v)) // makes plugin 1
 			defer reset()
 			if _, err := proxywasm.RegisterSharedQueue("unused"); err != nil { // token 0, which Envoy gives nobody

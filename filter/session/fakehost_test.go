@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
@@ -153,9 +155,11 @@ func (h *fakeHost) Reply(status uint32, headers [][2]string, body []byte) error 
 	return nil
 }
 
-func (e *edge) Now() int64      { return e.now }
-func (e *edge) Random() uint64  { return e.random() }
-func (e *edge) LogLevel() Level { return e.level }
+func (e *edge) Now() int64       { return e.now }
+func (e *edge) WallClock() int64 { return e.now }
+func (e *edge) Node() string     { return "" }
+func (e *edge) Random() uint64   { return e.random() }
+func (e *edge) LogLevel() Level  { return e.level }
 
 func (h *fakeHost) StartTicks(periodMs uint32) error {
 	h.period = periodMs
@@ -206,6 +210,19 @@ func (h *fakeHost) Resume() error {
 	h.acted = append(h.acted, x)
 	return nil
 }
+
+func (h *fakeHost) ResumeResponse() error {
+	return errors.New("resume of a response that is not paused")
+}
+
+// Call implements [Calls]. There is no etcd here.
+func (h *fakeHost) Call(string, etcd.Method, []byte, policy.Millis) (uint32, error) {
+	return 0, errBroken
+}
+
+func (h *fakeHost) Open(string, etcd.Method) (uint32, error) { return 0, errBroken }
+func (h *fakeHost) Send(uint32, []byte) error                { return errBroken }
+func (h *fakeHost) Cancel(uint32) error                      { return errBroken }
 
 func (h *fakeHost) Details() string { h.only("Details", inDone); return h.effective.details }
 

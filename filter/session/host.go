@@ -3,6 +3,8 @@ package session
 import (
 	"iter"
 
+	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
@@ -14,6 +16,7 @@ type Host interface {
 	registry.Store
 	registry.Queues
 	Streams
+	Calls
 	Metrics
 
 	// Request reads the request; only in [Worker.Request] and [Stream.RequestBody], and while the
@@ -35,6 +38,11 @@ type Host interface {
 	// Now returns the time in milliseconds, by a clock that all workers share and that only goes
 	// forward.
 	Now() int64
+	// WallClock returns the time in milliseconds since 1970, by the Envoy's own clock, which may be
+	// set.
+	WallClock() int64
+	// Node returns the Envoy's node id, or "".
+	Node() string
 	// Random returns a number that no client can predict.
 	Random() uint64
 	// StartTicks makes the host call [Worker.Tick] again and again, periodMs milliseconds after
@@ -79,8 +87,8 @@ type Response interface {
 // Streams acts on the worker's streams.
 type Streams interface {
 	// Enter makes all calls up to the end of the running callback be about the stream with this
-	// context. It reports false if Envoy has forgotten that stream. Only in [Worker.Tick] and
-	// [Worker.Wake].
+	// context. It reports false if Envoy has forgotten that stream. Only in [Worker.Tick],
+	// [Worker.Wake], [Worker.Answered] and [Worker.CallFailed].
 	Enter(context uint32) bool
 	// SetReason leaves the reason why the filter ends or refuses the stream to the access log.
 	SetReason(reason string) error
@@ -88,9 +96,29 @@ type Streams interface {
 	Reset() error
 	// Resume lets the request go on that [Worker.Request] or [Stream.RequestBody] has paused.
 	Resume() error
+	// ResumeResponse lets the response go on that [Stream.Response] has paused.
+	ResumeResponse() error
 	// Details returns how Envoy says that the stream has ended, its RESPONSE_CODE_DETAILS, or "".
 	// Only in [Stream.End].
 	Details() string
+}
+
+// Calls are calls of gRPC to etcd, of the worker and not of a stream. Answers come as
+// [Worker.Answered] and [Worker.CallFailed], never before the running callback has returned.
+//
+// Each of these methods ends what [Streams.Enter] has chosen: calls of the host are about the
+// running callback's own stream again.
+type Calls interface {
+	// Call sends one request. An error says that it was not sent. Then CallFailed may come all the
+	// same, for a call that Call has never returned.
+	Call(cluster string, m etcd.Method, message []byte, timeout policy.Millis) (call uint32, err error)
+	// Open opens a stream of messages in both directions ([etcd.Method.Streams]). For an error see
+	// Call.
+	Open(cluster string, m etcd.Method) (call uint32, err error)
+	// Send sends a message on such a stream.
+	Send(call uint32, message []byte) error
+	// Cancel makes that nothing more is heard of a call.
+	Cancel(call uint32) error
 }
 
 // Metrics are counters, gauges and histograms of the whole Envoy: the same name on every worker is
