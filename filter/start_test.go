@@ -14,7 +14,7 @@ func TestStart(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, host.Config{Workers: 4})
 	lines := e.Logs().AtLeast(host.LogInfo)
-	want := `started version=test config={"rules":[{"name":"events","match":{},"client":[{"header":"x-client-id"}],"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response","takeover_limit":{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"},"retry":"15s","goodbye_grace":"0s","max_lifetime":"0s","lifetime_jitter_percent":10,"idle_timeout":"0s","mode":"enforce"}],"max_total_streams":0,"on_contention":"allow","admin_path":""}`
+	want := `started version=test config={"rules":[{"name":"events","match":{},"client":[{"header":"x-client-id"}],"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response","takeover_limit":{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"},"retry":"15s","goodbye_grace":"0s","max_lifetime":"0s","lifetime_jitter_percent":10,"idle_timeout":"0s","mode":"enforce","scope":"envoy","on_unavailable":"allow"}],"max_total_streams":0,"on_contention":"allow","admin_path":""}`
 	if len(lines) != 1 || lines[0].Message != want {
 		t.Errorf("start-up log at info:\n%v\nwant one line:\n%s", lines, want)
 	}

@@ -25,6 +25,16 @@ type Config struct {
 	MaxTotalStreams int // 0: no limit
 	OnContention    OnContention
 	AdminPath       string // "": no admin path
+	Fleet           *Fleet // nil: this Envoy only
+}
+
+// Fleet says how several Envoys keep their promise together.
+type Fleet struct {
+	Clusters []string // of Envoy, each reaches an etcd
+	Secret   [16]byte
+	Prefix   string        // of all keys in etcd
+	LeaseTTL policy.Millis // whole seconds
+	Timeout  policy.Millis
 }
 
 // Rule says which requests may open streams, who their client is, and what happens to a client's
@@ -47,9 +57,13 @@ type Rule struct {
 	IdleTimeout           policy.Millis // 0: no limit
 
 	Mode Mode
+
+	Scope         Scope
+	OnUnavailable OnUnavailable // AllowUnavailable if Scope is EnvoyScope
 }
 
-// defaultRule returns a rule with the defaults of all fields that are not required.
+// defaultRule returns a rule with the defaults of all fields that are not required, in a
+// configuration without a fleet.
 func defaultRule() Rule {
 	return Rule{
 		MaxStreams:  1,
@@ -62,6 +76,9 @@ func defaultRule() Rule {
 		LifetimeJitterPercent: 10,
 
 		Mode: Enforce,
+
+		Scope:         EnvoyScope,
+		OnUnavailable: AllowUnavailable,
 	}
 }
 
@@ -115,6 +132,31 @@ const (
 )
 
 func (m Mode) String() string { return enumName(m, "enforce", "observe") }
+
+// Scope says among which streams a rule keeps its limits.
+type Scope int
+
+const (
+	// FleetScope is all Envoys of the fleet.
+	FleetScope Scope = iota + 1
+	// EnvoyScope is this Envoy only.
+	EnvoyScope
+)
+
+func (s Scope) String() string { return enumName(s, "fleet", "envoy") }
+
+// OnUnavailable says what happens to a new stream of a rule with FleetScope while etcd does not
+// answer.
+type OnUnavailable int
+
+const (
+	// AllowUnavailable keeps the limits within this Envoy, and registers the stream in etcd later.
+	AllowUnavailable OnUnavailable = iota + 1
+	// RefuseUnavailable refuses the stream.
+	RefuseUnavailable
+)
+
+func (o OnUnavailable) String() string { return enumName(o, "allow", "refuse") }
 
 // enumName returns the name of e, whose type is an enum that starts at 1: the first of names is the
 // name of 1.

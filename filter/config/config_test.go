@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"encoding/hex"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,13 +39,37 @@ func defaultRule(name string, client identity.Sources) config.Rule {
 		Retry:                 15 * policy.Second,
 		LifetimeJitterPercent: 10,
 		Mode:                  config.Enforce,
+		Scope:                 config.EnvoyScope,
+		OnUnavailable:         config.AllowUnavailable,
 	}
+}
+
+// inFleet returns the rule as it is if the configuration has a fleet.
+func inFleet(r config.Rule) config.Rule {
+	r.Scope = config.FleetScope
+	return r
 }
 
 // defaultFields is the end of a rule in Config.String if its fields have their defaults.
 const defaultFields = `"max_streams":1,"on_duplicate":"reset_previous","claim_at":"response",` +
 	`"takeover_limit":{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"},"retry":"15s",` +
-	`"goodbye_grace":"0s","max_lifetime":"0s","lifetime_jitter_percent":10,"idle_timeout":"0s","mode":"enforce"}`
+	`"goodbye_grace":"0s","max_lifetime":"0s","lifetime_jitter_percent":10,"idle_timeout":"0s","mode":"enforce","scope":"envoy","on_unavailable":"allow"}`
+
+// fleetFields is defaultFields of a rule in a fleet.
+var fleetFields = strings.Replace(defaultFields, `"scope":"envoy"`, `"scope":"fleet"`, 1)
+
+const secret = "000102030405060708090a0b0c0d0eff"
+
+var hidden = regexp.MustCompile(`"secret":"hidden, check [0-9a-f]{8}"`)
+
+// parseAgain parses the effective configuration, with the secret that it does not show.
+func parseAgain(c *config.Config) (*config.Config, error) {
+	line := c.String()
+	if c.Fleet != nil {
+		line = hidden.ReplaceAllLiteralString(line, `"secret":"`+hex.EncodeToString(c.Fleet.Secret[:])+`"`)
+	}
+	return config.Parse([]byte(line))
+}
 
 func TestDefaults(t *testing.T) {
 	want := &config.Config{
@@ -96,15 +122,23 @@ const complete = `{
       "retry": "24h",
       "goodbye_grace": "1.5s",
       "max_lifetime": "8h0m0.5s",
-      "lifetime_jitter_percent": 25
+      "lifetime_jitter_percent": 25,
+      "on_unavailable": "refuse"
     },
-    {"name": "a", "match": {"path": {"exact": "/"}}, "client": [{"query": "q"}], "takeover_limit": false},
+    {"name": "a", "match": {"path": {"exact": "/"}}, "client": [{"query": "q"}], "takeover_limit": false, "scope": "envoy"},
     {"name": "a23456789_123456789_123456789_12", "match": {"path": {"regex": "/v\\d+|x"}, "methods": ["GET"]}, "client": [{"query": "q"}],
      "takeover_limit": {"max_tokens": 1}},
-    {"name": "b", "match": {}, "client": [{"query": "q"}], "takeover_limit": {}}
+    {"name": "b", "match": {}, "client": [{"query": "q"}], "takeover_limit": {}, "scope": "fleet", "on_unavailable": "allow"}
   ],
   "admin_path": "/Streamlatch/admin",
-  "max_total_streams": 10000000
+  "max_total_streams": 10000000,
+  "fleet": {
+    "timeout": "1.5s",
+    "lease_ttl": "30s",
+    "prefix": "Team-a/stream_latch.2",
+    "secret": "000102030405060708090A0B0c0d0eff",
+    "clusters": ["etcd", "outbound|2379||etcd-é.example"]
+  }
 }`
 
 func TestEveryField(t *testing.T) {
@@ -147,18 +181,27 @@ func TestEveryField(t *testing.T) {
 		LifetimeJitterPercent: 25,
 		IdleTimeout:           90 * policy.Second,
 		Mode:                  config.Observe,
+		Scope:                 config.FleetScope,
+		OnUnavailable:         config.RefuseUnavailable,
 	}
 	unlimited := defaultRule("a", q)
 	unlimited.Match.Path = match.Path{Op: match.Exact, Value: "/"}
 	unlimited.TakeoverLimit = policy.TokenBucket{}
-	long := defaultRule("a23456789_123456789_123456789_12", q)
+	long := inFleet(defaultRule("a23456789_123456789_123456789_12", q))
 	long.Match = match.Conditions{Path: match.Path{Op: match.Regex, Value: `/v\d+|x`}, Methods: []string{"GET"}}
 	long.TakeoverLimit.MaxTokens = 1
 	want := &config.Config{
-		Rules:           []config.Rule{first, unlimited, long, defaultRule("b", q)},
+		Rules:           []config.Rule{first, unlimited, long, inFleet(defaultRule("b", q))},
 		MaxTotalStreams: 10_000_000,
 		OnContention:    config.Refuse,
 		AdminPath:       "/Streamlatch/admin",
+		Fleet: &config.Fleet{
+			Clusters: []string{"etcd", "outbound|2379||etcd-é.example"},
+			Secret:   [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255},
+			Prefix:   "Team-a/stream_latch.2",
+			LeaseTTL: 30 * policy.Second,
+			Timeout:  1500,
+		},
 	}
 	c := parse(t, complete)
 	if !reflect.DeepEqual(c, want) {
@@ -174,18 +217,99 @@ func TestEveryField(t *testing.T) {
 		`"instance":[{"query":"tab"},{"jwt_claim":{"claim":"sub","metadata_key":"p"}}],` +
 		`"max_streams":64,"on_duplicate":"reject_new","claim_at":"request",` +
 		`"takeover_limit":{"max_tokens":3,"tokens_per_fill":7,"fill_interval":"250ms"},"retry":"24h",` +
-		`"goodbye_grace":"1.5s","max_lifetime":"8h0m0.5s","lifetime_jitter_percent":25,"idle_timeout":"1m30s","mode":"observe"},` +
+		`"goodbye_grace":"1.5s","max_lifetime":"8h0m0.5s","lifetime_jitter_percent":25,"idle_timeout":"1m30s","mode":"observe","scope":"fleet","on_unavailable":"refuse"},` +
 		`{"name":"a","match":{"path":{"exact":"/"}},"client":[{"query":"q"}],` +
 		strings.Replace(defaultFields, `{"max_tokens":5,"tokens_per_fill":1,"fill_interval":"30s"}`, `false`, 1) + `,` +
 		`{"name":"a23456789_123456789_123456789_12","match":{"path":{"regex":"/v\\d+|x"},"methods":["GET"]},"client":[{"query":"q"}],` +
-		strings.Replace(defaultFields, `"max_tokens":5`, `"max_tokens":1`, 1) + `,` +
-		`{"name":"b","match":{},"client":[{"query":"q"}],` + defaultFields + `],` +
-		`"max_total_streams":10000000,"on_contention":"refuse","admin_path":"/Streamlatch/admin"}`
-	if got := c.String(); got != line {
+		strings.Replace(fleetFields, `"max_tokens":5`, `"max_tokens":1`, 1) + `,` +
+		`{"name":"b","match":{},"client":[{"query":"q"}],` + fleetFields + `],` +
+		`"max_total_streams":10000000,"on_contention":"refuse","admin_path":"/Streamlatch/admin",` +
+		`"fleet":{"clusters":["etcd","outbound|2379||etcd-é.example"],"secret":"hidden, check CHECK",` +
+		`"prefix":"Team-a/stream_latch.2","lease_ttl":"30s","timeout":"1.5s"}}`
+	if got := hidden.ReplaceAllLiteralString(c.String(), `"secret":"hidden, check CHECK"`); got != line {
 		t.Errorf("got  %s\nwant %s", got, line)
 	}
-	if again := parse(t, line); !reflect.DeepEqual(again, want) {
-		t.Errorf("the effective configuration parses as %+v\nwant %+v", *again, *want)
+	if again, err := parseAgain(c); err != nil || !reflect.DeepEqual(again, want) {
+		t.Errorf("the effective configuration with the secret parses as %v, %v\nwant %v", again, err, want)
+	}
+}
+
+// withFleet is the smallest fleet, with these fields in addition.
+func withFleet(fields string) string {
+	return withFields(`"fleet": {"clusters": ["etcd"], "secret": "` + secret + `"` + fields + `}`)
+}
+
+// The fleet may come before the rules or after them, from JSON or a Struct: it makes their default.
+func TestDefaultsOfAFleet(t *testing.T) {
+	rule := defaultRule("events", identity.Sources{{Kind: identity.Header, Name: "x-client-id"}})
+	want := &config.Config{
+		Rules:        []config.Rule{inFleet(rule)},
+		OnContention: config.Allow,
+		Fleet: &config.Fleet{
+			Clusters: []string{"etcd"},
+			Secret:   [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255},
+			Prefix:   "streamlatch",
+			LeaseTTL: 10 * policy.Second,
+			Timeout:  250,
+		},
+	}
+	fleet := `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `"}`
+	for _, text := range []string{withFleet(""), `{` + fleet + `, ` + minimal[1:]} {
+		for _, data := range [][]byte{[]byte(text), asStruct(t, text)} {
+			if c, err := config.Parse(data); err != nil || !reflect.DeepEqual(c, want) {
+				t.Errorf("%q\ngot %v, %v; want %v", data, c, err, want)
+			}
+		}
+	}
+	if c := parse(t, withRuleFields(`"scope": "envoy", "on_unavailable": "allow"`)); !reflect.DeepEqual(c.Rules, []config.Rule{rule}) {
+		t.Errorf("the defaults without a fleet, given: %+v, want %+v", c.Rules, rule)
+	}
+}
+
+// The effective configuration is in the log and the status. It has no secret, and does not parse
+// without one. Only its check tells one secret from another.
+func TestSecretIsHidden(t *testing.T) {
+	c := parse(t, complete)
+	line := c.String()
+	if strings.Contains(strings.ToLower(line), secret) || len(hidden.FindAllString(line, -1)) != 1 {
+		t.Errorf("%s\nwant the secret hidden", line)
+	}
+	const want = "fleet.secret: found a string of 22 bytes, want 32 hex digits"
+	if _, err := config.Parse([]byte(line)); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	const check = "hidden, check "
+	checks := map[string]string{}
+	for _, s := range []string{secret, strings.Repeat("0", 32), "1" + strings.Repeat("0", 31), strings.Repeat("0", 31) + "1"} {
+		one := hidden.FindString(parse(t, strings.Replace(withFleet(""), secret, s, 1)).String())
+		if other, twice := checks[one]; twice || !strings.Contains(one, check) {
+			t.Errorf("the secrets %s and %s are both shown as %s", s, other, one)
+		}
+		checks[one] = s
+	}
+	if upper := parse(t, strings.Replace(withFleet(""), secret, strings.ToUpper(secret), 1)); checks[hidden.FindString(upper.String())] != secret {
+		t.Error("the same secret in capitals has another check")
+	}
+}
+
+// No fault repeats a secret, whatever is wrong with it or beside it.
+func TestFaultsHideTheSecret(t *testing.T) {
+	const digits = "4711471147114711"
+	for _, value := range []string{
+		`"` + digits + `"`, `"` + digits + digits + `0"`, `"` + digits + `471147114711471g"`, `"0x` + digits + `"`, digits + digits, digits + ".5",
+	} {
+		for _, text := range []string{
+			withFields(`"fleet": {"clusters": [], "secret": ` + value + `}`),
+			withFields(`"fleet": {"Secret": ` + value + `, "secrets": ` + value + `}`),
+			withFields(`"secret": ` + value),
+		} {
+			for _, data := range [][]byte{[]byte(text), asStruct(t, text)} {
+				_, err := config.Parse(data)
+				if err == nil || strings.Contains(err.Error(), "471") {
+					t.Errorf("%s\n%v\nwant a fault without the secret", text, err)
+				}
+			}
+		}
 	}
 }
 
@@ -270,6 +394,18 @@ func TestLimits(t *testing.T) {
 		parse(t, withRuleFields(fields))
 	}
 	for _, fields := range []string{
+		`, "prefix": "a"`, `, "prefix": "-_./Z9." `, `, "prefix": "` + strings.Repeat("a", 64) + `"`,
+		`, "lease_ttl": "5s"`, `, "lease_ttl": "60s"`, `, "lease_ttl": "0.1m"`,
+		`, "timeout": "10ms"`, `, "timeout": "5s"`,
+	} {
+		parse(t, withFleet(fields))
+	}
+	var clusters []string
+	for i := range 16 {
+		clusters = append(clusters, `"etcd-`+strconv.Itoa(i)+`"`)
+	}
+	parse(t, strings.Replace(withFleet(""), `"etcd"`, strings.Join(clusters, ","), 1))
+	for _, fields := range []string{
 		`"max_total_streams": 0`, `"max_total_streams": 10000000`,
 		`"admin_path": ""`, `"admin_path": "/a"`, `"admin_path": "//a.b-c_d~é"`,
 	} {
@@ -279,20 +415,24 @@ func TestLimits(t *testing.T) {
 
 func TestEnumNames(t *testing.T) {
 	for got, want := range map[string]string{
-		config.ResetPrevious.String():   "reset_previous",
-		config.RejectNew.String():       "reject_new",
-		config.OnDuplicate(0).String():  "config.OnDuplicate(0)",
-		config.AtResponse.String():      "response",
-		config.AtRequest.String():       "request",
-		config.ClaimAt(0).String():      "config.ClaimAt(0)",
-		config.Allow.String():           "allow",
-		config.Refuse.String():          "refuse",
-		config.OnContention(0).String(): "config.OnContention(0)",
-		config.Enforce.String():         "enforce",
-		config.Observe.String():         "observe",
-		config.Mode(0).String():         "config.Mode(0)",
-		config.Mode(3).String():         "config.Mode(3)",
-		config.Mode(-1).String():        "config.Mode(-1)",
+		config.ResetPrevious.String():    "reset_previous",
+		config.RejectNew.String():        "reject_new",
+		config.OnDuplicate(0).String():   "config.OnDuplicate(0)",
+		config.AtResponse.String():       "response",
+		config.AtRequest.String():        "request",
+		config.ClaimAt(0).String():       "config.ClaimAt(0)",
+		config.Allow.String():            "allow",
+		config.Refuse.String():           "refuse",
+		config.OnContention(0).String():  "config.OnContention(0)",
+		config.Enforce.String():          "enforce",
+		config.Observe.String():          "observe",
+		config.Mode(0).String():          "config.Mode(0)",
+		config.FleetScope.String():       "fleet",
+		config.EnvoyScope.String():       "envoy",
+		config.Scope(0).String():         "config.Scope(0)",
+		config.OnUnavailable(0).String(): "config.OnUnavailable(0)",
+		config.Mode(3).String():          "config.Mode(3)",
+		config.Mode(-1).String():         "config.Mode(-1)",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -311,11 +451,12 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// If Parse returns a configuration, its String parses to the same one, and match.New accepts its
-// rules.
+// If Parse returns a configuration, its String, with the secret, parses to the same one, and
+// match.New accepts its rules.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(complete))
+	f.Add([]byte(withFleet("")))
 	f.Add([]byte(`{"admin_path": "/a", "rules": []}`))
 	f.Add(asStruct(f, minimal))
 	f.Add(asStruct(f, complete))
@@ -332,7 +473,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		again, err := config.Parse([]byte(c.String()))
+		again, err := parseAgain(c)
 		if err != nil {
 			t.Fatalf("%s\ndoes not parse: %v", c, err)
 		}

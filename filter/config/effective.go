@@ -1,24 +1,53 @@
 package config
 
 import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dchest/siphash"
+
 	"github.com/streamlatch/streamlatch/filter/identity"
 	"github.com/streamlatch/streamlatch/filter/match"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 // String returns the effective configuration as one line of JSON: all fields in the order of the
-// schema, with the defaults of those that were not given. Parse reads it back as the same Config.
+// schema, with the defaults of those that were not given. Parse reads it back as the same Config,
+// but not if there is a fleet: the line has no secret, see hiddenSecret.
 func (c *Config) String() string {
 	rules := node{kind: list}
 	for _, r := range c.Rules {
 		rules.items = append(rules.items, ruleNode(r))
 	}
-	return string(node{kind: object, members: []member{
+	n := node{kind: object, members: []member{
 		{"rules", rules},
 		{"max_total_streams", numberNode(c.MaxTotalStreams)},
 		{"on_contention", textNode(c.OnContention.String())},
 		{"admin_path", textNode(c.AdminPath)},
-	}}.appendJSON(nil))
+	}}
+	if c.Fleet != nil {
+		n.members = append(n.members, member{"fleet", fleetNode(c.Fleet)})
+	}
+	return string(n.appendJSON(nil))
+}
+
+func fleetNode(f *Fleet) node {
+	return node{kind: object, members: []member{
+		{"clusters", textsNode(f.Clusters)},
+		{"secret", textNode(hiddenSecret(f.Secret))},
+		{"prefix", textNode(f.Prefix)},
+		{"lease_ttl", durationNode(f.LeaseTTL)},
+		{"timeout", durationNode(f.Timeout)},
+	}}
+}
+
+// hiddenSecret stands for a secret in the log and the status: "hidden, check 1a2b3c4d". Two Envoys
+// whose secrets differ do not see each other's streams, and nothing else tells it. Their checks
+// differ, too. A check is 32 bits of SipHash under the secret, as ids in etcd are; so it gives away
+// as little as they do. [Parse] does not take it for a secret.
+func hiddenSecret(secret [16]byte) string {
+	k0, k1 := binary.LittleEndian.Uint64(secret[:8]), binary.LittleEndian.Uint64(secret[8:])
+	return fmt.Sprintf("hidden, check %08x", uint32(siphash.Hash(k0, k1, []byte("streamlatch: check of the secret"))))
 }
 
 func ruleNode(r Rule) node {
@@ -41,6 +70,8 @@ func ruleNode(r Rule) node {
 		{"lifetime_jitter_percent", numberNode(r.LifetimeJitterPercent)},
 		{"idle_timeout", durationNode(r.IdleTimeout)},
 		{"mode", textNode(r.Mode.String())},
+		{"scope", textNode(r.Scope.String())},
+		{"on_unavailable", textNode(r.OnUnavailable.String())},
 	}...)
 	return n
 }

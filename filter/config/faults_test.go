@@ -27,11 +27,12 @@ const eightSources = `{"query": "a"}, {"query": "b"}, {"query": "c"}, {"query": 
 
 // The known fields, as the fault for an unknown field lists them.
 const (
-	knownInConfig = `"rules", "max_total_streams", "on_contention" or "admin_path"`
+	knownInConfig = `"rules", "max_total_streams", "on_contention", "admin_path" or "fleet"`
 	knownInRule   = `"name", "match", "client", "instance", "max_streams", "on_duplicate", "claim_at", "takeover_limit", "retry", ` +
-		`"goodbye_grace", "max_lifetime", "lifetime_jitter_percent", "idle_timeout" or "mode"`
+		`"goodbye_grace", "max_lifetime", "lifetime_jitter_percent", "idle_timeout", "mode", "scope" or "on_unavailable"`
 	knownInSource = `"header", "cookie", "query", "jwt_claim", "property" or "source_address"`
 
+	wantPrefix    = `want 1 to 64 letters, digits, "-", "_", "." and "/", and no "/" at the beginning and at the end`
 	wantAdminPath = `want "" or a path such as "/streamlatch", without query, fragment, "%", spaces and a "/" at the end`
 )
 
@@ -125,6 +126,47 @@ var faultTable = []struct{ about, config, want string }{
 	{"claim_at of the wrong type", withRuleFields(`"claim_at": 1`), `rules[0].claim_at: found 1, want "response" or "request"`},
 	{"mode unknown", withRuleFields(`"mode": "Observe"`), `rules[0].mode: found "Observe", want "enforce" or "observe"`},
 	{"mode null", withRuleFields(`"mode": null`), `rules[0].mode: found null, want "enforce" or "observe"`},
+
+	// The fleet.
+	{"scope unknown", withRuleFields(`"scope": "Fleet"`), `rules[0].scope: found "Fleet", want "fleet" or "envoy"`},
+	{"scope null", withRuleFields(`"scope": null, "on_unavailable": "refuse"`), `rules[0].scope: found null, want "fleet" or "envoy"`},
+	{"scope without a fleet", withRuleFields(`"scope": "fleet", "on_unavailable": "refuse"`), `rules[0].scope: found "fleet", want "envoy": the configuration has no "fleet"`},
+	{"on_unavailable unknown", withRuleFields(`"on_unavailable": "deny"`), `rules[0].on_unavailable: found "deny", want "allow" or "refuse"`},
+	{"on_unavailable without a fleet", withRuleFields(`"on_unavailable": "refuse"`), `rules[0].on_unavailable: found "refuse", want "allow": the rule has scope "envoy", so it does not ask etcd`},
+	{"on_unavailable with scope envoy", strings.Replace(withFleet(""), `"name"`, `"on_unavailable": "refuse", "scope": "envoy", "name"`, 1),
+		`rules[0].on_unavailable: found "refuse", want "allow": the rule has scope "envoy", so it does not ask etcd`},
+	{"fleet null", `{"rules": [{"name": "a", "client": [{"query": "q"}], "scope": "fleet", "on_unavailable": "refuse"}], "fleet": null}`, "fleet: found null, want an object"},
+	{"fleet true", withFields(`"fleet": true`), "fleet: found true, want an object"},
+	{"fleet empty", withFields(`"fleet": {}`), "fleet.clusters: missing, want 1 to 16 names\nfleet.secret: missing, want 32 hex digits"},
+	{"fleet given twice", withFields(`"fleet": {"clusters": ["a"], "secret": "` + secret + `"}, "fleet": {}`), "fleet: found more than once, want it once"},
+	{"fleet unknown", withFleet(`, "ttl": "5s"`), `fleet: unknown field "ttl", want "clusters", "secret", "prefix", "lease_ttl" or "timeout"`},
+	{"clusters as a string", withFields(`"fleet": {"clusters": "etcd", "secret": "` + secret + `"}`), `fleet.clusters: found "etcd", want a list`},
+	{"clusters empty", withFields(`"fleet": {"clusters": [], "secret": "` + secret + `"}`), "fleet.clusters: found 0 items, want 1 to 16"},
+	{"cluster empty", withFields(`"fleet": {"clusters": ["", "", 1], "secret": "` + secret + `"}`), `fleet.clusters[0]: found "", want the name of a cluster of Envoy` + "\n" +
+		`fleet.clusters[1]: found "", want the name of a cluster of Envoy` + "\nfleet.clusters[2]: found 1, want the name of a cluster of Envoy"},
+	{"cluster twice", withFields(`"fleet": {"clusters": ["a", "b", "a"], "secret": "` + secret + `"}`), `fleet.clusters[2]: "a" is already fleet.clusters[0], want each once`},
+	{"too many clusters", withFields(`"fleet": {"secret": "` + secret + `", "clusters": ["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16","17"]}`), "fleet.clusters: found 17 items, want 1 to 16"},
+	{"secret too short", withFields(`"fleet": {"clusters": ["a"], "secret": "00"}`), "fleet.secret: found a string of 2 bytes, want 32 hex digits"},
+	{"secret too long", withFields(`"fleet": {"clusters": ["a"], "secret": "` + secret + `0"}`), "fleet.secret: found a string of 33 bytes, want 32 hex digits"},
+	{"secret not hex", withFields(`"fleet": {"clusters": ["a"], "secret": "` + secret[:31] + `g"}`), "fleet.secret: found other characters, want 32 hex digits"},
+	{"secret a number", withFields(`"fleet": {"clusters": ["a"], "secret": 11112222333344445555666677778888}`), "fleet.secret: found a number, want 32 hex digits"},
+	{"secret null", withFields(`"fleet": {"clusters": ["a"], "secret": null}`), "fleet.secret: found null, want 32 hex digits"},
+	{"prefix empty", withFleet(`, "prefix": ""`), `fleet.prefix: found "", ` + wantPrefix},
+	{"prefix of the wrong type", withFleet(`, "prefix": 1`), `fleet.prefix: found 1, ` + wantPrefix},
+	{"prefix with a slash first", withFleet(`, "prefix": "/a"`), `fleet.prefix: found "/a", ` + wantPrefix},
+	{"prefix with a slash last", withFleet(`, "prefix": "a/"`), `fleet.prefix: found "a/", ` + wantPrefix},
+	{"prefix with a space", withFleet(`, "prefix": "a b"`), `fleet.prefix: found "a b", ` + wantPrefix},
+	{"prefix with an umlaut", withFleet(`, "prefix": "ä"`), `fleet.prefix: found "ä", ` + wantPrefix},
+	{"prefix with an at sign", withFleet(`, "prefix": "a@b"`), `fleet.prefix: found "a@b", ` + wantPrefix},
+	{"prefix too long", withFleet(`, "prefix": "` + strings.Repeat("a", 65) + `"`), `fleet.prefix: found "` + strings.Repeat("a", 64) + `"... (65 bytes), ` + wantPrefix},
+	{"lease_ttl too short", withFleet(`, "lease_ttl": "4s"`), `fleet.lease_ttl: found "4s", want a duration such as "30s", from 5s to 1m`},
+	{"lease_ttl too long", withFleet(`, "lease_ttl": "61s"`), `fleet.lease_ttl: found "61s", want a duration such as "30s", from 5s to 1m`},
+	{"lease_ttl with a fraction", withFleet(`, "lease_ttl": "5.5s"`), `fleet.lease_ttl: found "5.5s", want a whole number of seconds`},
+	{"lease_ttl with a small fraction", withFleet(`, "lease_ttl": "5.0005s"`), `fleet.lease_ttl: found "5.0005s", want a whole number of milliseconds`},
+	{"lease_ttl a number", withFleet(`, "lease_ttl": 10`), `fleet.lease_ttl: found 10, want a duration such as "30s", from 5s to 1m`},
+	{"timeout too short", withFleet(`, "timeout": "9ms"`), `fleet.timeout: found "9ms", want a duration such as "30s", from 10ms to 5s`},
+	{"timeout too long", withFleet(`, "timeout": "5001ms"`), `fleet.timeout: found "5001ms", want a duration such as "30s", from 10ms to 5s`},
+	{"timeout zero", withFleet(`, "timeout": "0s"`), `fleet.timeout: found "0s", want a duration such as "30s", from 10ms to 5s`},
 
 	// The takeover limit.
 	{"takeover_limit true", withRuleFields(`"takeover_limit": true`), "rules[0].takeover_limit: found true, want an object or false"},

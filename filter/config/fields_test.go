@@ -68,6 +68,11 @@ func TestDocumentedDefaults(t *testing.T) {
 	}
 	values := map[string]string{}
 	collectValues(effective, "", values)
+	var fleet struct{ Fleet any }
+	if err := json.Unmarshal([]byte(parse(t, withFleet("")).String()), &fleet); err != nil {
+		t.Fatal(err)
+	}
+	collectValues(fleet.Fleet, "fleet", values)
 	bucket := values["rules[].takeover_limit.max_tokens"] + " tokens, " + values["rules[].takeover_limit.tokens_per_fill"] +
 		" each " + values["rules[].takeover_limit.fill_interval"]
 	for _, field := range config.Fields() {
@@ -77,6 +82,8 @@ func TestDocumentedDefaults(t *testing.T) {
 			want = bucket
 		case "admin_path":
 			want = strconv.Quote(want)
+		case "rules[].scope": // in words: TestDefaultsOfAFleet
+			want = "fleet if there is one"
 		default:
 			if !isValue || strings.HasPrefix(field.Default, "required") || field.Default == "one of these" {
 				continue
@@ -89,6 +96,8 @@ func TestDocumentedDefaults(t *testing.T) {
 	}
 	delete(values, "rules[].name")
 	delete(values, "rules[].client[].header")
+	delete(values, "fleet.clusters[]")
+	delete(values, "fleet.secret")
 	if len(values) > 0 {
 		t.Errorf("these defaults are not documented: %v", values)
 	}
@@ -119,6 +128,7 @@ func TestFieldsTable(t *testing.T) {
 max_total_streams | 0
 on_contention | allow
 admin_path | ""
+fleet | none
 rules[].name | required, [a-z][a-z0-9_]{0,31}, unique
 rules[].match | every request
 rules[].client | required, 1 to 8 sources
@@ -133,6 +143,8 @@ rules[].max_lifetime | 0s
 rules[].lifetime_jitter_percent | 10
 rules[].idle_timeout | 0s
 rules[].mode | enforce
+rules[].scope | fleet if there is one
+rules[].on_unavailable | allow
 rules[].match.path | any
 rules[].match.methods | any
 rules[].match.headers | any
@@ -156,6 +168,11 @@ rules[].client[].jwt_claim.metadata_key | required, the payload_in_metadata of j
 rules[].takeover_limit.max_tokens | 5
 rules[].takeover_limit.tokens_per_fill | 1
 rules[].takeover_limit.fill_interval | 30s
+fleet.clusters | required, 1 to 16 names
+fleet.secret | required, 32 hex digits
+fleet.prefix | streamlatch
+fleet.lease_ttl | 10s
+fleet.timeout | 250ms
 `
 	if got := table.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

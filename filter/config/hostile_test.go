@@ -35,6 +35,9 @@ func TestHostileConfigurationsTakeLinearWork(t *testing.T) {
 	for about, data := range map[string]string{
 		"unknown fields":          `{` + unknown.String() + `"rules": []}`,
 		"repeated fields":         withFields(repeat(`"admin_path": "", `) + `"admin_path": ""`),
+		"clusters":                withFields(`"fleet": {"clusters": [` + repeat(`"a",`) + `"a"]}`),
+		"a long secret":           withFields(`"fleet": {"secret": "` + repeat("0") + `"}`),
+		"a long prefix":           withFields(`"fleet": {"prefix": "` + repeat("a") + `"}`),
 		"items":                   `{"rules": [` + repeat("0,") + `0]}`,
 		"empty objects":           `{"rules": [` + repeat("{},") + `0]}`,
 		"nested lists":            `{"rules": [` + repeat("[[[[[]]]]],") + `0]}`,
@@ -75,7 +78,7 @@ func TestHostileConfigurationsTakeLinearWork(t *testing.T) {
 				t.Errorf("allocated %d bytes, want at most 100 MiB", allocated)
 			}
 			if err == nil {
-				if _, err := config.Parse([]byte(c.String())); err != nil {
+				if _, err := parseAgain(c); err != nil {
 					t.Errorf("the effective configuration does not parse: %v", err)
 				}
 			} else if size := len(err.Error()); size > 8<<10 {

@@ -41,13 +41,14 @@ type Field struct {
 func Fields() []Field {
 	var all []Field
 	all = document(all, "", configFields(node{}))
-	all = document(all, "rules[].", ruleFields(nil, nil))
+	all = document(all, "rules[].", ruleFields(nil, nil, false))
 	all = document(all, "rules[].match.", matchFields(nil))
 	all = document(all, "rules[].match.path.", pathFields(nil))
 	all = document(all, "rules[].match.headers[].", headerFields(nil))
 	all = document(all, "rules[].client[].", sourceFields())
 	all = document(all, "rules[].client[].jwt_claim.", claimFields())
 	all = document(all, "rules[].takeover_limit.", bucketFields())
+	all = document(all, "fleet.", fleetFields())
 	return all
 }
 
@@ -66,19 +67,25 @@ func document[T any](all []Field, prefix string, fields []field[T]) []Field {
 }
 
 // configFields is the schema of the whole configuration, root. It takes root because rules may be
-// empty if there is an admin_path, which may come after them.
+// empty if there is an admin_path, and have another default if there is a fleet. Both may come
+// after the rules.
 func configFields(root node) []field[Config] {
 	minRules := 1
 	if hasAdminPath(root) {
 		minRules = 0
 	}
+	fleet := hasFleet(root)
 	return []field[Config]{
 		{"rules", required, fmt.Sprintf("1 to %d rules", maxRules), "tried in order; the first rule that matches a request applies. [] is allowed if admin_path is set",
 			func(v value, c *Config) {
 				var regexes match.Regexes
 				for _, item := range v.list(minRules, maxRules) {
 					rule := defaultRule()
-					readObject(item, ruleFields(c.Rules, &regexes), &rule)
+					if fleet {
+						rule.Scope = FleetScope
+					}
+					readObject(item, ruleFields(c.Rules, &regexes, fleet), &rule)
+					checkUnavailable(item, &rule)
 					c.Rules = append(c.Rules, rule)
 				}
 			}},
@@ -88,6 +95,12 @@ func configFields(root node) []field[Config] {
 			func(v value, c *Config) { c.OnContention, _ = enum(v, Allow, Refuse) }},
 		{"admin_path", optional, `""`, `path that serves the status (GET) and ends streams (DELETE). Set it on an internal listener only. "": off`,
 			func(v value, c *Config) { c.AdminPath, _ = v.text(wantAdminPath, isAdminPath) }},
+		{"fleet", optional, "none", "several Envoys keep the limits together, over etcd. Without it each Envoy keeps its own",
+			func(v value, c *Config) {
+				f := defaultFleet()
+				readObject(v, fleetFields(), &f)
+				c.Fleet = &f
+			}},
 	}
 }
 
@@ -98,8 +111,9 @@ func hasAdminPath(root node) bool {
 	return i >= 0 && (root.members[i].value.kind != text || root.members[i].value.content != "")
 }
 
-// ruleFields is the schema of the rule after the earlier rules, with their regexes.
-func ruleFields(earlier []Rule, regexes *match.Regexes) []field[Rule] {
+// ruleFields is the schema of the rule after the earlier rules, with their regexes, in a
+// configuration with or without a fleet.
+func ruleFields(earlier []Rule, regexes *match.Regexes, fleet bool) []field[Rule] {
 	defaults := defaultRule()
 	return []field[Rule]{
 		{"name", required, wantName + ", unique", "name of the rule in metrics and logs. Listeners with the same rule name and vm_id share clients",
@@ -138,6 +152,10 @@ func ruleFields(earlier []Rule, regexes *match.Regexes) []field[Rule] {
 			func(v value, r *Rule) { r.IdleTimeout, _ = v.durationOrOff(minAge, maxAge) }},
 		{"mode", optional, defaults.Mode.String(), "enforce, or observe: count and log what would happen, and change nothing",
 			func(v value, r *Rule) { r.Mode, _ = enum(v, Enforce, Observe) }},
+		{"scope", optional, "fleet if there is one", "where a client's streams are counted: fleet, at all Envoys, or envoy, at this one only",
+			func(v value, r *Rule) { readScope(v, r, fleet) }},
+		{"on_unavailable", optional, defaults.OnUnavailable.String(), "what happens to a newcomer while etcd does not answer. allow: the limits hold within this Envoy, and etcd is told later. refuse: it is refused, for limits that must hold; not with scope envoy",
+			func(v value, r *Rule) { r.OnUnavailable, _ = enum(v, AllowUnavailable, RefuseUnavailable) }},
 	}
 }
 

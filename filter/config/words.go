@@ -16,6 +16,8 @@ const (
 	wantClaim       = `the name of a claim, such as "sub"`
 	wantMetadataKey = `the payload_in_metadata of jwt_authn`
 	wantPart        = `a part of a property's path, such as "connection"`
+	wantSecret      = "32 hex digits"
+	wantPrefix      = `1 to 64 letters, digits, "-", "_", "." and "/", and no "/" at the beginning and at the end`
 	wantAdminPath   = `"" or a path such as "/streamlatch", without query, fragment, "%", spaces and a "/" at the end`
 )
 
@@ -37,6 +39,11 @@ func isPath(s string) bool {
 func isAdminPath(s string) bool {
 	return s == "" || isPath(s) && !strings.HasSuffix(s, "/") &&
 		all(s, func(c byte) bool { return c > ' ' && c != '%' && c != 0x7f })
+}
+
+func isPrefix(s string) bool {
+	return s != "" && len(s) <= maxPrefix && !strings.HasPrefix(s, "/") && !strings.HasSuffix(s, "/") &&
+		all(s, func(c byte) bool { return isLower(c|0x20) || isDigit(c) || strings.IndexByte("-_./", c) >= 0 })
 }
 
 // isPart reports whether s can be a part of the path of a property or a claim. Envoy takes the path
