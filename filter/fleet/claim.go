@@ -127,12 +127,13 @@ func (m *Member) claim(s *Stream) {
 // name returns the name of s under the member's lease.
 func (m *Member) name(s *Stream) name { return name{m.lease, s.Context} }
 
-// newest returns the largest stamp among the client's streams in this Envoy. The caller does not
-// know yet of those whose verdict it has not taken, and of the one whose Txn is under way.
-func (m *Member) newest(id ID) Stamp {
-	newest := m.local.Newest(id)
-	if s := m.turns[id]; s != nil && s.sending {
-		newest = max(newest, s.plan.Stamp)
+// newest returns the largest stamp among the streams in this Envoy that the client of s has. The
+// caller does not know yet of those whose verdict it has not taken, and of the one whose Txn is
+// under way.
+func (m *Member) newest(s *Stream) Stamp {
+	newest, id := m.local.Newest(s), s.Client
+	if first := m.turns[id]; first != nil && first.sending {
+		newest = max(newest, first.plan.Stamp)
 	}
 	for _, v := range m.out.Verdicts {
 		if v.Stream.Client == id {
@@ -149,14 +150,14 @@ func (m *Member) decide(s *Stream) {
 	p := plan{name: me, Record: Record{Stamp: s.stamp, Instance: s.Instance}}
 	var verdict policy.Verdict
 	if s.state.in() {
-		verdict = policy.Return(client, policyStream(me, s.stamp, s.Instance), s.Limits.MaxStreams, m.now)
+		verdict = policy.Return(client, policyStream(me, s.stamp, s.Instance), s.Limits.MaxStreams, m.wall())
 		if slices.ContainsFunc(verdict.Superseded, func(y policy.Stream) bool { return nameOf(y) == me }) {
 			m.end(s, Superseded)
 			return
 		}
 	} else {
-		p.Stamp = after(max(s.view.newest(), m.newest(s.Client)), m.now, m.random())
-		verdict = policy.Decide(client, policyStream(me, p.Stamp, s.Instance), *s.Limits, false, m.now)
+		p.Stamp = after(max(s.view.newest(), m.newest(s)), m.wall(), m.random())
+		verdict = policy.Decide(client, policyStream(me, p.Stamp, s.Instance), *s.Limits, false, m.wall())
 		if verdict.Refusal != 0 {
 			m.refuse(s, verdict.Refusal, verdict.Wait)
 			return
@@ -180,7 +181,7 @@ func (m *Member) decide(s *Stream) {
 func (m *Member) seen(s *Stream, v *view) {
 	s.view = v
 	if s.state == Looking {
-		verdict := policy.Decide(v.client(name{}), policyStream(m.name(s), after(v.newest(), m.now, 0), s.Instance), *s.Limits, false, m.now)
+		verdict := policy.Decide(v.client(name{}), policyStream(m.name(s), after(v.newest(), m.wall(), 0), s.Instance), *s.Limits, false, m.wall())
 		if verdict.Refusal != 0 {
 			m.refuse(s, verdict.Refusal, verdict.Wait)
 			return
@@ -292,7 +293,7 @@ func (m *Member) letIn(s *Stream, how Outcome) {
 		s.stamp, s.memory = s.plan.Stamp, s.plan.Memory
 		verdict.Superseded = s.plan.yield
 	} else {
-		s.stamp = after(m.newest(s.Client), m.now, m.random())
+		s.stamp = after(m.newest(s), m.wall(), m.random())
 	}
 	verdict.Stamp, verdict.Memory = s.stamp, s.memory
 	m.out.Verdicts = append(m.out.Verdicts, verdict)

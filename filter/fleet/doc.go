@@ -1,7 +1,7 @@
 // Package fleet keeps one live stream per client over several Envoys, with etcd as the arbiter. It
 // is pure: answers and events of etcd go in, requests, verdicts and ends come out. It reads no
-// clock and makes no call. It is not wired into the filter yet: the session is to own the members,
-// and to send their calls through Envoy's gRPC client.
+// clock and makes no call. Package session owns the members, and sends their calls through Envoy's
+// gRPC client.
 //
 // # Words
 //

@@ -29,8 +29,9 @@ type Config struct {
 
 // Local is the Envoy's own registry.
 type Local interface {
-	// Newest returns the largest stamp among the client's streams in this Envoy; 0 if it has none.
-	Newest(client ID) Stamp
+	// Newest returns the largest stamp among the streams in this Envoy that the client of s has; 0
+	// if it has none.
+	Newest(s *Stream) Stamp
 }
 
 // Call is a message to send to etcd.
@@ -68,7 +69,8 @@ type Member struct {
 	local  Local
 	random func() uint64
 
-	now    int64
+	now    int64 // by the clock of the calls
+	ahead  int64 // the wall clock is ahead of it
 	out    Actions
 	counts Counts
 	fault  string // why the last call failed
@@ -138,6 +140,14 @@ func New(config Config, local Local, random func() uint64) *Member {
 		releases: map[uint32]release{}, calls: map[uint32]call{},
 	}
 }
+
+// SetClock says what is to be added to the times of the calls for milliseconds since 1970. Waits go
+// by the times alone, and they may be of any clock that nobody sets. Stamps and tokens are compared
+// with those of other Envoys. Without SetClock both are the same.
+func (m *Member) SetClock(ahead int64) { m.ahead = ahead }
+
+// wall returns the time in milliseconds since 1970.
+func (m *Member) wall() int64 { return m.now + m.ahead }
 
 // Take returns what the member wants done since the last Take.
 func (m *Member) Take() Actions {

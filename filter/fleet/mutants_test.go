@@ -29,7 +29,7 @@ var mutants = []struct{ name, file, old, new string }{
 		"if leftOut(`no-return`) || m.away || m.lease == 0 ||"},
 	{"fresh-stamp", "claim.go",
 		"	if s.state.in() {\n		verdict = policy.Return",
-		"	if s.state.in() && leftOut(`fresh-stamp`) {\n		p.Stamp = after(max(s.view.newest(), m.newest(s.Client)), m.now, m.random())\n" +
+		"	if s.state.in() && leftOut(`fresh-stamp`) {\n		p.Stamp = after(max(s.view.newest(), m.newest(s)), m.now, m.random())\n" +
 			"		verdict = policy.Decide(client, policyStream(me, p.Stamp, s.Instance), *s.Limits, false, m.now)\n" +
 			"	} else if s.state.in() {\n		verdict = policy.Return"},
 	{"refuse-late", "claim.go",

@@ -48,7 +48,7 @@ func (m *Member) look(id ID, r etcd.Range, revision int64) *view {
 		default:
 			v.streams = append(v.streams, seen{n, record, kv.CreateRevision, kv.ModRevision})
 			const tolerated = 1000
-			if int64(record.Stamp.millis()) > m.now+tolerated {
+			if int64(record.Stamp.millis()) > m.wall()+tolerated {
 				m.counts.ClockAhead++
 			}
 		}

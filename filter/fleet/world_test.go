@@ -53,7 +53,7 @@ type faults struct {
 // envoy is the registry of one Envoy: the newest streams of those that it knows, by stamp.
 type envoy struct{ client policy.Client }
 
-func (e *envoy) Newest(ID) Stamp {
+func (e *envoy) Newest(*Stream) Stamp {
 	if n := len(e.client.Streams); n > 0 {
 		return Stamp(e.client.Streams[n-1].Claim)
 	}
@@ -288,7 +288,7 @@ func (w *world) record(i int, s *opened, decide bool) {
 	e := &w.envoys[w.works[i].envoy]
 	s.local = policy.Stream{Claim: uint64(s.place), Owner: policy.Owner{Slot: uint16(i), Incarnation: uint64(w.works[i].life) + 1}, Context: s.Context}
 	if w.config.arrival {
-		s.local.Claim = uint64(e.Newest(client)) + 1
+		s.local.Claim = uint64(e.Newest(nil)) + 1
 	}
 	var verdict policy.Verdict
 	if decide {

@@ -112,6 +112,7 @@ func (p *plugin) takeTurn() {
 
 // OnPluginDone implements [types.PluginContext].
 func (p *plugin) OnPluginDone() bool {
+	p.worker.Leave()
 	p.vm.forget(p)
 	return true
 }

@@ -100,10 +100,13 @@ const (
 	// TooLong: the path, or a header, is too long to tell whether the rule matches. [Decide] never
 	// returns it.
 	TooLong
+	// Unavailable: the fleet's etcd does not answer, and the rule has on_unavailable: refuse.
+	// [Decide] never returns it.
+	Unavailable
 )
 
 // Refusals lists every Refusal.
-var Refusals = [...]Refusal{Duplicate, Superseded, TakeoverLimit, Overloaded, Contended, TooLong}
+var Refusals = [...]Refusal{Duplicate, Superseded, TakeoverLimit, Overloaded, Contended, TooLong, Unavailable}
 
 func (r Refusal) String() string {
 	switch r {
@@ -119,6 +122,8 @@ func (r Refusal) String() string {
 		return "contended"
 	case TooLong:
 		return "too_long"
+	case Unavailable:
+		return "unavailable"
 	}
 	return fmt.Sprintf("Refusal(%d)", uint8(r))
 }

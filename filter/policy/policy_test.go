@@ -518,7 +518,7 @@ func TestSlicesAreIndependent(t *testing.T) {
 }
 
 func TestRefusalString(t *testing.T) {
-	want := []string{"duplicate", "superseded", "takeover_limit", "overloaded", "contended", "too_long"}
+	want := []string{"duplicate", "superseded", "takeover_limit", "overloaded", "contended", "too_long", "unavailable"}
 	for i, why := range Refusals {
 		if int(why) != i+1 || why.String() != want[i] {
 			t.Errorf("refusal %d is %v, want %s", i, why, want[i])

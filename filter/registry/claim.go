@@ -17,7 +17,7 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 		return policy.Verdict{}, err
 	}
 	client, _ := w.withoutOrphans(w.bucket.client(s.Client))
-	newcomer := policy.Stream{Claim: w.bucket.Claims + 1, Owner: w.owner, Context: s.Context, ClaimedAt: now, Instance: s.Instance}
+	newcomer := policy.Stream{Claim: s.claimNumber(&w.bucket), Owner: w.owner, Context: s.Context, ClaimedAt: now, Instance: s.Instance}
 	verdict := w.decide(client, newcomer, s.Limits, false)
 	if w.maxTotal > 0 && verdict.Refusal == 0 && len(verdict.Next.Streams) > len(client.Streams) {
 		others, err := w.othersTotal()
@@ -105,7 +105,7 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 		client := b.client(s.Client)
 		had = len(client.Streams)
 		client, orphans = w.withoutOrphans(client)
-		mine.Claim = b.Claims + 1
+		mine.Claim = s.claimNumber(b)
 		verdict = w.decide(client, mine, s.Limits, false)
 		if verdict.Refusal == 0 && w.maxTotal > 0 {
 			room.reserve(w)
@@ -117,7 +117,7 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 			return false
 		}
 		w.announce(verdict.Superseded)
-		b.Claims = mine.Claim
+		b.Claims = max(b.Claims, mine.Claim)
 		b.put(s.Client, s.Rule, verdict.Next)
 		return true
 	})
@@ -129,6 +129,56 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	w.countChange(s.Rule, len(verdict.Next.Streams)-had, orphans)
 	w.supersede(s, verdict.Superseded)
 	return verdict, nil
+}
+
+// claimNumber returns the number of the next claim in the bucket. A stream of a fleet brings its own.
+func (s *Stream) claimNumber(b *Bucket) uint64 {
+	if s.Stamp != 0 {
+		return s.Stamp
+	}
+	return b.Claims + 1
+}
+
+// Place puts s into the registry under its Stamp, because the fleet has let it in: nobody is asked,
+// and the newest streams stay, see [policy.Return]. The streams that yield in this Envoy are told.
+// Done names s itself if newer ones have its place, and other streams of the worker that the visit
+// of the bucket has found to be ended. The worker must have joined once. now is in milliseconds.
+//
+// An error says that s is not in the registry yet. The worker's tick tries again.
+func (w *Worker) Place(now int64, s *Stream) (Done, error) {
+	var d Done
+	if s.state != Unclaimed {
+		return d, nil
+	}
+	w.now = now
+	err := w.Join(now)
+	if w.table == (Table{}) { // the registry was never reached
+		return d, err
+	}
+	s.state, s.claim, s.claimedAt = Returning, s.Stamp, now
+	w.add(s)
+	w.registered++
+	n := w.table.bucket(s.Client)
+	if err == nil {
+		_, err = w.visit(n, &d)
+	}
+	if err != nil {
+		w.suspects = append(w.suspects, n)
+	}
+	w.publish()
+	return d, err
+}
+
+// Newest returns the largest claim number among a client's streams; 0 if it has none. The worker
+// must have joined once.
+func (w *Worker) Newest(id ClientID) (claim uint64, err error) {
+	if _, _, err := w.look(bucketKey(w.table.bucket(id))); err != nil {
+		return 0, err
+	}
+	for _, s := range w.bucket.client(id).Streams {
+		claim = max(claim, s.Claim)
+	}
+	return claim, nil
 }
 
 // countChange counts the change that a write of one entry made.
@@ -229,7 +279,7 @@ func (w *Worker) Dismiss(now int64, id ClientID, rule RuleID) (n int, err error)
 			return false // no stream was ever in this bucket
 		}
 		w.announce(dismissed)
-		b.put(id, rule, client.Dismiss(b.Claims, w.now))
+		b.put(id, rule, client.Dismiss(newestOf(client, b.Claims), w.now))
 		return true
 	})
 	if err != nil || had == 0 {
@@ -238,6 +288,17 @@ func (w *Worker) Dismiss(now int64, id ClientID, rule RuleID) (n int, err error)
 	w.countChange(rule, -had, had-len(dismissed))
 	w.tell(w.table.bucket(id), dismissed, func(policy.Stream) MessageKind { return Dismissed }, Reply{})
 	return len(dismissed), nil
+}
+
+// newestOf returns the claim number up to which a client's streams are dismissed: the last of the
+// bucket. But a stamp that another client's stream has brought may be of a clock that is ahead. A
+// newer stream of this client may then have a smaller one, and must not be dismissed with the others.
+func newestOf(client policy.Client, claims uint64) uint64 {
+	const firstStamp = 1 << 60 // in the year 1978; no bucket counts so far
+	if n := len(client.Streams); n > 0 && client.Streams[n-1].Claim >= firstStamp {
+		return client.Streams[n-1].Claim
+	}
+	return claims
 }
 
 // later leaves s to the next ticks, because a write failed. state is Pending or Releasing.

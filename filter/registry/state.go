@@ -17,6 +17,7 @@ type Stream struct {
 	Limits   *policy.Limits // of the rule; not changed
 	Of       any            // for the caller; the registry does not look at it
 	Enforce  bool           // false: the owners of superseded streams are told, and end nothing
+	Stamp    uint64         // its place in the order of a fleet's streams, and its claim number; 0: its bucket counts
 	Wait     bool           // Wake returns the stream once the streams that yielded to its claim have ended
 
 	state     State

@@ -115,6 +115,7 @@ const mostLeaving = registry.EndsPerCall / 2
 // if not. An idle stream has nothing coming that a goodbye could follow; a dismissed one must go
 // at once.
 func (s *Stream) end(why Reason, now int64) {
+	s.leaveFleet(now)
 	g := s.goodbye()
 	switch {
 	case why == Dismissed, why == Idle, g == nil, s.rule.worker.leaving >= mostLeaving:
@@ -133,6 +134,7 @@ func (s *Stream) end(why Reason, now int64) {
 func (s *Stream) reset(why Reason) {
 	w := s.rule.worker
 	s.noAlarm()
+	s.leaveFleet(w.host.Now())
 	w.acted++
 	s.enter(resetting)
 	if !w.host.Enter(s.place.Context) {

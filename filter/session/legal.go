@@ -11,7 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
-var phases = [...]phase{asking, held, answering, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
+var phases = [...]phase{asking, held, answering, looking, claiming, joining, paused, claimed, open, leaving, parted, observed, resetting, releasing, done}
 
 // legal says which states of the registry a stream may be in, by its phase, when no callback runs.
 // Where a phase before done goes with Out, the registry took the place away: in a rule that only
@@ -20,6 +20,9 @@ var legal = map[phase][]registry.State{
 	asking:    {registry.Unclaimed},
 	held:      {registry.Unclaimed},
 	answering: {registry.Unclaimed},
+	looking:   {registry.Unclaimed},
+	claiming:  {registry.Unclaimed},
+	joining:   {registry.Unclaimed},
 	paused:    {registry.Registered, registry.Missing, registry.Returning},
 	claimed:   append([]registry.State{registry.Out}, holding...),
 	open:      append([]registry.State{registry.Out}, holding...),

@@ -8,6 +8,9 @@ import "fmt"
 //	asking ─→ held ─→ asking                it is to be refused, and came back too early
 //	asking ─→ answering                     a call of MCP is to be refused
 //	asking ─→ claimed ─→ open               claim_at: request
+//	asking ─→ looking ─→ asking             with a fleet: would it be refused?
+//	asking ─→ claiming ─→ claimed           with a fleet, claim_at: request
+//	asking ─→ joining ─→ open               with a fleet, claim_at: response
 //	claimed ─→ paused ─→ claimed            others must end first
 //	claimed, paused ─→ resetting            a newer request took its place before the answer
 //	open ─→ leaving ─→ parted ─→ resetting  ended by the filter, with a goodbye
@@ -26,6 +29,12 @@ const (
 	held
 	// answering: nothing is claimed. A call of MCP is to be refused, when its body has told its id.
 	answering
+	// looking: nothing is claimed. The request waits until the fleet has said whether it may go on.
+	looking
+	// claiming: as looking, and the fleet is asked for a place.
+	claiming
+	// joining: the fleet is asked for a place, and the response waits.
+	joining
 	// paused: the place is claimed, and the request waits until the superseded streams have ended.
 	paused
 	// claimed: the place is claimed, and the backend has not answered yet.
@@ -54,6 +63,12 @@ func (p phase) String() string {
 		return "held"
 	case answering:
 		return "answering"
+	case looking:
+		return "looking"
+	case claiming:
+		return "claiming"
+	case joining:
+		return "joining"
 	case paused:
 		return "paused"
 	case claimed:
@@ -83,6 +98,11 @@ func (s *Stream) enter(p phase) {
 	}
 	s.rule.worker.leaving += goodbyes(p) - goodbyes(s.phase)
 	s.phase = p
+}
+
+// holdsRequest reports whether the request waits, and not the response.
+func (p phase) holdsRequest() bool {
+	return p == held || p == looking || p == claiming || p == paused
 }
 
 // goodbyes is what a stream in this phase counts towards mostLeaving.

@@ -17,6 +17,7 @@ import (
 type Stream struct {
 	rule     *rule
 	place    registry.Stream // in the registry
+	fleet    *fleetPlace     // in the fleet; nil: it has none
 	openedAt int64           // time of the response; 0: not an event stream, or not yet
 	timing   *timing         // nil: nothing is to happen to it at a certain time
 
@@ -148,10 +149,14 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 		},
 	}
 	s.place.Of = s
+	w.fleet.enroll(s, key, context)
 	if len(r.Instance) > 0 {
 		var missing int
 		if key, missing = r.Instance.Append(key[:0], request); missing == identity.Complete {
 			s.place.Instance = w.registry.Table().Instance(s.place.Client, key)
+			if s.fleet != nil {
+				s.fleet.Instance = w.fleet.hash().Instance(registry.ClientID(s.fleet.Client), key)
+			}
 		}
 	}
 	w.forget(key)
@@ -208,6 +213,9 @@ func (s *Stream) admit(request Request, now int64) admission {
 	if s.rule.ClaimAt == config.AtResponse && !reply.WantsStream(method, accept) {
 		return admitted
 	}
+	if s.fleet != nil {
+		return s.tryFleet(request, now)
+	}
 	verdict := s.try(now)
 	if verdict.Refusal != 0 && s.hold(now) {
 		return waits
@@ -253,7 +261,7 @@ const mostCall = 256 << 10
 // RequestBody is called with the size of the body that has come so far. If a call of MCP is to be
 // refused, it decides again as soon as it knows the call's id.
 func (s *Stream) RequestBody(size int, endOfStream bool) Action {
-	if s.phase == held || s.phase == paused || s.phase == answering && !endOfStream && size <= mostCall {
+	if s.phase.holdsRequest() || s.phase == answering && !endOfStream && size <= mostCall {
 		return Pause
 	}
 	if s.phase != answering {
@@ -273,7 +281,9 @@ func (s *Stream) RequestBody(size int, endOfStream bool) Action {
 	}
 	now := w.host.Now()
 	var became admission
-	if verdict := s.try(now); verdict.Refusal != 0 {
+	if s.fleet != nil {
+		became = s.refuse(s.fleet.refusal, request, id, now)
+	} else if verdict := s.try(now); verdict.Refusal != 0 {
 		became = s.refuse(verdict, request, id, now)
 	} else {
 		became = s.await(now)
@@ -306,7 +316,14 @@ func (s *Stream) tryAgain(now int64) {
 		return
 	}
 	s.enter(asking)
-	switch s.obey(s.try(now), w.host.Request(), now) {
+	request := w.host.Request()
+	var became admission
+	if s.fleet != nil {
+		became = s.refuse(s.fleet.refusal, request, nil, now)
+	} else {
+		became = s.obey(s.try(now), request, now)
+	}
+	switch became {
 	case admitted, untracked:
 		w.warn(w.host.Resume())
 	}
@@ -344,6 +361,10 @@ func (s *Stream) claim(now int64) policy.Verdict {
 // request is nil if it cannot be read any more. call is the id of a call of MCP, or nil.
 func (s *Stream) refuse(v policy.Verdict, request Request, call []byte, now int64) admission {
 	w := s.rule.worker
+	if s.fleet != nil {
+		s.leaveFleet(now)
+		s.reenter()
+	}
 	s.enter(done)
 	retry := s.rule.Retry
 	if v.Refusal == policy.TakeoverLimit {

@@ -14,6 +14,11 @@ func (s *Stream) Response(endOfStream bool) Action {
 	if s.phase > claimed { // refused, or on its way out
 		return Continue
 	}
+	if s.phase == joining { // Envoy has answered itself, while the backend's response waited
+		s.release()
+		s.enter(done)
+		return Continue
+	}
 	w := s.rule.worker
 	response := &w.reading
 	response.from = w.host.Response()
@@ -30,6 +35,9 @@ func (s *Stream) Response(endOfStream bool) Action {
 			s.enter(done)
 			return Continue
 		}
+		if s.fleet != nil {
+			return s.joinFleet(response, now)
+		}
 		verdict := policy.Verdict{Refusal: policy.TooLong}
 		if !s.tooLong {
 			verdict = s.claim(now)
@@ -41,6 +49,26 @@ func (s *Stream) Response(endOfStream bool) Action {
 			return Continue
 		}
 	}
+	s.opened(now, canAppend(response))
+	return Continue
+}
+
+// joinFleet asks the fleet for a place. Until it has come, the response waits.
+func (s *Stream) joinFleet(response *reading, now int64) Action {
+	s.fleet.canAppend = canAppend(response)
+	v, came := s.rule.worker.fleet.ask(s, now, false, joining)
+	if !came {
+		return Pause
+	}
+	if s.joined(*v, now) == refused {
+		return Pause
+	}
+	return Continue
+}
+
+// opened is called when the response is an event stream, and has its place.
+func (s *Stream) opened(now int64, canAppend bool) {
+	w := s.rule.worker
 	s.enter(open)
 	s.openedAt = now
 	w.add(s.rule.metrics.opened, 1)
@@ -48,14 +76,13 @@ func (s *Stream) Response(endOfStream bool) Action {
 		cut := w.jitter(lifetime * policy.Millis(s.rule.LifetimeJitterPercent) / 100)
 		s.timed().expiresAt = now + max(1, int64(lifetime-cut))
 	}
-	if s.rule.GoodbyeGrace > 0 && s.place.Enforce && canAppend(response) {
+	if s.rule.GoodbyeGrace > 0 && s.place.Enforce && canAppend {
 		s.timed().goodbye = &goodbye{}
 	}
 	if s.rule.IdleTimeout > 0 {
 		s.timed().activeAt = now
 	}
 	s.schedule()
-	return Continue
 }
 
 // isEventStream reports whether a response with these headers is a stream that a client can hold: a
@@ -125,6 +152,7 @@ func (s *Stream) over() {
 // whether that is known: if not, a tick will find out.
 func (s *Stream) release() (held, known bool) {
 	s.noAlarm()
+	s.leaveFleet(s.rule.worker.host.Now())
 	held, err := s.rule.worker.registry.Release(&s.place)
 	s.rule.worker.warn(err)
 	return held, err == nil

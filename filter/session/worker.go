@@ -46,6 +46,7 @@ type Worker struct {
 	events  map[registry.Event]Metric
 
 	registry *registry.Worker
+	fleet    *fleetSide // nil: there is no fleet
 	ticking  bool
 	joined   bool
 	due      deadline.Queue[*Stream]
@@ -115,6 +116,7 @@ func (w *Worker) Configure(data []byte) bool {
 	}
 	w.config = c
 	w.registry.LimitTotal(c.MaxTotalStreams)
+	w.fleet = newFleetSide(w)
 	w.showLimit()
 	w.defineEventMetrics()
 	w.publish()
@@ -163,6 +165,7 @@ func (w *Worker) Wake(queue uint32) {
 	w.acted = 0
 	done, err := w.registry.Wake(now, queue)
 	w.carryOut(done, now)
+	w.fleet.goOn(now)
 	w.runTimers(now)
 	w.warn(err)
 }
@@ -224,6 +227,7 @@ func (w *Worker) Tick() {
 	done, err := w.registry.Tick(now)
 	w.payOwed()
 	w.carryOut(done, now)
+	w.fleet.tick(now)
 	w.due.Advance(now)
 	w.runTimers(now)
 	w.endForgotten()

@@ -1,0 +1,259 @@
+//go:build etcd
+
+// Package across tests several Envoys whose clients' streams are limited over all of them, with a
+// real etcd.
+package across
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/streamlatch/streamlatch/e2e/rig"
+	"github.com/streamlatch/streamlatch/e2e/rigtest"
+	"github.com/streamlatch/streamlatch/e2e/wait"
+	"github.com/streamlatch/streamlatch/filter/reply"
+)
+
+const fleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f", "lease_ttl": "5s"}`
+
+// start starts n Envoys of a fleet, in front of one backend: that of the first. more are fields of
+// the rule events.
+func start(t *testing.T, e *etcd, n int, more string) []*rig.Rig {
+	t.Helper()
+	if more != "" {
+		more = ", " + more
+	}
+	host, port, err := net.SplitHostPort(e.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster := fmt.Sprintf(`
+  - name: etcd
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config:
+          http2_protocol_options: {connection_keepalive: {interval: 6s, timeout: 2s}}
+    load_assignment:
+      cluster_name: etcd
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: %s, port_value: %s}}}}]}]
+
+# This bounds`, host, port)
+	var all []*rig.Rig
+	for range n {
+		o := rig.Options{
+			Concurrency: 2, Internal: true,
+			Filter: fmt.Sprintf(`{"rules": [%s], %s}`, rigtest.OneRule("events", more), fleet),
+			Edits:  []rig.Edit{rig.Replace("\n# This bounds", cluster)},
+		}
+		if len(all) > 0 {
+			o.Handler = all[0].Backend
+		}
+		r, err := rig.Start(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			rigtest.Explain(t, r)
+			_ = r.Stop() // an error, if the test has killed it
+		})
+		all = append(all, r)
+	}
+	return all
+}
+
+func open(t *testing.T, r *rig.Rig, p rig.Protocol, worker int, client string) *rig.Stream {
+	t.Helper()
+	return rigtest.Open(t, rigtest.Dial(t, r, p, worker), rigtest.Get("events", client))
+}
+
+// A client opens a stream at another Envoy. The first is reset, at its client and at the backend.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, "")
+	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
+		client := rigtest.NewClient()
+		old := open(t, envoys[0], p, 0, client)
+		e.wantStreams(t, 1)
+		fresh := open(t, envoys[1], p, 1, client)
+		rigtest.WantEnd(t, old, rig.Reset)
+		rigtest.WantLive(t, envoys[0], client, fresh)
+		rigtest.WantFlow(t, envoys[0], fresh)
+		again := open(t, envoys[1], p, 0, client) // within one Envoy
+		rigtest.WantEnd(t, fresh, rig.Reset)
+		e.wantStreams(t, 1)
+		again.Close()
+		e.wantStreams(t, 0)
+	})
+}
+
+// While etcd does not answer, each Envoy lets newcomers in alone, and nobody waits after the first.
+// When it answers again, the newest stream is left.
+func TestEtcdAway(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, "")
+	first := open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
+	e.wantStreams(t, 1)
+	e.signal(t, syscall.SIGSTOP)
+	client := rigtest.NewClient()
+	old := open(t, envoys[0], rig.HTTP2, 0, client)
+	fresh := open(t, envoys[1], rig.HTTP2, 0, client)
+	if !old.Live() || !first.Live() {
+		t.Error("a stream has ended while etcd did not answer")
+	}
+	e.signal(t, syscall.SIGCONT)
+	rigtest.WantEnd(t, old, rig.Reset)
+	rigtest.WantLive(t, envoys[0], client, fresh)
+	e.wantStreams(t, 2)
+	if !first.Live() {
+		t.Error("the stream that was there before has ended")
+	}
+}
+
+// All leases end by mistake. No stream ends, and all are registered again.
+func TestLeasesRevoked(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, "")
+	var streams []*rig.Stream
+	for i := range 8 {
+		streams = append(streams, open(t, envoys[i%2], rig.HTTP2, i/2%2, rigtest.NewClient()))
+	}
+	before := e.wantStreams(t, 8)
+	if n := e.revokeAll(t); n != 4 {
+		t.Errorf("%d leases were revoked, want 4: one of each worker", n)
+	}
+	wait.Until(t, func() error {
+		for _, key := range e.wantStreams(t, 8) {
+			if slices.Contains(before, key) {
+				return fmt.Errorf("etcd has the stream %s under its first lease", key)
+			}
+		}
+		return nil
+	})
+	time.Sleep(5 * time.Second) // the self-check of each Envoy's own registry
+	for i, s := range streams {
+		if !s.Live() {
+			t.Errorf("stream %d has ended", i)
+		}
+	}
+}
+
+// An Envoy crashes. Its streams keep their place until its leases end, and then nothing is left.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, `"on_duplicate": "reject_new"`)
+	client := rigtest.NewClient()
+	open(t, envoys[1], rig.HTTP2, 0, client)
+	c := rigtest.Dial(t, envoys[0], rig.HTTP2, 0)
+	if r := rigtest.Do(t, c, rigtest.Get("events", client)); r.Status != 409 {
+		t.Errorf("status %d, want 409: the client has its stream at the other Envoy", r.Status)
+	}
+	if err := syscall.Kill(envoys[1].Envoy().PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wait.Until(t, func() error {
+		keys, err := e.keys(t.Context(), "streamlatch/1/")
+		if err == nil && len(keys) > 1 { // the first Envoy's member stays
+			err = fmt.Errorf("etcd has %q, want one member and no stream", keys)
+		}
+		return err
+	})
+	open(t, envoys[0], rig.HTTP2, 0, client)
+	e.wantStreams(t, 1)
+}
+
+// The request that waits for etcd is not held for longer than fleet.timeout; the next one not at
+// all.
+func TestRefusedWhileAway(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 1, `"on_unavailable": "refuse"`)
+	e.signal(t, syscall.SIGSTOP)
+	c := rigtest.Dial(t, envoys[0], rig.HTTP2, 0)
+	for range 3 {
+		r := rigtest.Do(t, c, rigtest.Get("events", rigtest.NewClient()))
+		if got := r.Header.Get(reply.Marker); got != "unavailable" {
+			t.Errorf("status %d, refused for %q, want unavailable", r.Status, got)
+		}
+	}
+	e.signal(t, syscall.SIGCONT)
+	time.Sleep(2 * time.Second)
+	open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
+	e.wantStreams(t, 1)
+}
+
+// Clients open streams at random, at all Envoys and workers at once. In the end each has one: at its
+// own end, at the backend, and in etcd. Nothing is left when all have gone.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	const clients, opens = 40, 10
+	e := startEtcd(t)
+	envoys := start(t, e, 2, `"takeover_limit": false`)
+	var conns []*rig.Conn
+	for i := range 4 {
+		conns = append(conns, rigtest.Dial(t, envoys[i%2], rig.HTTP2, i/2))
+	}
+	names := rigtest.NewClients(clients)
+	streams := make([][]*rig.Stream, clients)
+	var all sync.WaitGroup
+	for i, client := range names {
+		all.Go(func() {
+			for range opens {
+				s, err := conns[rand.IntN(len(conns))].Open(t.Context(), rigtest.Get("events", client))
+				if err != nil { // it was superseded before its response
+					continue
+				}
+				streams[i] = append(streams[i], s)
+			}
+		})
+	}
+	all.Wait()
+	e.wantStreams(t, clients)
+	for i, client := range names {
+		wait.Until(t, func() error {
+			live := 0
+			for _, s := range streams[i] {
+				if s.Live() {
+					live++
+				}
+			}
+			if at := len(envoys[0].Backend.Live(client)); live != 1 || at != 1 {
+				return fmt.Errorf("client %d has %d streams, and the backend %d, want 1", i, live, at)
+			}
+			return nil
+		})
+	}
+	for _, of := range streams {
+		for _, s := range of {
+			s.Close()
+		}
+	}
+	e.wantStreams(t, 0)
+}
+
+// At the request: the backend does not see the newcomer before its place is taken. With a limit of
+// two, the third stream ends the first, wherever they are.
+func TestClaimAtRequest(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, `"claim_at": "request", "max_streams": 2, "goodbye_grace": "5s"`)
+	client := rigtest.NewClient()
+	first := open(t, envoys[0], rig.HTTP2, 0, client)
+	second := open(t, envoys[1], rig.HTTP2, 0, client)
+	third := open(t, envoys[1], rig.HTTP1, 1, client)
+	rigtest.WantEnd(t, first, rig.Reset) // the backend sends nothing that a goodbye could follow
+	rigtest.WantLive(t, envoys[0], client, second, third)
+	e.wantStreams(t, 2)
+}
