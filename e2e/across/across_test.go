@@ -194,8 +194,8 @@ func TestRefusedWhileAway(t *testing.T) {
 	e.wantStreams(t, 1)
 }
 
-// Clients open streams at random, at all Envoys and workers at once. In the end each has one: at its
-// own end, at the backend, and in etcd. Nothing is left when all have gone.
+// Clients open streams at random, at all Envoys and workers at once. In the end each has one: at
+// its own end, at the backend, and in etcd. Nothing is left when all have gone.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	const clients, opens = 40, 10

@@ -131,7 +131,8 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 	return verdict, nil
 }
 
-// claimNumber returns the number of the next claim in the bucket. A stream of a fleet brings its own.
+// claimNumber returns the number of the next claim in the bucket. A stream of a fleet brings its
+// own.
 func (s *Stream) claimNumber(b *Bucket) uint64 {
 	if s.Stamp != 0 {
 		return s.Stamp
@@ -292,7 +293,8 @@ func (w *Worker) Dismiss(now int64, id ClientID, rule RuleID) (n int, err error)
 
 // newestOf returns the claim number up to which a client's streams are dismissed: the last of the
 // bucket. But a stamp that another client's stream has brought may be of a clock that is ahead. A
-// newer stream of this client may then have a smaller one, and must not be dismissed with the others.
+// newer stream of this client may then have a smaller one, and must not be dismissed with the
+// others.
 func newestOf(client policy.Client, claims uint64) uint64 {
 	const firstStamp = 1 << 60 // in the year 1978; no bucket counts so far
 	if n := len(client.Streams); n > 0 && client.Streams[n-1].Claim >= firstStamp {

@@ -205,7 +205,8 @@ func (f *fleetSide) send(m *member, c fleet.Call) (err error) {
 	return f.worker.host.Send(call, message)
 }
 
-// cancel ends a call whose answer is not wanted any more. A Txn is carried out all the same, or not.
+// cancel ends a call whose answer is not wanted any more. A Txn is carried out all the same, or
+// not.
 func (f *fleetSide) cancel(m *member, id uint32) {
 	call, found := m.open[id]
 	if !found {
@@ -297,8 +298,8 @@ func (f *fleetSide) decided(v fleet.Verdict, now int64) {
 // reenter chooses the stream again, after calls to etcd may have chosen another.
 func (s *Stream) reenter() { s.rule.worker.host.Enter(s.place.Context) }
 
-// carryOutEnds ends the streams that have lost their place in the fleet, as many as one callback may
-// reset. The rest goes on in the next one.
+// carryOutEnds ends the streams that have lost their place in the fleet, as many as one callback
+// may reset. The rest goes on in the next one.
 func (f *fleetSide) carryOutEnds(now int64) {
 	w := f.worker
 	for len(f.ends) > 0 && w.acted < registry.EndsPerCall {

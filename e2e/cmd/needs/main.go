@@ -33,6 +33,7 @@ type need struct {
 }
 
 var needs = []need{
+	{"etcd", program("etcd"), "Debian: apt-get install etcd-server"},
 	{"Prometheus", program("prometheus"), "Debian: apt-get install prometheus"},
 	{"promtool", program("promtool"), "Debian: it is in the package prometheus"},
 	{"Chromium", program("chromium"), "Debian: apt-get install chromium"},
