@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -23,8 +24,7 @@ import (
 // returns what proxy_call_foreign_function returns.
 type ForeignFunction func(arguments []byte) (result []byte, status Status)
 
-// builtinForeignFunctions are those of Envoy, without expr_create, expr_evaluate and expr_delete,
-// which need an implementation of CEL.
+// builtinForeignFunctions are those of Envoy.
 //
 // Envoy: source/extensions/common/wasm/foreign.cc.
 var builtinForeignFunctions = map[string]func(v *vm, arguments []byte) ([]byte, Status){
@@ -35,6 +35,19 @@ var builtinForeignFunctions = map[string]func(v *vm, arguments []byte) ([]byte, 
 	"set_envoy_filter_state": foreignSetFilterState,
 	"sign":                   foreignSign,
 	"verify_signature":       foreignVerifySignature,
+	"expr_create":            foreignWithoutCEL("expr_create"),
+	"expr_evaluate":          foreignWithoutCEL("expr_evaluate"),
+	"expr_delete":            foreignWithoutCEL("expr_delete"),
+}
+
+// foreignWithoutCEL is Unimplemented, because this package has no implementation of CEL. NotFound
+// would say that the name is wrong. The log names the function, because many guests drop the
+// status.
+func foreignWithoutCEL(name string) func(v *vm, arguments []byte) ([]byte, Status) {
+	return func(v *vm, _ []byte) ([]byte, Status) {
+		v.world.log(v.thread, LogError, "foreign function "+strconv.Quote(name)+": the test host has no CEL; supply it with host.Config.ForeignFunctions")
+		return nil, StatusUnimplemented
+	}
 }
 
 // foreignCompress returns the arguments in the format of zlib. Its bytes are not those of Envoy's

@@ -38,3 +38,20 @@ func TestForeignFunctionsOfEnvoy(t *testing.T) {
 		t.Errorf("got %d clears of the route and the filter state %v", s.RouteClears(), s.FilterState())
 	}
 }
+
+// The host has no CEL. A guest that calls for it gets Unimplemented, and the log says which
+// function is missing. The test can supply it.
+func TestForeignFunctionsOfCEL(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"expr_create", "expr_evaluate", "expr_delete"} {
+		w := newWorld(t, host.Config{})
+		open(w.Worker(0), "request-headers", "foreign "+name+" x")
+		wantLog(t, w.Logs(), `foreign function "`+name+`": the test host has no CEL; supply it with host.Config.ForeignFunctions`, "foreign "+name+" x -> Unimplemented")
+
+		w = newWorld(t, host.Config{ForeignFunctions: map[string]host.ForeignFunction{
+			name: func([]byte) ([]byte, host.Status) { return []byte("1"), host.StatusOk },
+		}})
+		open(w.Worker(0), "request-headers", "foreign "+name+" x")
+		wantLog(t, w.Logs(), "foreign "+name+` x -> Ok "1"`)
+	}
+}
