@@ -313,8 +313,8 @@ func TestDeadWorker(t *testing.T) {
 	}
 }
 
-// The names of the rules cannot be read, or are gone: a gauge that has no name is left alone, and
-// the rest of the sweep goes on.
+// The names of the rules cannot be read, are gone, or are damaged: a gauge that has no name is left
+// alone, and the rest of the sweep goes on.
 func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -323,6 +323,7 @@ func TestDeadWorkerOfAnUnknownRule(t *testing.T) {
 	}{
 		{"unreadable", func(e *edge) { e.breaks("get", "/rules", errBroken) }, true},
 		{"gone", func(e *edge) { delete(e.data, "streamlatch/3/rules") }, false},
+		{"damaged", func(e *edge) { e.data["streamlatch/3/rules"] = datum{[]byte("junk"), 99} }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEdge(t)
