@@ -52,7 +52,10 @@ func start(t *testing.T, e *etcd, n int, more string) []*rig.Rig {
 		o := rig.Options{
 			Concurrency: 2, Internal: true,
 			Filter: fmt.Sprintf(`{"rules": [%s], %s}`, rigtest.OneRule("events", more), fleet),
-			Edits:  []rig.Edit{rig.Replace("\n# This bounds", cluster)},
+			Edits: []rig.Edit{
+				rig.Replace("\n# This bounds", cluster),
+				rig.Replace(`value: '{"rules": [], "admin_path": "/streamlatch"}'`, `value: '{"rules": [], "admin_path": "/streamlatch", `+fleet+`}'`),
+			},
 		}
 		if len(all) > 0 {
 			o.Handler = all[0].Backend
@@ -256,4 +259,32 @@ func TestClaimAtRequest(t *testing.T) {
 	rigtest.WantEnd(t, first, rig.Reset) // the backend sends nothing that a goodbye could follow
 	rigtest.WantLive(t, envoys[0], client, second, third)
 	e.wantStreams(t, 2)
+}
+
+// An operator ends a client's streams at all Envoys, whichever is asked.
+func TestDismiss(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, `"max_streams": 3`)
+	client := rigtest.NewClient()
+	streams := []*rig.Stream{
+		open(t, envoys[0], rig.HTTP2, 0, client),
+		open(t, envoys[1], rig.HTTP2, 0, client),
+		open(t, envoys[1], rig.HTTP1, 1, client),
+	}
+	other := open(t, envoys[1], rig.HTTP2, 1, rigtest.NewClient())
+	e.wantStreams(t, 4)
+	c := rigtest.Operator(t, envoys[0], rig.HTTP2)
+	rigtest.WantDelete(t, c, "/streamlatch/events/"+client, 200, "{\"streams\":3}\n")
+	for _, s := range streams {
+		rigtest.WantEnd(t, s, rig.Reset)
+	}
+	e.wantStreams(t, 1)
+	rigtest.WantDelete(t, c, "/streamlatch/events/"+client, 404, "")
+	e.signal(t, syscall.SIGSTOP)
+	rigtest.WantDelete(t, c, "/streamlatch/events/"+client, 503, "")
+	e.signal(t, syscall.SIGCONT)
+	if !other.Live() {
+		t.Error("the stream of another client has ended")
+	}
 }

@@ -38,7 +38,7 @@ func (m *Member) Failed(now int64, id uint32, status int, message string) {
 // read reads the answer to a call.
 func (m *Member) read(c call, id uint32, message []byte) error {
 	switch c.kind {
-	case looking, listing, counting, probing:
+	case looking, listing, counting, probing, seeking:
 		r, err := etcd.ParseRange(message)
 		if err == nil && r.More {
 			err = fmt.Errorf("%w: a part of a range, want all of it", etcd.ErrMalformed)
@@ -62,6 +62,13 @@ func (m *Member) read(c call, id uint32, message []byte) error {
 		} else {
 			m.lostRace(c.stream, m.look(c.stream.Client, t.Range, t.Header.Revision))
 		}
+	case dismissing:
+		t, err := etcd.ParseTxn(message)
+		if err != nil {
+			return err
+		}
+		m.heard(c, t.Header)
+		m.dismissAnswered(c.dismissal, t)
 	case releasing:
 		t, err := etcd.ParseTxn(message)
 		if err != nil {
@@ -114,6 +121,8 @@ func (m *Member) readRange(c call, r etcd.Range, same bool) {
 	case looking:
 		m.answered(c.stream)
 		m.seen(c.stream, m.look(c.stream.Client, r, r.Header.Revision))
+	case seeking:
+		m.dismissSeen(c.dismissal, m.look(c.dismissal.Client, r, r.Header.Revision))
 	case listing:
 		if c.lease == m.lease && m.lease != 0 && same {
 			m.listed(r, r.Header.Revision)
@@ -158,6 +167,10 @@ func (m *Member) again(s *Stream) {
 // failed goes on after a call has failed.
 func (m *Member) failed(c call, id uint32, status int, message string) {
 	fault := fmt.Sprintf("status %d: %s", status, message)
+	if c.dismissal != nil { // for an operator, who can try again
+		m.dismissedAll(c.dismissal, fault)
+		return
+	}
 	if etcd.LeaseLost(status, message) && c.kind != granting && c.kind != revoking {
 		if c.lease == m.lease && m.lease != 0 {
 			m.loseLease()

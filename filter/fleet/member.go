@@ -47,6 +47,8 @@ type Actions struct {
 	Cancels  []uint32 // calls whose answers are not wanted any more
 	Verdicts []Verdict
 	Ends     []End
+
+	Dismissals []Dismissal
 }
 
 // Counts is what a member has counted since it was made.
@@ -103,10 +105,11 @@ type Member struct {
 // call is what a member remembers of a call that is under way.
 type call struct {
 	kind
-	stream *Stream
-	lease  int64
-	floor  int64 // the revision before it was sent; its answer cannot be from an earlier one
-	era    int   // to which the floor belongs
+	stream    *Stream
+	dismissal *dismissal
+	lease     int64
+	floor     int64 // the revision before it was sent; its answer cannot be from an earlier one
+	era       int   // to which the floor belongs
 }
 
 type kind uint8
@@ -123,6 +126,8 @@ const (
 	watching
 	keepingAlive
 	revoking
+	seeking // the streams of a client that is to be dismissed
+	dismissing
 )
 
 // release is a stream that has ended and whose keys may still be there.

@@ -9,8 +9,8 @@ import (
 	"github.com/streamlatch/streamlatch/filter/identity"
 )
 
-// administer answers a request for the admin path.
-func (w *Worker) administer(request Request, path string) {
+// administer answers a request for the admin path, at once or when the fleet has answered.
+func (w *Worker) administer(request Request, path string, context uint32) {
 	method, _ := request.Header(":method")
 	asked, fault := admin.Parse(w.config.AdminPath, method, path)
 	if fromPage(request) {
@@ -18,12 +18,21 @@ func (w *Worker) administer(request Request, path string) {
 	}
 	var body []byte
 	if fault == nil {
+		if asked.Dismiss && w.fleet != nil {
+			w.fleet.dismiss(asked, context)
+			return
+		}
 		var err error
 		if body, fault, err = w.serve(asked, request); err != nil {
 			w.warn(err)
 			fault = &admin.Fault{Status: 503, Message: "failed: " + err.Error()}
 		}
 	}
+	w.answer(body, fault)
+}
+
+// answer answers an operator.
+func (w *Worker) answer(body []byte, fault *admin.Fault) {
 	status := uint32(200)
 	headers := [][2]string{{"content-type", "application/json"}, {"cache-control", "no-store"}}
 	if fault != nil {
@@ -50,7 +59,12 @@ func (w *Worker) serve(asked admin.Request, request Request) ([]byte, *admin.Fau
 		return nil, nil, err
 	}
 	if asked.Dismiss {
-		return w.dismiss(asked)
+		n, fault, err := w.dismiss(asked)
+		if fault != nil || err != nil {
+			return nil, fault, err
+		}
+		body, fault := w.dismissed(n)
+		return body, fault, nil
 	}
 	status, err := w.status(request)
 	if err != nil {
@@ -134,24 +148,28 @@ func (w *Worker) show(name string, sources []string) admin.Rule {
 	return rule
 }
 
-// dismiss ends the streams of one client.
-func (w *Worker) dismiss(asked admin.Request) ([]byte, *admin.Fault, error) {
+// dismiss ends the streams that a client has in this Envoy, and returns how many they were.
+func (w *Worker) dismiss(asked admin.Request) (n int, fault *admin.Fault, err error) {
 	rules, err := w.registry.Rules()
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
 	if rules[w.registry.Table().Rule(asked.Rule)] != asked.Rule {
-		return nil, &admin.Fault{Status: 404, Message: fmt.Sprintf("no rule %q has had a stream", asked.Rule)}, nil
+		return 0, &admin.Fault{Status: 404, Message: fmt.Sprintf("no rule %q has had a stream", asked.Rule)}, nil
 	}
 	key, _ := identity.AppendKey(nil, asked.Parts...)
 	client := w.registry.Table().Client(asked.Rule, key)
-	n, err := w.registry.Dismiss(w.host.Now(), client, w.registry.Table().Rule(asked.Rule))
-	if err != nil {
-		return nil, nil, err
+	n, err = w.registry.Dismiss(w.host.Now(), client, w.registry.Table().Rule(asked.Rule))
+	if n > 0 {
+		w.host.Log(Info, fmt.Sprintf("dismissed rule=%s client=%s streams=%d", asked.Rule, client.Short(), n))
 	}
+	return n, nil, err
+}
+
+// dismissed says how many streams were dismissed.
+func (w *Worker) dismissed(n int) ([]byte, *admin.Fault) {
 	if n == 0 {
-		return nil, &admin.Fault{Status: 404, Message: "this client has no stream"}, nil
+		return nil, &admin.Fault{Status: 404, Message: "this client has no stream"}
 	}
-	w.host.Log(Info, fmt.Sprintf("dismissed rule=%s client=%s streams=%d", asked.Rule, client.Short(), n))
-	return fmt.Appendf(nil, "{\"streams\":%d}\n", n), nil, nil
+	return fmt.Appendf(nil, "{\"streams\":%d}\n", n), nil
 }

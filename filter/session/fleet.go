@@ -25,6 +25,8 @@ type fleetSide struct {
 	ends    []fleet.End         // that are still to be carried out
 	metrics fleetMetrics
 
+	dismissals map[fleet.ID]*dismissal // under way
+
 	running *Stream        // the stream whose callback is running
 	verdict *fleet.Verdict // on it
 }
@@ -60,15 +62,16 @@ func newFleetSide(w *Worker) *fleetSide {
 	if w.config.Fleet == nil {
 		return nil
 	}
-	return &fleetSide{worker: w, config: w.config.Fleet, calls: map[uint32]sentCall{}, metrics: w.defineFleetMetrics()}
+	return &fleetSide{worker: w, config: w.config.Fleet, calls: map[uint32]sentCall{}, dismissals: map[fleet.ID]*dismissal{}, metrics: w.defineFleetMetrics()}
 }
 
 // hash makes ids as all Envoys of the fleet make them.
 func (f *fleetSide) hash() registry.Table { return registry.Table{Seed: f.config.Secret} }
 
-// client returns the id of a client. An Envoy that observes and one that enforces do not meet.
-func (f *fleetSide) client(r *rule, key []byte) fleet.ID {
-	return fleet.ID(f.hash().Client(r.Mode.String()+":"+r.Name, key))
+// client returns the id of a client under a rule. An Envoy that observes and one that enforces do
+// not meet.
+func (f *fleetSide) client(mode config.Mode, rule string, key []byte) fleet.ID {
+	return fleet.ID(f.hash().Client(mode.String()+":"+rule, key))
 }
 
 // cluster returns the etcd that a client belongs to: the one with the highest hash of both. If the
@@ -117,7 +120,7 @@ func (f *fleetSide) enroll(s *Stream, key []byte, context uint32) {
 	if f == nil || s.rule.Scope != config.FleetScope {
 		return
 	}
-	id := f.client(s.rule, key)
+	id := f.client(s.rule.Mode, s.rule.Name, key)
 	s.fleet = &fleetPlace{member: f.memberFor(id), Stream: fleet.Stream{
 		Client: id, Context: context, Limits: s.rule.limits, Of: s,
 		RefuseUnavailable: s.rule.OnUnavailable == config.RefuseUnavailable,
@@ -164,7 +167,7 @@ func (f *fleetSide) pump(m *member, now int64) {
 	defer func() { m.pumping = false }()
 	for {
 		actions := m.Take()
-		if len(actions.Calls)+len(actions.Cancels)+len(actions.Verdicts)+len(actions.Ends) == 0 {
+		if len(actions.Calls)+len(actions.Cancels)+len(actions.Verdicts)+len(actions.Ends)+len(actions.Dismissals) == 0 {
 			return
 		}
 		for _, c := range actions.Calls {
@@ -181,6 +184,9 @@ func (f *fleetSide) pump(m *member, now int64) {
 			f.decided(v, now)
 		}
 		f.carryOutEnds(now)
+		for _, d := range actions.Dismissals {
+			f.dismissed(d)
+		}
 	}
 }
 

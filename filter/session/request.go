@@ -72,7 +72,7 @@ func (w *Worker) Request(context uint32, endOfStream bool) (*Stream, Action) {
 	}
 	if w.config.AdminPath != "" {
 		if path, _ := request.Header(":path"); admin.Covers(w.config.AdminPath, path) {
-			w.administer(request, path)
+			w.administer(request, path, context)
 			return nil, Pause
 		}
 	}

@@ -128,11 +128,8 @@ func (w *Worker) Configure(data []byte) bool {
 // of a request; queue and timer belong to the plugin context all the same. It ticks even if it does
 // not get a slot: see [registry.Worker.Tick].
 func (w *Worker) join(now int64) error {
-	if !w.ticking {
-		if err := w.host.StartTicks(tickPeriodMs); err != nil {
-			return err
-		}
-		w.ticking = true
+	if err := w.startTicks(); err != nil {
+		return err
 	}
 	if err := w.registry.Join(now); err != nil {
 		return err
@@ -155,6 +152,17 @@ func (w *Worker) join(now int64) error {
 		owner := w.registry.Owner()
 		w.host.Log(Debug, fmt.Sprintf("joined slot=%d incarnation=%x", owner.Slot, owner.Incarnation))
 	}
+	return nil
+}
+
+func (w *Worker) startTicks() error {
+	if w.ticking {
+		return nil
+	}
+	if err := w.host.StartTicks(tickPeriodMs); err != nil {
+		return err
+	}
+	w.ticking = true
 	return nil
 }
 
