@@ -29,3 +29,9 @@ var ECDSFilter string
 //
 //go:embed fleet/front.yaml
 var FrontConfig string
+
+// FleetConfig is the shipped fleet/envoy.yaml: [Config] for one of several Envoys that keep their
+// promise together, with the cluster of their etcd.
+//
+//go:embed fleet/envoy.yaml
+var FleetConfig string

@@ -17,6 +17,7 @@ type Settings struct {
 	Internal int    // port of the listener for the filter's admin path
 	Admin    int    // port of Envoy's admin interface
 	Backend  int    // port of the backend on 127.0.0.1; required
+	Etcd     int    // port of etcd on 127.0.0.1; required by [RenderFleet], and 0 for all others
 	Wasm     string // path of the filter; "" keeps build/streamlatch.wasm
 	Filter   string // configuration of the filter, as JSON; "" keeps the shipped one
 }
@@ -29,11 +30,27 @@ type Settings struct {
 func Render(s Settings) (string, error) { return render(Config, s) }
 
 func render(config string, s Settings) (string, error) {
-	const name = "envoy.yaml"
-	if err := s.check(); err != nil {
-		return "", fmt.Errorf("render %s: %w", name, err)
+	return renderFile("envoy.yaml", config, s, s.check())
+}
+
+// RenderFleet returns [FleetConfig] with the settings in place of the shipped values. The errors
+// are those of [Render].
+func RenderFleet(s Settings) (string, error) {
+	port := s.Etcd
+	err := checkPort("etcd", port, 1)
+	s.Etcd = 0
+	return renderFile("fleet/envoy.yaml", FleetConfig, s, errors.Join(s.check(), err),
+		replacement{"port_value: 2379}", fmt.Sprintf("port_value: %d}", port)})
+}
+
+// renderFile renders a file that has every listener, unless fault says that the settings are
+// wrong.
+func renderFile(name, config string, s Settings, fault error, more ...replacement) (string, error) {
+	if fault != nil {
+		return "", fmt.Errorf("render %s: %w", name, fault)
 	}
 	replacements := append(s.ports(), replacement{"port_value: 10001}", fmt.Sprintf("port_value: %d}", s.Internal)})
+	replacements = append(replacements, more...)
 	filter, err := s.filter(config)
 	if err != nil {
 		return "", fmt.Errorf("render %s: %w", name, err)
@@ -119,16 +136,21 @@ func replace(name, file string, replacements []replacement) (string, error) {
 }
 
 func (s Settings) check() error {
-	var errs []error
-	for _, p := range []struct {
-		name      string
-		port, min int
-	}{{"listener", s.Listener, 0}, {"internal", s.Internal, 0}, {"admin", s.Admin, 0}, {"backend", s.Backend, 1}} {
-		if p.port < p.min || p.port > 65535 {
-			errs = append(errs, fmt.Errorf("%s port %d, want %d to 65535", p.name, p.port, p.min))
-		}
+	errs := []error{
+		checkPort("listener", s.Listener, 0), checkPort("internal", s.Internal, 0),
+		checkPort("admin", s.Admin, 0), checkPort("backend", s.Backend, 1),
+	}
+	if s.Etcd != 0 {
+		errs = append(errs, fmt.Errorf("etcd port %d, want 0: the file has no etcd", s.Etcd))
 	}
 	return errors.Join(errs...)
+}
+
+func checkPort(name string, port, least int) error {
+	if port < least || port > 65535 {
+		return fmt.Errorf("%s port %d, want %d to 65535", name, port, least)
+	}
+	return nil
 }
 
 // filterBlock returns the text of the filter's configuration: the line "value: |" and the lines

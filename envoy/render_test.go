@@ -40,6 +40,23 @@ func TestRender(t *testing.T) {
 	}
 }
 
+func TestRenderFleet(t *testing.T) {
+	shipped := Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080, Etcd: 2379}
+	if got, err := RenderFleet(shipped); err != nil || got != FleetConfig {
+		t.Errorf("rendering the shipped values changes the shipped file (%v)", err)
+	}
+	got, err := RenderFleet(Settings{Backend: 2379, Etcd: 8080})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(got, "port_value: 8080}") != 1 || strings.Index(got, "port_value: 2379}") > strings.Index(got, "port_value: 8080}") {
+		t.Errorf("want the backend at port 2379 and etcd at 8080, got:\n%s", got)
+	}
+	if _, err := RenderFleet(Settings{Backend: 1}); err == nil || !strings.Contains(err.Error(), "fleet/envoy.yaml: etcd port 0, want 1 to 65535") {
+		t.Errorf("without a port of etcd: got %v", err)
+	}
+}
+
 func TestRenderRejectsPortsOutOfRange(t *testing.T) {
 	for name, test := range map[string]struct {
 		settings Settings
@@ -48,6 +65,7 @@ func TestRenderRejectsPortsOutOfRange(t *testing.T) {
 		"no backend":    {Settings{}, "backend port 0, want 1 to 65535"},
 		"negative port": {Settings{Listener: -1, Backend: 1}, "listener port -1, want 0 to 65535"},
 		"huge port":     {Settings{Internal: 65536, Backend: 1}, "internal port 65536, want 0 to 65535"},
+		"an etcd":       {Settings{Backend: 1, Etcd: 1}, "etcd port 1, want 0: the file has no etcd"},
 		"huge admin":    {Settings{Admin: 65536, Backend: 1}, "admin port 65536, want 0 to 65535"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -93,6 +93,43 @@ func TestShippedECDSIsTheSameConfiguration(t *testing.T) {
 	}
 }
 
+// fleet/envoy.yaml is envoy.yaml, except for the fleet in the filter's configuration and the
+// cluster etcd.
+func TestShippedFleetIsTheSameConfiguration(t *testing.T) {
+	settings := func(config string) string {
+		var lines []string
+		for line := range strings.Lines(withoutComments(config)) {
+			line, _, _ = strings.Cut(line, "  # ")
+			if line = strings.TrimRight(line, " \n"); line != "" {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "\n")
+	}
+	fleet := settings(FleetConfig)
+	before, after, found := strings.Cut(fleet, "\n  - name: etcd\n")
+	cluster, after, found2 := strings.Cut(after, "\noverload_manager:")
+	if !found || !found2 {
+		t.Fatal("fleet/envoy.yaml has no cluster etcd before the overload_manager")
+	}
+	fleet = strings.Replace(before+"\noverload_manager:"+after, `}],
+                      "fleet": {
+                        "clusters": ["etcd"],
+                        "secret": "00000000000000000000000000000000"
+                      }`, "}]", 1)
+	if want := settings(Config); fleet != want {
+		t.Errorf("without the fleet, fleet/envoy.yaml is\n%s\nbut envoy.yaml is\n%s", fleet, want)
+	}
+	for setting, without := range map[string]string{
+		"connection_keepalive: {interval: 6s, timeout: 2s}": "a dead connection to etcd is not found, or etcd closes it",
+		"max_requests: 10000}":                              "calls wait or fail when many streams open at once",
+	} {
+		if !strings.Contains(cluster, setting) {
+			t.Errorf("the cluster etcd lacks %q: %s", setting, without)
+		}
+	}
+}
+
 func withoutComments(yaml string) string {
 	var settings strings.Builder
 	for line := range strings.Lines(yaml) {
@@ -113,6 +150,7 @@ func TestShippedStatsConfig(t *testing.T) {
 	for name, settings := range map[string][]string{
 		"envoy.yaml":         yaml,
 		"envoy-ecds.yaml":    yaml,
+		"fleet/envoy.yaml":   yaml,
 		"envoy-gateway.yaml": yaml,
 		"istio.yaml": {
 			`"tag_name": "streamlatch_rule", "regex": "` + strings.ReplaceAll(tag, `\`, `\\`) + `"`,
