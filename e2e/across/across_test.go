@@ -7,7 +7,6 @@ package across
 import (
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"syscall"
@@ -17,45 +16,35 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
+	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/filter/reply"
 )
 
-const fleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f", "lease_ttl": "5s"}`
+const fleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f", "lease_ttl": "5s"`
 
 // start starts n Envoys of a fleet, in front of one backend: that of the first. more are fields of
 // the rule events.
 func start(t *testing.T, e *etcd, n int, more string) []*rig.Rig {
 	t.Helper()
+	return startWith(t, e, n, more, "")
+}
+
+// startWith is start, with more fields of the fleet, which begin with a comma.
+func startWith(t *testing.T, e *etcd, n int, more, fields string) []*rig.Rig {
+	t.Helper()
 	if more != "" {
 		more = ", " + more
 	}
-	host, port, err := net.SplitHostPort(e.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cluster := fmt.Sprintf(`
-  - name: etcd
-    type: STATIC
-    connect_timeout: 1s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config:
-          http2_protocol_options: {connection_keepalive: {interval: 6s, timeout: 2s}}
-    load_assignment:
-      cluster_name: etcd
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: %s, port_value: %s}}}}]}]
-
-# This bounds`, host, port)
 	var all []*rig.Rig
 	for range n {
 		o := rig.Options{
-			Concurrency: 2, Internal: true,
-			Filter: fmt.Sprintf(`{"rules": [%s], %s}`, rigtest.OneRule("events", more), fleet),
-			Edits: []rig.Edit{
-				rig.Replace("\n# This bounds", cluster),
-				rig.Replace(`value: '{"rules": [], "admin_path": "/streamlatch"}'`, `value: '{"rules": [], "admin_path": "/streamlatch", `+fleet+`}'`),
+			Concurrency: 2,
+			Filter:      fmt.Sprintf(`{"rules": [%s], %s%s}}`, rigtest.OneRule("events", more), fleet, fields),
+			Base: func(s envoy.Settings) (string, error) {
+				s.Etcd = e.port(t)
+				return envoy.RenderFleet(s)
 			},
+			Edits: []rig.Edit{rig.AnyPath},
 		}
 		if len(all) > 0 {
 			o.Handler = all[0].Backend
@@ -201,7 +190,7 @@ func TestRefusedWhileAway(t *testing.T) {
 // its own end, at the backend, and in etcd. Nothing is left when all have gone.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	const clients, opens = 40, 10
+	const clients, opens = 100, 10
 	e := startEtcd(t)
 	envoys := start(t, e, 2, `"takeover_limit": false`)
 	var conns []*rig.Conn
@@ -246,8 +235,8 @@ func TestStorm(t *testing.T) {
 	e.wantStreams(t, 0)
 }
 
-// At the request: the backend does not see the newcomer before its place is taken. With a limit of
-// two, the third stream ends the first, wherever they are.
+// At the request: the backend does not see the newcomer before its place is taken. With a limit
+// of two, the third stream ends the first, wherever they are.
 func TestClaimAtRequest(t *testing.T) {
 	t.Parallel()
 	e := startEtcd(t)

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +46,20 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// port returns the port for clients.
+func (e *etcd) port(t *testing.T) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(e.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // start starts it with the data that it has.
@@ -80,6 +95,26 @@ func (e *etcd) kill() {
 		_ = e.process.Wait()
 		e.process = nil
 	}
+}
+
+// forget deletes its data. It must not run.
+func (e *etcd) forget(t *testing.T) {
+	t.Helper()
+	if err := os.RemoveAll(e.dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNothing waits until etcd has no key under the prefix, not even those of members.
+func (e *etcd) wantNothing(t *testing.T) {
+	t.Helper()
+	wait.Until(t, func() error {
+		keys, err := e.keys(t.Context(), "streamlatch/")
+		if err == nil && len(keys) > 0 {
+			err = fmt.Errorf("etcd has %q, want nothing", keys)
+		}
+		return err
+	})
 }
 
 // keys returns the keys with a prefix.

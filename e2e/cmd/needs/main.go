@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ var needs = []need{
 	{"etcd", program("etcd"), "Debian: apt-get install etcd-server"},
 	{"Prometheus", program("prometheus"), "Debian: apt-get install prometheus"},
 	{"promtool", program("promtool"), "Debian: it is in the package prometheus"},
+	{"etcd", etcd, "Debian: apt-get install etcd-server; or set ETCD to the path of one"},
 	{"Chromium", program("chromium"), "Debian: apt-get install chromium"},
 	{"Node.js", node, "Debian 13: apt-get install nodejs"},
 	{"npm", program("npm"), "Debian: apt-get install npm"},
@@ -70,6 +72,11 @@ func program(name string) func(context.Context) (string, error) {
 		}
 		return path, err
 	}
+}
+
+// etcd finds the etcd that $ETCD names, or that of the PATH.
+func etcd(ctx context.Context) (string, error) {
+	return program(cmp.Or(os.Getenv("ETCD"), "etcd"))(ctx)
 }
 
 // oldestNode is the major version of Node.js that the SDKs in e2e/sdks ask for.

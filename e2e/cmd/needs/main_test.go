@@ -14,6 +14,7 @@ func TestLook(t *testing.T) {
 	path := t.TempDir()
 	t.Setenv("PATH", path)
 	t.Setenv(container.Variable, "")
+	t.Setenv("ETCD", "")
 	lines := func() (missing int, lines []string) {
 		var out strings.Builder
 		missing = look(t.Context(), &out)
@@ -34,7 +35,7 @@ func TestLook(t *testing.T) {
 		}
 	}
 
-	for _, name := range []string{"prometheus", "promtool", "chromium", "npm", "python3", "javac", "mvn", "docker-compose", "git"} {
+	for _, name := range []string{"prometheus", "promtool", "etcd", "chromium", "npm", "python3", "javac", "mvn", "docker-compose", "git"} {
 		script.Write(t, filepath.Join(path, name), "")
 	}
 	node := func(version string) { script.Write(t, filepath.Join(path, "node"), "echo "+version+"\n") }
@@ -49,16 +50,16 @@ func TestLook(t *testing.T) {
 			t.Errorf("%q does not say where it was found", line)
 		}
 	}
-	if !strings.HasSuffix(all[3], "/node v20.0.1") {
-		t.Errorf("%q: want Node.js and its version", all[3])
+	if !strings.HasSuffix(all[4], "/node v20.0.1") {
+		t.Errorf("%q: want Node.js and its version", all[4])
 	}
-	if !strings.HasSuffix(all[8], " "+podman) {
-		t.Errorf("%q: want the engine %s", all[8], podman)
+	if !strings.HasSuffix(all[9], " "+podman) {
+		t.Errorf("%q: want the engine %s", all[9], podman)
 	}
 
 	for _, old := range []string{"v18.20.4", "v9.0.0", "nonsense"} {
 		node(old)
-		if missing, all = lines(); missing != 1 || !strings.Contains(all[3], " missing: ") || !strings.Contains(all[3], old) {
+		if missing, all = lines(); missing != 1 || !strings.Contains(all[4], " missing: ") || !strings.Contains(all[4], old) {
 			t.Errorf("with Node.js %s %d are missing, want only Node.js:\n%s", old, missing, strings.Join(all, "\n"))
 		}
 	}
