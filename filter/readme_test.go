@@ -55,7 +55,8 @@ func TestReadmeConfigurationTable(t *testing.T) {
 }
 
 func TestReadmeMetricsTable(t *testing.T) {
-	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-tenant"}, {"header": "x-user"}]}]}`)})
+	e := newEdge(t, host.Config{PluginConfig: []byte(`{"rules": [{"name": "events", "client": [{"header": "x-tenant"}, {"header": "x-user"}]}],
+		"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f"}}`)})
 	m := e.Metrics()
 	var want []string
 	for kind, names := range map[string][]string{
@@ -68,7 +69,7 @@ func TestReadmeMetricsTable(t *testing.T) {
 		}
 	}
 	var got []string
-	for _, row := range rows(t, "| metric | type | counts |") {
+	for _, row := range append(rows(t, "| metric | type | counts |"), rows(t, "| metric of a fleet | type | counts |")...) {
 		got = append(got, row[0]+" "+row[1])
 	}
 	slices.Sort(got)

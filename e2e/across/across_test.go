@@ -20,7 +20,10 @@ import (
 	"github.com/streamlatch/streamlatch/filter/reply"
 )
 
-const fleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f", "lease_ttl": "5s"`
+const (
+	secret = "000102030405060708090a0b0c0d0e0f"
+	fleet  = `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `", "lease_ttl": "5s"`
+)
 
 // start starts n Envoys of a fleet, in front of one backend: that of the first. more are fields of
 // the rule events.
@@ -44,7 +47,7 @@ func startWith(t *testing.T, e *etcd, n int, more, fields string) []*rig.Rig {
 				s.Etcd = e.port(t)
 				return envoy.RenderFleet(s)
 			},
-			Edits: []rig.Edit{rig.AnyPath},
+			Edits: []rig.Edit{rig.AnyPath, rig.Replace(`"secret": "00000000000000000000000000000000"}}'`, `"secret": "`+secret+`"}}'`)},
 		}
 		if len(all) > 0 {
 			o.Handler = all[0].Backend

@@ -51,8 +51,6 @@ func TestReadmeEnvoyParts(t *testing.T) {
 			if anyPath, err := rig.AnyPath(envoy.Config); err != nil || !strings.Contains(anyPath, "match:\n"+rigtest.Indent(part, 18)+"                route:") {
 				t.Errorf("README.md: got a match that differs from the tests' (%v)\n%s", err, part)
 			}
-		case "# clusters":
-			edits = append(edits, rig.Replace("\n  clusters:\n", "\n  clusters:\n"+rigtest.Indent(part, 2)))
 		case "# http_connection_manager":
 			edits = append(edits, rig.Replace("          stat_prefix: "+rig.Edge+"\n", "          stat_prefix: "+rig.Edge+"\n"+rigtest.Indent(part, 10)))
 		default:
@@ -74,8 +72,7 @@ func TestReadmeEnvoyParts(t *testing.T) {
 		t.Fatalf("README.md: got the access loggers\n%s\nwant one for text, and the shipped one\n%s", strings.Join(loggers, "\n"), shippedLogger)
 	}
 	edits = append(edits, rig.Replace(shipped, shipped+loggers[0])) // two loggers: the shipped one stays
-	_, recipe, _ := strings.Cut(string(readme), "### One stream per user, by JWT")
-	_, recipe, _ = strings.Cut(recipe, "```json\n")
+	_, recipe, _ := strings.Cut(string(readme), "```json\n")
 	recipe, _, _ = strings.Cut(recipe, "```")
 	r := rigtest.Start(t, rig.Options{Concurrency: 1, Filter: recipe, Edits: edits})
 	stranger := rigtest.Get("any", "alice")

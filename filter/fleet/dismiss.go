@@ -18,8 +18,8 @@ type dismissal struct {
 	named int // streams that the Txn names
 }
 
-// Dismiss takes the places of all streams that a client has, at every Envoy. Their members are told,
-// and end them. The member that is called needs no lease, and no stream of that client.
+// Dismiss takes the places of all streams that a client has, at every Envoy. Their members are
+// told, and end them. The member that is called needs no lease, and no stream of that client.
 func (m *Member) Dismiss(now int64, id ID) {
 	m.now = now
 	d := &dismissal{Dismissal: Dismissal{Client: id}}

@@ -19,8 +19,8 @@ type dismissal struct {
 	fault    string
 }
 
-// dismiss ends the streams of one client at every Envoy. Those of this one end even if etcd does not
-// answer.
+// dismiss ends the streams of one client at every Envoy. Those of this one end even if etcd does
+// not answer.
 func (f *fleetSide) dismiss(asked admin.Request, context uint32) {
 	w := f.worker
 	d := &dismissal{context: context}

@@ -34,7 +34,6 @@ type need struct {
 }
 
 var needs = []need{
-	{"etcd", program("etcd"), "Debian: apt-get install etcd-server"},
 	{"Prometheus", program("prometheus"), "Debian: apt-get install prometheus"},
 	{"promtool", program("promtool"), "Debian: it is in the package prometheus"},
 	{"etcd", etcd, "Debian: apt-get install etcd-server; or set ETCD to the path of one"},
