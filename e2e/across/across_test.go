@@ -267,14 +267,14 @@ func TestDismiss(t *testing.T) {
 	other := open(t, envoys[1], rig.HTTP2, 1, rigtest.NewClient())
 	e.wantStreams(t, 4)
 	c := rigtest.Operator(t, envoys[0], rig.HTTP2)
-	rigtest.WantDelete(t, c, "/streamlatch/events/"+client, 200, "{\"streams\":3}\n")
+	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 200, "{\"streams\":3}\n")
 	for _, s := range streams {
 		rigtest.WantEnd(t, s, rig.Reset)
 	}
 	e.wantStreams(t, 1)
-	rigtest.WantDelete(t, c, "/streamlatch/events/"+client, 404, "")
+	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 404, "")
 	e.signal(t, syscall.SIGSTOP)
-	rigtest.WantDelete(t, c, "/streamlatch/events/"+client, 503, "")
+	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 503, "")
 	e.signal(t, syscall.SIGCONT)
 	if !other.Live() {
 		t.Error("the stream of another client has ended")

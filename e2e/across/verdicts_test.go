@@ -78,8 +78,8 @@ func TestTakeoverLimit(t *testing.T) {
 		second := open(t, envoys[1], p, 0, client)
 		rigtest.WantEnd(t, first, rig.Reset)
 		r := rigtest.Do(t, rigtest.Dial(t, envoys[0], p, 1), rigtest.Get("events", client))
-		if m := rigtest.SoftRefusal.FindStringSubmatch(r.Body); r.Status != http.StatusOK || m == nil || m[2] != "limited" {
-			t.Errorf("a browser got status %d and %q, want 200 and a refusal that says limited", r.Status, r.Body)
+		if m := rigtest.SoftRefusal.FindStringSubmatch(r.Body); r.Status != http.StatusOK || m == nil || m[2] != "takeover_limit" {
+			t.Errorf("a browser got status %d and %q, want 200 and a refusal that says takeover_limit", r.Status, r.Body)
 		}
 		program := rigtest.Get("events", client)
 		program.Header = map[string]string{"accept": "application/json, text/event-stream"}
