@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -106,6 +107,9 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 		had = len(client.Streams)
 		client, orphans = w.withoutOrphans(client)
 		mine.Claim = s.claimNumber(b)
+		for slices.ContainsFunc(client.Streams, func(r policy.Stream) bool { return r.Claim == mine.Claim }) {
+			mine.Claim++ // a stamp, by an unlikely chance
+		}
 		verdict = w.decide(client, mine, s.Limits, false)
 		if verdict.Refusal == 0 && w.maxTotal > 0 {
 			room.reserve(w)
@@ -118,6 +122,9 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 		}
 		w.announce(verdict.Superseded)
 		b.Claims = max(b.Claims, mine.Claim)
+		// A stamp need not be the largest: one of the same millisecond may have come in since it
+		// was chosen.
+		slices.SortFunc(verdict.Next.Streams, func(a, b policy.Stream) int { return cmp.Compare(a.Claim, b.Claim) })
 		b.put(s.Client, s.Rule, verdict.Next)
 		return true
 	})
