@@ -62,6 +62,9 @@ type fakeHost struct {
 	defined   map[string]int       // metrics, how often
 	callback  string               // the one that is running
 	effective *exchange
+	own       *exchange   // that the running callback is about
+	silent    bool        // etcd: it does not answer; else it cannot be reached
+	called    uint32      // calls of gRPC so far
 	acted     []*exchange // reset or resumed by the running callback
 	entered   func()      // is called in Enter, if it is not nil
 }
@@ -88,9 +91,9 @@ func (e *edge) worker(config string) *fakeHost {
 // callback has asked for.
 func (h *fakeHost) call(name string, x *exchange, callback func()) {
 	h.t.Helper()
-	h.callback, h.effective, h.acted = name, x, nil
+	h.callback, h.effective, h.own, h.acted = name, x, x, nil
 	callback()
-	h.callback, h.effective = "", nil
+	h.callback, h.effective, h.own = "", nil, nil
 	if n := len(h.acted); n > registry.EndsPerCall {
 		h.t.Errorf("one %s acts on %d streams, want %d at most", name, n, registry.EndsPerCall)
 	}

@@ -60,7 +60,12 @@ func (f fields) AppendHeaders(dst [][2]string) ([][2]string, bool) {
 
 func (f fields) Property(path ...string) (string, bool) { return f.Header(strings.Join(path, ".")) }
 
-func (fields) Body(int) ([]byte, error) { return nil, errors.New("no request here has a body") }
+func (f fields) Body(int) ([]byte, error) {
+	if body, ok := f["body"]; ok {
+		return []byte(body), nil
+	}
+	return nil, errors.New("this request has no body")
+}
 
 // with returns f with some more fields, each a name and a value.
 func (f fields) with(more ...string) fields {
@@ -84,7 +89,8 @@ func (h *fakeHost) send(request fields) *exchange {
 	h.streams++
 	x := &exchange{host: h, id: h.streams, request: request}
 	h.live[x.id] = x
-	h.call(inRequest, x, func() { x.stream, x.action = h.worker.Request(x.id, true) })
+	_, body := request["body"]
+	h.call(inRequest, x, func() { x.stream, x.action = h.worker.Request(x.id, !body) })
 	x.waits = x.action == Pause && x.reply == nil
 	return x
 }

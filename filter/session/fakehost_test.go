@@ -22,6 +22,7 @@ const (
 	inDone     = "done"
 	inTick     = "tick"
 	inWake     = "wake"
+	inCall     = "call"
 )
 
 // only fails the test if another callback is running.
@@ -174,7 +175,9 @@ func (e *edge) Log(level Level, message string) {
 }
 
 func (h *fakeHost) Enter(context uint32) bool {
-	h.only("Enter", inTick, inWake)
+	if h.own == nil || h.own.id != context {
+		h.only("Enter", inTick, inWake, inCall)
+	}
 	if h.entered != nil {
 		h.entered()
 	}
@@ -188,7 +191,7 @@ func (h *fakeHost) SetReason(reason string) error {
 }
 
 func (h *fakeHost) Reset() error {
-	h.only("Reset", inTick, inWake)
+	h.only("Reset", inTick, inWake, inCall)
 	x := h.effective
 	if err := h.failure("reset", ""); err != nil {
 		return err
@@ -201,7 +204,7 @@ func (h *fakeHost) Reset() error {
 }
 
 func (h *fakeHost) Resume() error {
-	h.only("Resume", inTick, inWake)
+	h.only("Resume", inTick, inWake, inCall)
 	x := h.effective
 	if x == nil || !x.waits {
 		return errors.New("resume of a request that is not paused")
@@ -212,17 +215,33 @@ func (h *fakeHost) Resume() error {
 }
 
 func (h *fakeHost) ResumeResponse() error {
-	return errors.New("resume of a response that is not paused")
+	h.only("ResumeResponse", inTick, inWake, inCall)
+	x := h.effective
+	if x == nil || x.response == nil || x.action != Pause {
+		return errors.New("resume of a response that is not paused")
+	}
+	x.action = Continue
+	h.acted = append(h.acted, x)
+	return nil
 }
 
-// Call implements [Calls]. There is no etcd here.
+// Call implements [Calls]. There is no etcd here: a call fails at once, or never, until a test lets
+// it.
 func (h *fakeHost) Call(string, etcd.Method, []byte, policy.Millis) (uint32, error) {
-	return 0, errBroken
+	h.effective = h.own
+	if !h.silent {
+		return 0, errBroken
+	}
+	h.called++
+	return h.called, nil
 }
 
-func (h *fakeHost) Open(string, etcd.Method) (uint32, error) { return 0, errBroken }
-func (h *fakeHost) Send(uint32, []byte) error                { return errBroken }
-func (h *fakeHost) Cancel(uint32) error                      { return errBroken }
+func (h *fakeHost) Open(cluster string, m etcd.Method) (uint32, error) {
+	return h.Call(cluster, m, nil, 0)
+}
+
+func (h *fakeHost) Send(uint32, []byte) error { h.effective = h.own; return nil }
+func (h *fakeHost) Cancel(uint32) error       { h.effective = h.own; return nil }
 
 func (h *fakeHost) Details() string { h.only("Details", inDone); return h.effective.details }
 

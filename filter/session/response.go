@@ -14,7 +14,7 @@ func (s *Stream) Response(endOfStream bool) Action {
 	if s.phase > claimed { // refused, or on its way out
 		return Continue
 	}
-	if s.phase == joining { // Envoy has answered itself, while the backend's response waited
+	if s.phase == looking || s.phase == claiming || s.phase == joining { // Envoy itself has answered what waits
 		s.release()
 		s.enter(done)
 		return Continue
@@ -32,6 +32,7 @@ func (s *Stream) Response(endOfStream bool) Action {
 	s.noAlarm() // of a request that waited, and that Envoy itself has answered
 	if s.phase < paused {
 		if s.tracked() {
+			s.release() // what the fleet knows of it
 			s.enter(done)
 			return Continue
 		}
