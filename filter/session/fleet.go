@@ -9,7 +9,6 @@ import (
 	"github.com/streamlatch/streamlatch/filter/fleet"
 	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
-	"github.com/streamlatch/streamlatch/filter/reply"
 )
 
 // A place in the fleet comes first, and then a place in this Envoy's registry, under the stamp that
@@ -53,7 +52,8 @@ type fleetPlace struct {
 	fleet.Stream
 	member    *member
 	askedAt   int64
-	refusal   policy.Verdict // of a call of MCP that is answered when its body has come
+	refusal   policy.Refusal // of a request that is held, or whose body is to tell a call's id; it is final
+	wait      policy.Millis  // and the wait of that verdict
 	canAppend bool
 }
 
@@ -153,8 +153,12 @@ func (s *Stream) leaveFleet(now int64) {
 	}
 	place := s.fleet
 	s.fleet = nil
+	s.rule.worker.fleet.ended(place, now)
+}
+
+func (f *fleetSide) ended(place *fleetPlace, now int64) {
 	place.member.Ended(now, &place.Stream)
-	s.rule.worker.fleet.pump(place.member, now)
+	f.pump(place.member, now)
 }
 
 // pump does what a member wants done, until it wants nothing. It ends what [Streams.Enter] has
@@ -397,7 +401,7 @@ func (s *Stream) tryFleet(request Request, now int64) admission {
 		wait = looking
 		// The fleet knows no limit of this Envoy.
 		if verdict, err := s.rule.worker.registry.Peek(now, &s.place); err == nil && verdict.Refusal == policy.Overloaded {
-			return s.obey(verdict, request, now)
+			return s.turnAway(verdict, request, now)
 		}
 	}
 	v, came := f.ask(s, now, look, wait)
@@ -423,16 +427,24 @@ func (s *Stream) obeyFleet(v fleet.Verdict, request Request, now int64) admissio
 		return s.refuse(verdict, request, nil, now)
 	}
 	s.enter(asking)
+	return s.turnAway(verdict, request, now)
+}
+
+// turnAway refuses a request for good. It may wait for its answer, but in the fleet it ends now:
+// one that etcd has not answered would else be registered, and others would end for it.
+func (s *Stream) turnAway(v policy.Verdict, request Request, now int64) admission {
+	s.fleet.refusal, s.fleet.wait = v.Refusal, v.Wait
+	s.rule.worker.fleet.ended(s.fleet, now)
 	s.reenter()
-	s.fleet.refusal = verdict
 	if s.hold(now) {
 		return waits
 	}
-	if s.reader == reply.Caller && s.place.Enforce {
-		s.enter(answering)
-		return admitted
-	}
-	return s.refuse(verdict, request, nil, now)
+	return s.obey(v, request, now)
+}
+
+// turnedAway is the verdict of [Stream.turnAway].
+func (s *Stream) turnedAway() policy.Verdict {
+	return policy.Verdict{Refusal: s.fleet.refusal, Wait: s.fleet.wait}
 }
 
 // takePlace takes the place in this Envoy's registry that the fleet's verdict is for.

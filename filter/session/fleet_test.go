@@ -2,7 +2,10 @@
 
 package session
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 const inFleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f"}`
 
@@ -24,6 +27,71 @@ func (h *fakeHost) fail(call uint32) {
 	h.t.Helper()
 	h.silent = false
 	h.call(inCall, nil, func() { h.worker.CallFailed(call, 14, "no answer") })
+}
+
+// While etcd cannot be reached, each Envoy decides alone. What it refuses is no stream of the
+// fleet, even while the request is held: else it would be registered, and end others, when etcd is
+// back.
+func TestRefusedAlone(t *testing.T) {
+	for _, at := range []string{"request", "response"} {
+		t.Run(at, func(t *testing.T) {
+			w := newEdge(t).worker(configured(refusing+`, "claim_at": "`+at+`"`, inFleet))
+			first := w.open("alice")
+			w.knows(1)
+			if x := w.ask("alice"); at == "request" && x.reply == nil {
+				t.Fatal("the second stream is not refused")
+			} else if x.reply == nil {
+				x.answer(eventStream)
+			}
+			w.knows(1)
+			if x := w.ask("alice"); at == "request" && !x.waits {
+				t.Fatal("a client that comes back at once is not held")
+			} else if at == "request" {
+				w.knows(1)
+				w.advance(2)
+				if x.reply == nil || x.reply.status != 409 {
+					t.Errorf("the held request is answered with %v, want a refusal", x.reply)
+				}
+			} else {
+				x.end(byClient)
+			}
+			w.knows(1)
+			first.end(byClient)
+			w.knows(0)
+		})
+	}
+}
+
+// A call of MCP is refused with its id, also after it was held, and if this Envoy is full.
+func TestRefusedCallOfFleet(t *testing.T) {
+	call := fields{":method": "POST", ":path": "/mcp", "accept": "application/json, text/event-stream",
+		"content-type": "application/json", "mcp-protocol-version": "2025-06-18", "x-client-id": "alice",
+		"body": `{"jsonrpc": "2.0", "id": 7, "method": "tools/call"}`}
+	for name, c := range map[string]struct{ rule, more, client string }{
+		"duplicate":  {refusing, inFleet, "alice"},
+		"overloaded": {"", inFleet + `, "max_total_streams": 1`, "bob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEdge(t)
+			w := e.worker(configured(`"claim_at": "request"`+and(c.rule), c.more))
+			w.open(c.client)
+			for n := range 2 {
+				x := w.send(call)
+				if held := n == 1; x.waits != held {
+					t.Fatalf("request %d is held: %v, want %v", n, x.waits, held)
+				}
+				e.advance(2)
+				w.call(inRequest, x, func() { x.action = x.stream.RequestBody(len(call["body"]), true) })
+				if x.reply == nil || !strings.Contains(x.reply.body, `"id":7`) {
+					t.Fatalf("request %d is answered with %v, want a refusal of call 7", n, x.reply)
+				}
+				if !strings.Contains(x.reply.body, name) {
+					t.Errorf("request %d is refused with %q, want %s", n, x.reply.body, name)
+				}
+			}
+			w.knows(1)
+		})
+	}
 }
 
 // A request passes two filters. The one that does not claim it leaves nothing in the fleet.

@@ -282,7 +282,7 @@ func (s *Stream) RequestBody(size int, endOfStream bool) Action {
 	now := w.host.Now()
 	var became admission
 	if s.fleet != nil {
-		became = s.refuse(s.fleet.refusal, request, id, now)
+		became = s.refuse(s.turnedAway(), request, id, now)
 	} else if verdict := s.try(now); verdict.Refusal != 0 {
 		became = s.refuse(verdict, request, id, now)
 	} else {
@@ -317,13 +317,13 @@ func (s *Stream) tryAgain(now int64) {
 	}
 	s.enter(asking)
 	request := w.host.Request()
-	var became admission
+	var verdict policy.Verdict
 	if s.fleet != nil {
-		became = s.refuse(s.fleet.refusal, request, nil, now)
+		verdict = s.turnedAway()
 	} else {
-		became = s.obey(s.try(now), request, now)
+		verdict = s.try(now)
 	}
-	switch became {
+	switch s.obey(verdict, request, now) {
 	case admitted, untracked:
 		w.warn(w.host.Resume())
 	}
