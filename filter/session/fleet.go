@@ -399,16 +399,27 @@ func (s *Stream) tryFleet(request Request, now int64) admission {
 	look, wait := s.rule.ClaimAt == config.AtResponse, claiming
 	if look {
 		wait = looking
-		// The fleet knows no limit of this Envoy.
-		if verdict, err := s.rule.worker.registry.Peek(now, &s.place); err == nil && verdict.Refusal == policy.Overloaded {
-			return s.turnAway(verdict, request, now)
-		}
+	}
+	if s.overloads(now) {
+		return s.turnAway(policy.Verdict{Refusal: policy.Overloaded}, request, now)
 	}
 	v, came := f.ask(s, now, look, wait)
 	if !came {
 		return waits
 	}
 	return s.obeyFleet(*v, request, now)
+}
+
+// overloads reports whether this Envoy has no room for the stream. The fleet knows nothing of its
+// limit.
+func (s *Stream) overloads(now int64) bool {
+	w := s.rule.worker
+	if w.config.MaxTotalStreams == 0 {
+		return false
+	}
+	verdict, err := w.registry.Peek(now, &s.place)
+	w.warn(err)
+	return verdict.Refusal == policy.Overloaded
 }
 
 // obeyFleet does what the fleet has said about a request.

@@ -135,3 +135,21 @@ func TestEnvoyAnswersWhatWaits(t *testing.T) {
 		})
 	}
 }
+
+// The fleet knows no limit of one Envoy.
+func TestTotalInFleet(t *testing.T) {
+	e := newEdge(t)
+	more := inFleet + `, "max_total_streams": 1`
+	e.worker(configured("", more)).open("alice")
+	for _, at := range []string{"request", "response"} {
+		w := e.worker(configured(`"claim_at": "`+at+`"`, more))
+		w.silent = true
+		if x := w.ask("bob"); x.reply == nil || x.reason != "refused_overloaded" {
+			t.Errorf("claim_at %s: reply %v, reason %q, want it refused as overloaded", at, x.reply, x.reason)
+		}
+		x := w.send(get.with("x-client-id", "carol", "accept", "*/*", ":method", "HEAD"))
+		if x.answer(eventStream); x.reply == nil || x.reason != "refused_overloaded" {
+			t.Errorf("claim_at %s, at the response: reply %v, reason %q, want it refused as overloaded", at, x.reply, x.reason)
+		}
+	}
+}

@@ -57,6 +57,12 @@ func (s *Stream) Response(endOfStream bool) Action {
 // joinFleet asks the fleet for a place. Until it has come, the response waits.
 func (s *Stream) joinFleet(response *reading, now int64) Action {
 	s.fleet.canAppend = canAppend(response)
+	if s.overloads(now) {
+		if s.refuse(policy.Verdict{Refusal: policy.Overloaded}, nil, nil, now) == refused {
+			return Pause
+		}
+		return Continue
+	}
 	v, came := s.rule.worker.fleet.ask(s, now, false, joining)
 	if !came {
 		return Pause
