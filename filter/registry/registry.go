@@ -219,13 +219,14 @@ func (w *Worker) Client(id ClientID) iter.Seq[*Stream] {
 	}
 }
 
-// Share calls visit for some of the worker's streams: in as many calls as ticks, for all of them,
-// unless that would be more than most in a call. visit may release the stream.
-func (w *Worker) Share(ticks, most int, visit func(*Stream)) {
-	for range (len(w.own) + ticks - 1) / ticks {
-		if most <= 0 {
-			return
-		}
+// Share calls visit for the worker's streams in the next buckets, in a circle. After most streams
+// it stops at the end of a bucket, and returns how many of the buckets are left. visit may release
+// the stream.
+func (w *Worker) Share(buckets uint32, most int, visit func(*Stream)) (left uint32) {
+	if len(w.own) == 0 {
+		return 0
+	}
+	for ; buckets > 0 && most > 0; buckets-- {
 		w.shared = (w.shared + 1) % uint32(len(w.own))
 		for s := w.first(w.shared); s != nil; {
 			next := s.next
@@ -234,6 +235,7 @@ func (w *Worker) Share(ticks, most int, visit func(*Stream)) {
 			s = next
 		}
 	}
+	return buckets
 }
 
 // update reads bucket n, lets step change it, and writes it with compare-and-swap. If another

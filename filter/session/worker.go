@@ -18,7 +18,6 @@ package session
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/deadline"
@@ -52,6 +51,7 @@ type Worker struct {
 	due      deadline.Queue[*Stream]
 	brake    brake
 	watchful int    // ticks that ask for all streams, as one was forgotten
+	toAsk    uint32 // buckets whose streams the running tick has still to ask for
 	leaving  int    // streams in the phases leaving and parted
 	acted    int    // resets and resumptions asked for in the running callback
 	key      []byte // scratch for a client's raw key; cleared after use
@@ -175,6 +175,7 @@ func (w *Worker) Wake(queue uint32) {
 	w.carryOut(done, now)
 	w.fleet.goOn(now)
 	w.runTimers(now)
+	w.endForgotten(now)
 	w.warn(err)
 }
 
@@ -238,7 +239,9 @@ func (w *Worker) Tick() {
 	w.fleet.tick(now)
 	w.due.Advance(now)
 	w.runTimers(now)
-	w.endForgotten()
+	w.watchful = max(0, w.watchful-1)
+	w.toAsk = (w.registry.Table().Buckets() + forgottenWithin - 1) / forgottenWithin
+	w.endForgotten(now)
 	for i := range w.rules {
 		w.rules[i].countMatched(w)
 	}
@@ -248,28 +251,31 @@ func (w *Worker) Tick() {
 const (
 	// forgottenWithin is in how many ticks a stream is ended that Envoy has forgotten.
 	forgottenWithin = 3
-	// calmAsks is how many streams a tick asks for, if no stream was forgotten in the last
-	// watchfulTicks: with many streams it takes longer then to find the first one. Each costs a
-	// microsecond, and most Envoys speak no HTTP/3.
-	calmAsks      = 1024
+	// asksPerCall is how many streams one callback asks for. Each costs a microsecond, and the
+	// end of one that was forgotten some more.
+	asksPerCall = 1024
+	// watchfulTicks is in how many ticks after the last one that was forgotten a worker asks for
+	// all streams. In others a tick asks in one callback only: most Envoys speak no HTTP/3. With
+	// many streams it takes longer then to find the first one.
 	watchfulTicks = 600
 )
 
 // endForgotten ends the streams that Envoy has forgotten. The SDK tells of a stream's end in
 // on_log, which Envoy does not call over HTTP/3 for a stream that ends in good order
 // (host/ENVOY.md). So nobody tells of the end of such a stream.
-func (w *Worker) endForgotten() {
-	most := calmAsks
-	if w.watchful > 0 {
-		w.watchful--
-		most = math.MaxInt
-	}
-	w.registry.Share(forgottenWithin, most, func(s *registry.Stream) {
+func (w *Worker) endForgotten(now int64) {
+	w.toAsk = w.registry.Share(w.toAsk, asksPerCall, func(s *registry.Stream) {
 		if !w.host.Enter(s.Context) {
 			s.Of.(*Stream).over()
 			w.watchful = watchfulTicks
 		}
 	})
+	if w.watchful == 0 {
+		w.toAsk = 0
+	}
+	if w.toAsk > 0 {
+		w.warn(w.registry.Remind(now)) // if it is lost, the next tick goes on
+	}
 }
 
 // Active implements [registry.Meter]. The gauge follows the registry and not this worker's streams,

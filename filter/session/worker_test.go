@@ -250,7 +250,7 @@ func TestForgottenStreams(t *testing.T) {
 
 // With very many streams a tick asks for some of them only, until one was forgotten.
 func TestForgottenStreamsAmongMany(t *testing.T) {
-	const n = 2 * forgottenWithin * calmAsks
+	const n = 2 * forgottenWithin * asksPerCall
 	e := newEdge(t)
 	w := e.worker(configured("", ""))
 	streams := make([]*exchange, n)
@@ -268,21 +268,29 @@ func TestForgottenStreamsAmongMany(t *testing.T) {
 		return most
 	}
 	const bucket = 64 // is visited whole, and has fewer streams
-	if got := most(); got < calmAsks || got > calmAsks+bucket {
-		t.Errorf("a tick asked for %d streams, want %d", got, calmAsks)
+	if got := most(); got < asksPerCall || got > asksPerCall+bucket {
+		t.Errorf("a tick asked for %d streams, want %d", got, asksPerCall)
 	}
 	streams[0].vanish()
 	e.advance(2*forgottenWithin + 1)
 	e.counted(map[string]int64{"events.active": n - 1})
-	for _, s := range streams[1:100] { // now it asks for all
+	for _, s := range streams[1:100] { // now it asks for all, but not in one callback
 		s.vanish()
+	}
+	asks = 0
+	w.tickNow()
+	if asks > asksPerCall+bucket {
+		t.Errorf("one callback asked for %d streams, want %d", asks, asksPerCall)
+	}
+	if e.run(); asks < n/forgottenWithin-bucket {
+		t.Errorf("a tick and its reminders asked for %d of %d streams, want a third", asks, n)
 	}
 	e.advance(forgottenWithin)
 	e.counted(map[string]int64{"events.active": n - 100})
 	w.worker.watchful = 1 // as after that time
 	e.advance(1)
-	if got := most(); got > calmAsks+bucket {
-		t.Errorf("later a tick asked for %d streams, want %d", got, calmAsks)
+	if got := most(); got > asksPerCall+bucket {
+		t.Errorf("later a tick asked for %d streams, want %d", got, asksPerCall)
 	}
 }
 
