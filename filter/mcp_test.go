@@ -61,7 +61,7 @@ func TestRefusedCall(t *testing.T) {
 	for name, pieces := range map[string][]string{
 		"whole":     {aCall},
 		"in pieces": {aCall[:10], aCall[10:11], aCall[11:]},
-		"at the largest size": {`{"params":"` + strings.Repeat("x", 256<<10-len(`{"params":"","method":"a","id":7}`)),
+		"at the largest size": {`{"params":"` + strings.Repeat("x", 128<<10-len(`{"params":"","method":"a","id":7}`)),
 			`","method":"a","id":7}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestRefusedWithAStatus(t *testing.T) {
 		"batch":     "[" + aCall + "]",
 		"no JSON":   "hello",
 		"empty":     "",
-		"too large": `{"id":7,"method":"a","params":"` + strings.Repeat("x", 256<<10) + `"}`,
+		"too large": `{"id":7,"method":"a","params":"` + strings.Repeat("x", 128<<10) + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEdge(t, host.Config{PluginConfig: []byte(calls)})
