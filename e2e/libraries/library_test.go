@@ -25,28 +25,32 @@ import (
 // A language has client libraries, and a program that runs one of them. The program's comment says
 // what it reads and prints.
 type language struct {
+	name  string                                       // the names of its libraries begin with it
 	ready func(t *testing.T, root string) (dir string) // makes program and libraries ready, in build
 	run   []string                                     // the program, in that folder
 }
 
 var languages = []language{
 	{
+		name: "npm",
 		ready: installed{folder: "npm", program: "client.mjs", pins: []string{"package.json", "package-lock.json"},
 			install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}}.ready,
 		run: []string{"node", "client.mjs"},
 	},
 	{
+		name: "PyPI",
 		ready: installed{folder: "python", program: "client.py", pins: []string{"requirements.txt", "sseclient-py.txt"},
 			install: []string{"sh", "-c", "python3 -m pip install -q --no-deps --target all -r requirements.txt && " +
 				"python3 -m pip install -q --no-deps --target sseclient-py -r sseclient-py.txt"}}.ready,
 		run: []string{"python3", "client.py"},
 	},
 	{
+		name: "Java",
 		ready: installed{folder: "java", program: "Client.java", pins: []string{"pom.xml", "Client.java"},
 			install: []string{"sh", "-c", "mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib && javac -cp 'lib/*' -d . Client.java"}}.ready,
 		run: []string{"java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "lib/*:.", "Client"},
 	},
-	{ready: golang, run: []string{"./golang"}},
+	{name: "Go", ready: golang, run: []string{"./golang"}},
 }
 
 // golang builds the program for Go.
@@ -73,6 +77,13 @@ type library struct {
 
 var only = flag.String("only", "", "run only libraries with this in their name, and look only at their rows of the table")
 
+// wanted reports whether the language may have a library that -only asks for. For "npm event"
+// nothing is downloaded for other languages.
+func (l language) wanted() bool {
+	first, _, named := strings.Cut(*only, " ")
+	return !named || first == l.name || !slices.ContainsFunc(languages, func(l language) bool { return l.name == first })
+}
+
 // all makes the libraries of all languages ready, and lists them.
 func all(t *testing.T) []library {
 	t.Helper()
@@ -82,6 +93,9 @@ func all(t *testing.T) []library {
 	}
 	var libraries []library
 	for _, l := range languages {
+		if !l.wanted() {
+			continue
+		}
 		one := library{run: l.run, dir: l.ready(t, root)}
 		list, err := one.command(t).Output()
 		if err != nil {
