@@ -20,13 +20,35 @@ const eventSource = (load, options) => async (url, say) => {
 }
 
 // What returns a promise for the end of the stream.
-const fetchEventSource = (load, method) => async (url, say) => {
+const fetchEventSource = (load, options) => async (url, say) => {
   await (await load())(url, {
-    method,
-    body: method === 'POST' ? '{}' : undefined,
+    ...options,
     onmessage: (e) => e.id && say('event', {id: e.id}),
   })
   say('end')
+}
+
+// A request that no EventSource of a browser can send.
+const post = {method: 'POST', body: '{}'}
+
+const eventSourceClient = (options) => async (url, say) => {
+  const {createEventSource} = await import('eventsource-client')
+  createEventSource({
+    ...options,
+    url,
+    onConnect: () => say('open'),
+    onMessage: (e) => e.id && say('event', {id: e.id}),
+    onDisconnect: () => say('error'),
+  })
+}
+
+const eventSourcePlus = (options) => async (url, say) => {
+  const {EventSourcePlus} = await import('event-source-plus')
+  const controller = new EventSourcePlus(url, options).listen({
+    onMessage: (e) => e.id && say('event', {id: e.id}),
+    onResponseError: (e) => say('error', {text: String(e.error)}),
+  })
+  controller.onAbort((e) => say('end', {text: e.type}))
 }
 
 // What @microsoft/fetch-event-source needs of a browser.
@@ -50,26 +72,13 @@ const libraries = {
   'extended-eventsource': eventSource(async () => (await import('extended-eventsource')).EventSource),
   'launchdarkly-eventsource': eventSource(async () => (await import('launchdarkly-eventsource')).default.EventSource),
   '@heroku/eventsource': eventSource(async () => (await import('@heroku/eventsource')).default),
-  'eventsource-client': async (url, say) => {
-    const {createEventSource} = await import('eventsource-client')
-    createEventSource({
-      url,
-      onConnect: () => say('open'),
-      onMessage: (e) => e.id && say('event', {id: e.id}),
-      onDisconnect: () => say('error'),
-    })
-  },
-  'event-source-plus': async (url, say) => {
-    const {EventSourcePlus} = await import('event-source-plus')
-    const controller = new EventSourcePlus(url).listen({
-      onMessage: (e) => e.id && say('event', {id: e.id}),
-      onResponseError: (e) => say('error', {text: String(e.error)}),
-    })
-    controller.onAbort((e) => say('end', {text: e.type}))
-  },
-  '@microsoft/fetch-event-source': fetchEventSource(microsoft, 'GET'),
-  '@microsoft/fetch-event-source, POST': fetchEventSource(microsoft, 'POST'),
-  '@fortaine/fetch-event-source': fetchEventSource(fortaine, 'GET'),
+  'eventsource-client': eventSourceClient({}),
+  'eventsource-client, POST': eventSourceClient(post),
+  'event-source-plus': eventSourcePlus({}),
+  'event-source-plus, POST': eventSourcePlus(post),
+  '@microsoft/fetch-event-source': fetchEventSource(microsoft, {}),
+  '@microsoft/fetch-event-source, POST': fetchEventSource(microsoft, post),
+  '@fortaine/fetch-event-source': fetchEventSource(fortaine, {}),
 }
 
 // The name is that of the package that npm installed for the library, and its version.
