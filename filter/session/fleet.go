@@ -21,29 +21,34 @@ type fleetSide struct {
 	config  *config.Fleet
 	members []*member
 	calls   map[uint32]sentCall // by the host's number
-	ends    []fleet.End         // that are still to be carried out
 	metrics fleetMetrics
 
 	dismissals map[fleet.ID]*dismissal // under way
 
+	// What is still to be carried out. Only callbacks that are no stream's do that, as many as each
+	// may; see carryOut.
+	verdicts []fleet.Verdict
+	ends     []fleet.End
+
 	running *Stream        // the stream whose callback is running
 	verdict *fleet.Verdict // on it
+	acting  bool           // carryOut is running
 }
 
 // member is one lease and one watch in one of the etcds.
 type member struct {
 	*fleet.Member
 	cluster string
-	open    map[uint32]uint32 // streams of messages that are open: the host's number, by the member's
+	calls   map[uint32]uint32 // under way: the host's number, by the member's
 	counted fleet.Counts      // that the metrics have
 	away    bool              // as it was logged last
-	pumping bool
 }
 
 // sentCall is a call whose answer is still to come.
 type sentCall struct {
-	member *member
-	id     uint32 // the member's number
+	member  *member
+	id      uint32 // the member's number
+	streams bool   // it is a stream of messages
 }
 
 // fleetPlace is a stream's place in the fleet, and what its response must have said before it
@@ -95,7 +100,7 @@ func (f *fleetSide) memberFor(id fleet.ID) *member {
 			return m
 		}
 	}
-	m := &member{cluster: cluster, open: map[uint32]uint32{}}
+	m := &member{cluster: cluster, calls: map[uint32]uint32{}}
 	m.Member = fleet.New(fleet.Config{
 		Prefix: f.config.Prefix, Node: f.worker.host.Node(), LeaseTTL: f.config.LeaseTTL, Timeout: f.config.Timeout,
 	}, f, f.worker.host.Random)
@@ -110,9 +115,15 @@ func (f *fleetSide) setClock(m *member) {
 
 // Newest implements [fleet.Local].
 func (f *fleetSide) Newest(s *fleet.Stream) fleet.Stamp {
-	newest, err := f.worker.registry.Newest(s.Of.(*Stream).place.Client)
+	registered, err := f.worker.registry.Newest(s.Of.(*Stream).place.Client)
 	f.worker.warn(err)
-	return fleet.Stamp(newest)
+	newest := fleet.Stamp(registered)
+	for _, v := range f.verdicts {
+		if v.Stream.Client == s.Client {
+			newest = max(newest, v.Stamp)
+		}
+	}
+	return newest
 }
 
 // enroll gives a stream its handle, if its rule has a fleet. The key must not be kept.
@@ -140,6 +151,7 @@ func (f *fleetSide) ask(s *Stream, now int64, look bool, wait phase) (v *fleet.V
 	}
 	f.pump(s.fleet.member, now)
 	v, f.running, f.verdict = f.verdict, nil, nil
+	f.remind(now)
 	if v == nil {
 		s.enter(wait)
 	}
@@ -159,37 +171,44 @@ func (s *Stream) leaveFleet(now int64) {
 func (f *fleetSide) ended(place *fleetPlace, now int64) {
 	place.member.Ended(now, &place.Stream)
 	f.pump(place.member, now)
+	f.remind(now)
 }
 
-// pump does what a member wants done, until it wants nothing. It ends what [Streams.Enter] has
+// remind asks for a callback that carries out what is left, unless the running one does.
+func (f *fleetSide) remind(now int64) {
+	if len(f.verdicts)+len(f.ends) > 0 && !f.acting {
+		f.worker.warn(f.worker.registry.Remind(now)) // if it is lost, the next tick goes on
+	}
+}
+
+// pump sends what a member wants sent, until it wants nothing. It ends what [Streams.Enter] has
 // chosen.
 func (f *fleetSide) pump(m *member, now int64) {
-	if m.pumping { // the loop below goes on
-		return
-	}
-	m.pumping = true
-	defer func() { m.pumping = false }()
 	for {
 		actions := m.Take()
-		if len(actions.Calls)+len(actions.Cancels)+len(actions.Verdicts)+len(actions.Ends)+len(actions.Dismissals) == 0 {
-			return
+		for _, v := range actions.Verdicts {
+			if v.Stream.Of == f.running {
+				f.verdict = &v
+			} else {
+				f.verdicts = append(f.verdicts, v)
+			}
+		}
+		f.ends = append(f.ends, actions.Ends...)
+		for _, d := range actions.Dismissals {
+			f.dismissed(d)
+		}
+		if len(actions.Calls)+len(actions.Cancels) == 0 {
+			break
 		}
 		for _, c := range actions.Calls {
 			if err := f.send(m, c); err != nil {
 				const unavailable = 14
+				f.cancel(m, c.ID) // a stream may be open all the same
 				m.Failed(now, c.ID, unavailable, err.Error())
 			}
 		}
 		for _, id := range actions.Cancels {
 			f.cancel(m, id)
-		}
-		f.ends = append(f.ends, actions.Ends...)
-		for _, v := range actions.Verdicts {
-			f.decided(v, now)
-		}
-		f.carryOutEnds(now)
-		for _, d := range actions.Dismissals {
-			f.dismissed(d)
 		}
 	}
 }
@@ -197,41 +216,38 @@ func (f *fleetSide) pump(m *member, now int64) {
 func (f *fleetSide) send(m *member, c fleet.Call) (err error) {
 	method := c.Request.Method()
 	message := c.Request.Append(nil)
-	if !method.Streams() {
-		call, err := f.worker.host.Call(m.cluster, method, message, c.Timeout)
-		if err == nil {
-			f.calls[call] = sentCall{m, c.ID}
-		}
-		return err
-	}
-	call, opened := m.open[c.ID]
+	call, opened := m.calls[c.ID]
 	if !opened {
-		if call, err = f.worker.host.Open(m.cluster, method); err != nil {
+		if method.Streams() {
+			call, err = f.worker.host.Open(m.cluster, method)
+		} else {
+			call, err = f.worker.host.Call(m.cluster, method, message, c.Timeout)
+		}
+		if err != nil {
 			return err
 		}
-		m.open[c.ID] = call
-		f.calls[call] = sentCall{m, c.ID}
+		m.calls[c.ID] = call
+		f.calls[call] = sentCall{m, c.ID, method.Streams()}
 	}
-	return f.worker.host.Send(call, message)
+	if method.Streams() {
+		err = f.worker.host.Send(call, message)
+	}
+	return err
 }
 
 // cancel ends a call whose answer is not wanted any more. A Txn is carried out all the same, or
 // not.
 func (f *fleetSide) cancel(m *member, id uint32) {
-	call, found := m.open[id]
-	if !found {
-		for c, sent := range f.calls { // a few, at most one for each stream that waits
-			if sent == (sentCall{m, id}) {
-				call, found = c, true
-			}
-		}
+	if call, found := m.calls[id]; found {
+		f.forget(call)
+		f.worker.warn(f.worker.host.Cancel(call))
 	}
-	if !found {
-		return
-	}
-	delete(m.open, id)
+}
+
+func (f *fleetSide) forget(call uint32) {
+	sent := f.calls[call]
 	delete(f.calls, call)
-	f.worker.warn(f.worker.host.Cancel(call))
+	delete(sent.member.calls, sent.id)
 }
 
 // Answered is called when etcd has sent a message: the answer to a call, or the next message of a
@@ -243,11 +259,12 @@ func (w *Worker) Answered(call uint32, message []byte) {
 	}
 	w.acted = 0
 	now := w.host.Now()
-	if w.fleet.calls[call].member.open[sent.id] != call {
-		delete(w.fleet.calls, call)
+	if !sent.streams {
+		w.fleet.forget(call)
 	}
 	sent.member.Answer(now, sent.id, message)
 	w.fleet.pump(sent.member, now)
+	w.fleet.carryOut(now)
 }
 
 // CallFailed is called when a call has failed, or a stream has ended, with gRPC's status and its
@@ -259,10 +276,10 @@ func (w *Worker) CallFailed(call uint32, status int, message string) {
 	}
 	w.acted = 0
 	now := w.host.Now()
-	delete(w.fleet.calls, call)
-	delete(sent.member.open, sent.id)
+	w.fleet.forget(call)
 	sent.member.Failed(now, sent.id, status, message)
 	w.fleet.pump(sent.member, now)
+	w.fleet.carryOut(now)
 }
 
 func (f *fleetSide) sent(call uint32) (sent sentCall, known bool) {
@@ -272,14 +289,36 @@ func (f *fleetSide) sent(call uint32) (sent sentCall, known bool) {
 	return sent, known
 }
 
-// decided is called with each verdict. Of the stream whose callback is running, the callback obeys
-// it; any other stream waits for it.
-func (f *fleetSide) decided(v fleet.Verdict, now int64) {
-	s := v.Stream.Of.(*Stream)
-	if s == f.running {
-		f.verdict = &v
+// carryOut gives the verdicts to the streams that wait for them, and ends the streams that have
+// lost their place in the fleet, as many as one callback may act on. The rest goes on in the next
+// one. It is not for the callbacks of a stream: at the end of one, Envoy would have to reset
+// others.
+func (f *fleetSide) carryOut(now int64) {
+	if f == nil {
 		return
 	}
+	f.acting = true
+	w := f.worker
+	for len(f.verdicts) > 0 && w.acted < registry.EndsPerCall {
+		v := f.verdicts[0]
+		f.verdicts = f.verdicts[1:]
+		f.decided(v, now)
+	}
+	for len(f.ends) > 0 && w.acted < registry.EndsPerCall {
+		end := f.ends[0]
+		f.ends = f.ends[1:]
+		if s := end.Stream.Of.(*Stream); s.fleet != nil && &s.fleet.Stream == end.Stream {
+			s.fleet = nil
+			s.lostInFleet(end.Why, now)
+		}
+	}
+	f.acting = false
+	f.remind(now)
+}
+
+// decided obeys a verdict on a stream that waits for it.
+func (f *fleetSide) decided(v fleet.Verdict, now int64) {
+	s := v.Stream.Of.(*Stream)
 	if s.fleet == nil || &s.fleet.Stream != v.Stream {
 		return // it has ended meanwhile
 	}
@@ -308,25 +347,6 @@ func (f *fleetSide) decided(v fleet.Verdict, now int64) {
 // reenter chooses the stream again, after calls to etcd may have chosen another.
 func (s *Stream) reenter() { s.rule.worker.host.Enter(s.place.Context) }
 
-// carryOutEnds ends the streams that have lost their place in the fleet, as many as one callback
-// may reset. The rest goes on in the next one.
-func (f *fleetSide) carryOutEnds(now int64) {
-	w := f.worker
-	for len(f.ends) > 0 && w.acted < registry.EndsPerCall {
-		end := f.ends[0]
-		f.ends = f.ends[1:]
-		s := end.Stream.Of.(*Stream)
-		if s.fleet == nil || &s.fleet.Stream != end.Stream {
-			continue
-		}
-		s.fleet = nil
-		s.lostInFleet(end.Why, now)
-	}
-	if len(f.ends) > 0 {
-		w.warn(w.registry.Remind(now)) // if it is lost, the next tick goes on
-	}
-}
-
 // lostInFleet ends a stream that has lost its place in the fleet.
 func (s *Stream) lostInFleet(why fleet.Why, now int64) {
 	switch {
@@ -339,13 +359,6 @@ func (s *Stream) lostInFleet(why fleet.Why, now int64) {
 	default:
 		s.release()
 		s.enter(observed)
-	}
-}
-
-// goOn does what a wake-up or a tick has still to do for the fleet.
-func (f *fleetSide) goOn(now int64) {
-	if f != nil {
-		f.carryOutEnds(now)
 	}
 }
 
@@ -364,7 +377,7 @@ func (f *fleetSide) tick(now int64) {
 		unregistered += n
 	}
 	f.showUnregistered(unregistered)
-	f.carryOutEnds(now)
+	f.carryOut(now)
 }
 
 // tell logs once that etcd does not answer, and once that it answers again.
@@ -390,7 +403,9 @@ func (w *Worker) Leave() {
 	for _, m := range w.fleet.members {
 		m.Leave(now)
 		w.fleet.pump(m, now)
+		w.fleet.count(m)
 	}
+	w.fleet.showUnregistered(0)
 }
 
 // tryFleet asks the fleet about a request that wants to come in.

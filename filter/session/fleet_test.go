@@ -136,6 +136,44 @@ func TestEnvoyAnswersWhatWaits(t *testing.T) {
 	}
 }
 
+// Etcd stops to answer while many requests wait. All go on, in as many callbacks as they need.
+func TestManyVerdicts(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured("", inFleet))
+	w.silent = true
+	var all []*exchange
+	for range 600 {
+		all = append(all, w.ask(string(rune('a'+len(all)))))
+	}
+	w.fail(1)
+	e.run()
+	for _, x := range all {
+		if x.waits {
+			t.Fatalf("request %d waits for ever", x.id)
+		}
+	}
+	if n := len(w.worker.fleet.calls); n > 0 {
+		t.Errorf("%d calls are remembered, want none", n)
+	}
+}
+
+// A call that fails in the callback of one stream decides about others, too. They go on in another
+// callback.
+func TestVerdictsAreNotForCallbacksOfStreams(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured("", inFleet))
+	w.silent = true
+	first := w.ask("alice")
+	w.silent = false
+	if second := w.ask("bob"); second.waits || !first.waits {
+		t.Fatalf("waits %v and %v, want the first request alone", first.waits, second.waits)
+	}
+	e.run()
+	if first.waits {
+		t.Error("the first request waits for ever")
+	}
+}
+
 // The fleet knows no limit of one Envoy.
 func TestTotalInFleet(t *testing.T) {
 	e := newEdge(t)

@@ -173,7 +173,7 @@ func (w *Worker) Wake(queue uint32) {
 	w.acted = 0
 	done, err := w.registry.Wake(now, queue)
 	w.carryOut(done, now)
-	w.fleet.goOn(now)
+	w.fleet.carryOut(now)
 	w.runTimers(now)
 	w.endForgotten(now)
 	w.warn(err)
