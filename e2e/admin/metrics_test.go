@@ -34,7 +34,7 @@ const countingRules = `{"max_total_streams": 3, "rules": [
 
 // rare are the metrics that no client can change at will. The test checks only that Prometheus can
 // read them.
-var rare = []string{"streamlatch_refused_contended", "streamlatch_contended", "streamlatch_malformed", "streamlatch_swept", "streamlatch_lost_wakeups"}
+var rare = []string{"streamlatch_refused_contended", "streamlatch_refused_unavailable", "streamlatch_contended", "streamlatch_malformed", "streamlatch_swept", "streamlatch_lost_wakeups"}
 
 // Prometheus reads exactly the metrics of the README's table, with these names and types. The rule
 // is the only label of a rule's metrics.

@@ -12,42 +12,38 @@ import (
 
 // dismissal is an operator's request that waits for the fleet.
 type dismissal struct {
-	context  uint32
-	waits    int // for so many answers
-	here     int // streams of this Envoy
-	anywhere int // streams of all Envoys, as etcd has them
-	fault    string
+	context uint32
+	asked   admin.Request
+	waits   int // for so many answers
+	streams int // that etcd had
+	fault   string
 }
 
-// dismiss ends the streams of one client at every Envoy. Those of this one end even if etcd does
-// not answer.
+// dismiss ends the streams of one client at every Envoy, and then those that only this one knows:
+// also if etcd does not answer. In the opposite order nobody could say how many they were, because
+// streams of this Envoy may leave etcd meanwhile.
 func (f *fleetSide) dismiss(asked admin.Request, context uint32) {
 	w := f.worker
-	d := &dismissal{context: context}
-	err := cmp.Or(w.startTicks(), w.registry.Open())
-	if err == nil {
-		d.here, _, err = w.dismiss(asked) // a rule that is unknown here may have streams elsewhere
-	}
-	if err != nil {
+	d := &dismissal{context: context, asked: asked}
+	if err := w.startTicks(); err != nil { // they find out that etcd answers again
 		w.warn(err)
-		d.fault = err.Error()
 	}
 	key, _ := identity.AppendKey(nil, asked.Parts...)
 	now := w.host.Now()
-	modes := [...]config.Mode{config.Enforce, config.Observe} // the asked listener need not know the rule
-	d.waits = len(modes)
-	for _, mode := range modes {
+	d.waits = 1 // for the loop
+	for _, mode := range [...]config.Mode{config.Enforce, config.Observe} { // the asked listener need not know the rule
 		id := f.client(mode, asked.Rule, key)
 		if f.dismissals[id] != nil {
-			d.waits--
 			d.fault = "the same is under way"
 			continue
 		}
 		f.dismissals[id] = d
+		d.waits++
 		m := f.memberFor(id)
 		m.Dismiss(now, id)
 		f.pump(m, now)
 	}
+	d.waits--
 	f.answer(d)
 }
 
@@ -56,7 +52,7 @@ func (f *fleetSide) dismissed(answer fleet.Dismissal) {
 	d := f.dismissals[answer.Client]
 	delete(f.dismissals, answer.Client)
 	d.waits--
-	d.anywhere += answer.Streams
+	d.streams += answer.Streams
 	d.fault = cmp.Or(d.fault, answer.Fault)
 	f.answer(d)
 }
@@ -64,11 +60,22 @@ func (f *fleetSide) dismissed(answer fleet.Dismissal) {
 // answer answers the operator, if nothing is waited for any more.
 func (f *fleetSide) answer(d *dismissal) {
 	w := f.worker
-	if d.waits > 0 || d.context == 0 || !w.host.Enter(d.context) {
+	if d.waits > 0 || d.context == 0 {
 		return
 	}
+	here, err := 0, w.registry.Open()
+	if err == nil {
+		here, _, err = w.dismiss(d.asked) // a rule that is unknown here may have streams elsewhere
+	}
+	if err != nil {
+		w.warn(err)
+		d.fault = cmp.Or(d.fault, err.Error())
+	}
+	context, n := d.context, max(here, d.streams)
 	d.context = 0
-	n := max(d.here, d.anywhere)
+	if !w.host.Enter(context) {
+		return
+	}
 	if d.fault != "" {
 		w.answer(nil, &admin.Fault{Status: 503, Message: fmt.Sprintf("%d streams end, but the fleet may have others: %s", n, d.fault)})
 		return
