@@ -394,7 +394,8 @@ func (f *fleetSide) tell(m *member) {
 	}
 }
 
-// Leave gives back what the worker has in the fleet, at its end.
+// Leave gives back what the worker has in the fleet, at its end. Envoy may cancel the calls before
+// they are on their way, as it does when it stops: then the leases end by their time.
 func (w *Worker) Leave() {
 	if w.fleet == nil {
 		return

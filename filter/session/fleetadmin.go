@@ -30,7 +30,7 @@ func (f *fleetSide) dismiss(asked admin.Request, context uint32) {
 	}
 	key, _ := identity.AppendKey(nil, asked.Parts...)
 	now := w.host.Now()
-	d.waits = 1 // for the loop
+	d.waits = 1                                                             // for the loop
 	for _, mode := range [...]config.Mode{config.Enforce, config.Observe} { // the asked listener need not know the rule
 		id := f.client(mode, asked.Rule, key)
 		if f.dismissals[id] != nil {
