@@ -70,7 +70,7 @@ func main() {
 	}
 	run, ok := modes[flag.Arg(0)]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "load: mode %q, want soak, size or faults\n", flag.Arg(0))
+		fmt.Fprintf(os.Stderr, "load: mode %q, want soak, size, faults or half-open\n", flag.Arg(0))
 		os.Exit(2)
 	}
 	if err := run(ctx); err != nil {
