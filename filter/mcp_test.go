@@ -169,6 +169,24 @@ func TestNoticesPass(t *testing.T) {
 	e.counted(map[string]uint64{"events.opened": 1, "events.refused_duplicate": 0, "events.active": 1})
 }
 
+// A body that is no call to the filter may be one to a backend that reads names in any case. Its
+// event stream wants a place like all others.
+func TestNoticeThatOpensAStream(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, host.Config{PluginConfig: []byte(calls)})
+	old := e.busy("s")
+	s := e.call(1, "s")
+	if got := s.RequestBody([]byte(`{"jsonrpc":"2.0","Method":"tools/call","id":8}`), true); got != host.Continue {
+		t.Fatalf("got %v, want the body to pass", got)
+	}
+	s.ResponseHeaders(eventStream, false)
+	if reply := s.LocalReply(); reply == nil || reply.Status != 409 {
+		t.Errorf("got %+v, want status 409", reply)
+	}
+	e.live(old, true)
+	e.counted(map[string]uint64{"events.opened": 1, "events.refused_duplicate": 1, "events.active": 1})
+}
+
 // A place may become free while the body is on its way.
 func TestCallIsDecidedAgain(t *testing.T) {
 	t.Parallel()

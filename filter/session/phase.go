@@ -7,6 +7,7 @@ import "fmt"
 //	asking ─→ open                          claim_at: response, the default
 //	asking ─→ held ─→ asking                it is to be refused, and came back too early
 //	asking ─→ answering                     a call of MCP is to be refused
+//	answering ─→ asking                     it is no call: its response decides
 //	asking ─→ claimed ─→ open               claim_at: request
 //	asking ─→ looking ─→ asking             with a fleet: would it be refused?
 //	asking ─→ claiming ─→ claimed           with a fleet, claim_at: request

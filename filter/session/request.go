@@ -277,7 +277,7 @@ func (s *Stream) RequestBody(size int, endOfStream bool) Action {
 		message, id = reply.MessageOf(body)
 	}
 	if message == reply.Notice {
-		s.enter(done)
+		s.enter(asking) // the backend may read it otherwise: an event stream wants a place all the same
 		return Continue
 	}
 	now := w.host.Now()
