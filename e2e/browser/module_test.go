@@ -139,6 +139,17 @@ func TestModuleStopsWhenRejected(t *testing.T) {
 	})
 }
 
+// A request that is too long for the rule's conditions will be too long the next time, too.
+func TestModuleStopsWhenTooLong(t *testing.T) {
+	eachWay(t, "long", func(t *testing.T, w *world, p *page, way string) {
+		p.helped("a", way, strings.Replace(w.events(), "/long/", "/long/"+strings.Repeat("a", 2000)+"/", 1))
+		p.sees("a", "stop", 1)
+		if got, want := p.seen("a"), []string{map[string]string{"listen": "stop rejected", "read": "stop too_long"}[way]}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 // What the backend itself refuses, without a time to wait, stops too.
 func TestModuleStopsAtAnError(t *testing.T) {
 	eachWay(t, "plain", func(t *testing.T, w *world, p *page, way string) {

@@ -82,6 +82,7 @@ var filter = fmt.Sprintf(`{"max_total_streams": %d, "rules": [`, total) + string
 	rigtest.OneRule("early", tab+`, "takeover_limit": {"max_tokens": 1, "fill_interval": "2s"}, "retry": "500ms", "claim_at": "request"`),
 	rigtest.OneRule("mortal", `, "goodbye_grace": "5s", "max_lifetime": "1s"`),
 	rigtest.OneRule("plain", `, "retry": "500ms"`),
+	`{"name": "long", "match": {"path": {"regex": "/long/[a-z]+/events"}}, "client": [{"query": "client"}], "retry": "500ms"}`,
 }, ", ") + `]}`
 
 // edits put cors in front of the filter, for pages on localhost, and a compressor, for the rule

@@ -52,6 +52,9 @@ export function listen(url, on, {tab = page, types = ['message']} = {}) {
   return () => source.close();
 }
 
+// These refusals tell an EventSource to stop, by an error status.
+const final = ['duplicate', 'too_long'];
+
 // init is what fetch takes. Only a GET comes back after its stream has ended. Every request comes back
 // when it was refused with a time to wait. For a POST, give the rule "claim_at": "request": then the
 // backend has not seen a request that is refused.
@@ -68,7 +71,7 @@ export function read(url, on, {tab = page, ...init} = {}) {
     if (!response) return ['ended', again && last.retry];
     if (!response.ok || !response.headers.get('content-type')?.startsWith('text/event-stream')) {
       const {reason = 'rejected'} = await response.json().catch(() => ({}));
-      return [reason, reason !== 'duplicate' && 1000 * response.headers.get('retry-after')];
+      return [reason, !final.includes(reason) && 1000 * response.headers.get('retry-after')];
     }
     let open = false;
     for await (const e of events(response.body, last)) {
