@@ -131,6 +131,8 @@ func TestDashboardShowsEachCounter(t *testing.T) {
 			line("Refusals by reason", cause, ofRule, m.name)
 		case m.ofRule:
 			line("How streams end", m.name, ofRule, m.name)
+		case strings.HasPrefix(m.name, "fleet_"):
+			line("Fleet", strings.TrimPrefix(m.name, "fleet_"), ofAll, m.name)
 		default:
 			line("Health of the registry", strings.Replace(m.name, "lost_wakeups", "lost wake-ups", 1), ofAll, m.name)
 		}
