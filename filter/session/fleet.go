@@ -2,12 +2,9 @@ package session
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/fleet"
-	"github.com/streamlatch/streamlatch/filter/policy"
 	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
@@ -49,17 +46,6 @@ type sentCall struct {
 	member  *member
 	id      uint32 // the member's number
 	streams bool   // it is a stream of messages
-}
-
-// fleetPlace is a stream's place in the fleet, and what its response must have said before it
-// waited.
-type fleetPlace struct {
-	fleet.Stream
-	member    *member
-	askedAt   int64
-	refusal   policy.Refusal // of a request that is held, or whose body is to tell a call's id; it is final
-	wait      policy.Millis  // and the wait of that verdict
-	canAppend bool
 }
 
 // newFleetSide makes the worker's side of the fleet; nil without a fleet.
@@ -126,48 +112,7 @@ func (f *fleetSide) Newest(s *fleet.Stream) fleet.Stamp {
 	return newest
 }
 
-// enroll gives a stream its handle, if its rule has a fleet. The key must not be kept.
-func (f *fleetSide) enroll(s *Stream, key []byte, context uint32) {
-	if f == nil || s.rule.Scope != config.FleetScope {
-		return
-	}
-	id := f.client(s.rule.Mode, s.rule.Name, key)
-	s.fleet = &fleetPlace{member: f.memberFor(id), Stream: fleet.Stream{
-		Client: id, Context: context, Limits: s.rule.limits, Of: s,
-		RefuseUnavailable: s.rule.OnUnavailable == config.RefuseUnavailable,
-		RefuseContended:   f.worker.config.OnContention == config.Refuse,
-	}}
-}
-
-// ask asks the fleet about the stream whose callback is running: with look, whether it would be
-// refused, else for a place. The verdict comes at once, or the stream waits for it in the phase.
-func (f *fleetSide) ask(s *Stream, now int64, look bool, wait phase) (v *fleet.Verdict, came bool) {
-	s.fleet.askedAt = now
-	f.running, f.verdict = s, nil
-	if look {
-		s.fleet.member.Look(now, &s.fleet.Stream)
-	} else {
-		s.fleet.member.Claim(now, &s.fleet.Stream)
-	}
-	f.pump(s.fleet.member, now)
-	v, f.running, f.verdict = f.verdict, nil, nil
-	f.remind(now)
-	if v == nil {
-		s.enter(wait)
-	}
-	return v, v != nil
-}
-
-// leave gives a stream's place in the fleet back, whoever has ended it.
-func (s *Stream) leaveFleet(now int64) {
-	if s.fleet == nil {
-		return
-	}
-	place := s.fleet
-	s.fleet = nil
-	s.rule.worker.fleet.ended(place, now)
-}
-
+// ended tells a stream's member that it has ended.
 func (f *fleetSide) ended(place *fleetPlace, now int64) {
 	place.member.Ended(now, &place.Stream)
 	f.pump(place.member, now)
@@ -289,79 +234,6 @@ func (f *fleetSide) sent(call uint32) (sent sentCall, known bool) {
 	return sent, known
 }
 
-// carryOut gives the verdicts to the streams that wait for them, and ends the streams that have
-// lost their place in the fleet, as many as one callback may act on. The rest goes on in the next
-// one. It is not for the callbacks of a stream: at the end of one, Envoy would have to reset
-// others.
-func (f *fleetSide) carryOut(now int64) {
-	if f == nil {
-		return
-	}
-	f.acting = true
-	w := f.worker
-	for len(f.verdicts) > 0 && w.acted < registry.EndsPerCall {
-		v := f.verdicts[0]
-		f.verdicts = f.verdicts[1:]
-		f.decided(v, now)
-	}
-	for len(f.ends) > 0 && w.acted < registry.EndsPerCall {
-		end := f.ends[0]
-		f.ends = f.ends[1:]
-		if s := end.Stream.Of.(*Stream); s.fleet != nil && &s.fleet.Stream == end.Stream {
-			s.fleet = nil
-			s.lostInFleet(end.Why, now)
-		}
-	}
-	f.acting = false
-	f.remind(now)
-}
-
-// decided obeys a verdict on a stream that waits for it.
-func (f *fleetSide) decided(v fleet.Verdict, now int64) {
-	s := v.Stream.Of.(*Stream)
-	if s.fleet == nil || &s.fleet.Stream != v.Stream {
-		return // it has ended meanwhile
-	}
-	w := f.worker
-	w.record(f.metrics.claimMs, uint64(max(0, now-s.fleet.askedAt)))
-	w.acted++
-	if !w.host.Enter(s.place.Context) {
-		s.over()
-		return
-	}
-	switch s.phase {
-	case looking, claiming:
-		request := w.host.Request()
-		if became := s.obeyFleet(v, request, now); became == admitted || became == untracked {
-			s.reenter()
-			w.warn(w.host.Resume())
-		}
-	case joining:
-		if became := s.joined(v, now); became == admitted || became == untracked {
-			s.reenter()
-			w.warn(w.host.ResumeResponse())
-		}
-	}
-}
-
-// reenter chooses the stream again, after calls to etcd may have chosen another.
-func (s *Stream) reenter() { s.rule.worker.host.Enter(s.place.Context) }
-
-// lostInFleet ends a stream that has lost its place in the fleet.
-func (s *Stream) lostInFleet(why fleet.Why, now int64) {
-	switch {
-	case s.phase >= leaving:
-	case why == fleet.Dismissed:
-		s.rule.worker.add(s.rule.metrics.dismissed, 1)
-		s.end(Dismissed, now)
-	case s.place.Enforce:
-		s.end(Superseded, now)
-	default:
-		s.release()
-		s.enter(observed)
-	}
-}
-
 // tick is the fleet's housekeeping.
 func (f *fleetSide) tick(now int64) {
 	if f == nil {
@@ -380,20 +252,6 @@ func (f *fleetSide) tick(now int64) {
 	f.carryOut(now)
 }
 
-// tell logs once that etcd does not answer, and once that it answers again.
-func (f *fleetSide) tell(m *member) {
-	f.count(m)
-	if m.Away() == m.away {
-		return
-	}
-	m.away = m.Away()
-	if m.away {
-		f.worker.host.Log(Warn, fmt.Sprintf("fleet away cluster=%s fault=%q", m.cluster, m.Fault()))
-	} else {
-		f.worker.host.Log(Info, fmt.Sprintf("fleet back cluster=%s lease=%x", m.cluster, m.Lease()))
-	}
-}
-
 // Leave gives back what the worker has in the fleet, at its end. Envoy may cancel the calls before
 // they are on their way, as it does when it stops: then the leases end by their time.
 func (w *Worker) Leave() {
@@ -407,163 +265,4 @@ func (w *Worker) Leave() {
 		w.fleet.count(m)
 	}
 	w.fleet.showUnregistered(0)
-}
-
-// tryFleet asks the fleet about a request that wants to come in.
-func (s *Stream) tryFleet(request Request, now int64) admission {
-	f := s.rule.worker.fleet
-	look, wait := s.rule.ClaimAt == config.AtResponse, claiming
-	if look {
-		wait = looking
-	}
-	if s.overloads(now) {
-		return s.turnAway(policy.Verdict{Refusal: policy.Overloaded}, request, now)
-	}
-	v, came := f.ask(s, now, look, wait)
-	if !came {
-		return waits
-	}
-	return s.obeyFleet(*v, request, now)
-}
-
-// overloads reports whether this Envoy has no room for the stream. The fleet knows nothing of its
-// limit.
-func (s *Stream) overloads(now int64) bool {
-	w := s.rule.worker
-	if w.config.MaxTotalStreams == 0 {
-		return false
-	}
-	verdict, err := w.registry.Peek(now, &s.place)
-	w.warn(err)
-	return verdict.Refusal == policy.Overloaded
-}
-
-// obeyFleet does what the fleet has said about a request.
-func (s *Stream) obeyFleet(v fleet.Verdict, request Request, now int64) admission {
-	if v.Outcome == fleet.Proceed {
-		s.enter(asking)
-		return admitted
-	}
-	verdict := s.takePlace(v, now)
-	if verdict.Refusal == 0 {
-		return s.await(now)
-	}
-	if s.phase == claimed { // it has come in, and lost its place at once
-		s.release()
-		s.reenter()
-		return s.refuse(verdict, request, nil, now)
-	}
-	s.enter(asking)
-	return s.turnAway(verdict, request, now)
-}
-
-// turnAway refuses a request for good. It may wait for its answer, but in the fleet it ends now:
-// one that etcd has not answered would else be registered, and others would end for it.
-func (s *Stream) turnAway(v policy.Verdict, request Request, now int64) admission {
-	s.fleet.refusal, s.fleet.wait = v.Refusal, v.Wait
-	s.rule.worker.fleet.ended(s.fleet, now)
-	s.reenter()
-	if s.hold(now) {
-		return waits
-	}
-	return s.obey(v, request, now)
-}
-
-// turnedAway is the verdict of [Stream.turnAway].
-func (s *Stream) turnedAway() policy.Verdict {
-	return policy.Verdict{Refusal: s.fleet.refusal, Wait: s.fleet.wait}
-}
-
-// takePlace takes the place in this Envoy's registry that the fleet's verdict is for.
-func (s *Stream) takePlace(v fleet.Verdict, now int64) policy.Verdict {
-	w := s.rule.worker
-	switch v.Outcome {
-	case fleet.Refused:
-		return policy.Verdict{Refusal: v.Refusal, Wait: v.Wait}
-	case fleet.Unavailable:
-		return policy.Verdict{Refusal: policy.Unavailable}
-	case fleet.Overtaken:
-		return policy.Verdict{Refusal: policy.Superseded}
-	case fleet.Alone:
-		s.place.Stamp = uint64(v.Stamp)
-		verdict := s.claim(now)
-		if verdict.Refusal != 0 {
-			s.place.Stamp = 0
-		}
-		return verdict
-	}
-	s.place.Stamp = uint64(v.Stamp)
-	done, err := w.registry.Place(now, &s.place)
-	w.warn(err)
-	s.enter(claimed)
-	w.countTakeovers(s, v.Superseded, w.host.WallClock())
-	others := registry.Done{Released: done.Released, Deaths: done.Deaths, Swept: done.Swept}
-	for _, end := range done.End {
-		if end != &s.place {
-			others.End = append(others.End, end)
-		}
-	}
-	w.carryOut(others, now)
-	if s.place.Why() != 0 && s.place.Enforce {
-		return policy.Verdict{Refusal: policy.Superseded}
-	}
-	return policy.Verdict{}
-}
-
-// joined does what the fleet has said about a stream whose response has come.
-func (s *Stream) joined(v fleet.Verdict, now int64) admission {
-	verdict := s.takePlace(v, now)
-	if verdict.Refusal != 0 {
-		s.release()
-		s.reenter()
-		return s.refuse(verdict, nil, nil, now)
-	}
-	s.opened(now, s.fleet != nil && s.fleet.canAppend)
-	return admitted
-}
-
-// fleetMetrics are those of an Envoy's part in a fleet.
-type fleetMetrics struct {
-	unavailable, returned, leasesLost, resyncs, ghosts, clockAhead, foreign Metric
-	unregistered                                                            Metric
-	claimMs                                                                 Metric
-	shown                                                                   int // of unregistered
-}
-
-func (w *Worker) defineFleetMetrics() fleetMetrics {
-	counter := func(name string) Metric { return w.define(Counter, metricPrefix+"fleet_"+name) }
-	return fleetMetrics{
-		unavailable:  counter("unavailable"),
-		returned:     counter("returned"),
-		leasesLost:   counter("leases_lost"),
-		resyncs:      counter("resyncs"),
-		ghosts:       counter("ghosts"),
-		clockAhead:   counter("clock_ahead"),
-		foreign:      counter("foreign"),
-		unregistered: w.define(Gauge, metricPrefix+"fleet_unregistered"),
-		claimMs:      w.define(Histogram, metricPrefix+"fleet_claim_ms"),
-	}
-}
-
-// count brings the counters up to date.
-func (f *fleetSide) count(m *member) {
-	before, now := m.counted, m.Counts()
-	m.counted = now
-	w, metrics := f.worker, &f.metrics
-	w.add(metrics.unavailable, now.Away-before.Away)
-	w.add(metrics.returned, now.Returned-before.Returned)
-	w.add(metrics.leasesLost, now.LeasesLost-before.LeasesLost)
-	w.add(metrics.resyncs, now.Resyncs-before.Resyncs)
-	w.add(metrics.ghosts, now.Ghosts-before.Ghosts)
-	w.add(metrics.clockAhead, now.ClockAhead-before.ClockAhead)
-	w.add(metrics.foreign, now.Foreign-before.Foreign)
-	if n := now.Foreign - before.Foreign; n > 0 {
-		w.warn(errors.New("etcd has keys or values under the fleet's prefix that are not the fleet's"))
-	}
-}
-
-// showUnregistered changes the gauge, which all workers of the Envoy share.
-func (f *fleetSide) showUnregistered(n int) {
-	f.worker.add(f.metrics.unregistered, n-f.metrics.shown)
-	f.metrics.shown = n
 }

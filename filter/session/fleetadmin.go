@@ -30,8 +30,9 @@ func (f *fleetSide) dismiss(asked admin.Request, context uint32) {
 	}
 	key, _ := identity.AppendKey(nil, asked.Parts...)
 	now := w.host.Now()
-	d.waits = 1                                                             // for the loop
-	for _, mode := range [...]config.Mode{config.Enforce, config.Observe} { // the asked listener need not know the rule
+	d.waits = 1 // for the loop
+	// The asked listener need not know the rule.
+	for _, mode := range [...]config.Mode{config.Enforce, config.Observe} {
 		id := f.client(mode, asked.Rule, key)
 		if f.dismissals[id] != nil {
 			d.fault = "the same is under way"
@@ -60,7 +61,7 @@ func (f *fleetSide) dismissed(answer fleet.Dismissal) {
 // answer answers the operator, if nothing is waited for any more.
 func (f *fleetSide) answer(d *dismissal) {
 	w := f.worker
-	if d.waits > 0 || d.context == 0 {
+	if d.waits > 0 {
 		return
 	}
 	here, err := 0, w.registry.Open()
@@ -71,9 +72,8 @@ func (f *fleetSide) answer(d *dismissal) {
 		w.warn(err)
 		d.fault = cmp.Or(d.fault, err.Error())
 	}
-	context, n := d.context, max(here, d.streams)
-	d.context = 0
-	if !w.host.Enter(context) {
+	n := max(here, d.streams)
+	if !w.host.Enter(d.context) { // the operator has gone
 		return
 	}
 	if d.fault != "" {

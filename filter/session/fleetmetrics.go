@@ -1,0 +1,66 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+)
+
+// fleetMetrics are those of an Envoy's part in a fleet.
+type fleetMetrics struct {
+	unavailable, returned, leasesLost, resyncs, ghosts, clockAhead, foreign Metric
+	unregistered                                                            Metric
+	claimMs                                                                 Metric
+	shown                                                                   int // of unregistered
+}
+
+func (w *Worker) defineFleetMetrics() fleetMetrics {
+	counter := func(name string) Metric { return w.define(Counter, metricPrefix+"fleet_"+name) }
+	return fleetMetrics{
+		unavailable:  counter("unavailable"),
+		returned:     counter("returned"),
+		leasesLost:   counter("leases_lost"),
+		resyncs:      counter("resyncs"),
+		ghosts:       counter("ghosts"),
+		clockAhead:   counter("clock_ahead"),
+		foreign:      counter("foreign"),
+		unregistered: w.define(Gauge, metricPrefix+"fleet_unregistered"),
+		claimMs:      w.define(Histogram, metricPrefix+"fleet_claim_ms"),
+	}
+}
+
+// count brings the counters up to date.
+func (f *fleetSide) count(m *member) {
+	before, now := m.counted, m.Counts()
+	m.counted = now
+	w, metrics := f.worker, &f.metrics
+	w.add(metrics.unavailable, now.Away-before.Away)
+	w.add(metrics.returned, now.Returned-before.Returned)
+	w.add(metrics.leasesLost, now.LeasesLost-before.LeasesLost)
+	w.add(metrics.resyncs, now.Resyncs-before.Resyncs)
+	w.add(metrics.ghosts, now.Ghosts-before.Ghosts)
+	w.add(metrics.clockAhead, now.ClockAhead-before.ClockAhead)
+	w.add(metrics.foreign, now.Foreign-before.Foreign)
+	if n := now.Foreign - before.Foreign; n > 0 {
+		w.warn(errors.New("etcd has keys or values under the fleet's prefix that are not the fleet's"))
+	}
+}
+
+// showUnregistered changes the gauge, which all workers of the Envoy share.
+func (f *fleetSide) showUnregistered(n int) {
+	f.worker.add(f.metrics.unregistered, n-f.metrics.shown)
+	f.metrics.shown = n
+}
+
+// tell logs once that etcd does not answer, and once that it answers again.
+func (f *fleetSide) tell(m *member) {
+	f.count(m)
+	if m.Away() == m.away {
+		return
+	}
+	m.away = m.Away()
+	if m.away {
+		f.worker.host.Log(Warn, fmt.Sprintf("fleet away cluster=%s fault=%q", m.cluster, m.Fault()))
+	} else {
+		f.worker.host.Log(Info, fmt.Sprintf("fleet back cluster=%s lease=%x", m.cluster, m.Lease()))
+	}
+}
