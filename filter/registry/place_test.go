@@ -43,7 +43,7 @@ func TestPlaceKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// The store fails. The stream is in all the same, and a tick puts it into the registry.
+// The store fails. The streams are in all the same, and a tick puts them into the registry.
 func TestPlaceThatFailsIsFinishedByATick(t *testing.T) {
 	for _, fault := range bucketFaults {
 		t.Run(fault.name, func(t *testing.T) {
@@ -52,18 +52,25 @@ func TestPlaceThatFailsIsFinishedByATick(t *testing.T) {
 			for i := range 8 * checksPerTick { // a tick does not look at the buckets of all
 				a.open(fmt.Sprint("bob", i))
 			}
-			s := a.newStream("alice")
 			a.port.before = fault.before
-			a.place(s, 7)
-			if !errors.Is(s.err, fault.want) {
-				t.Fatalf("place: %v, want %v", s.err, fault.want)
+			var placed []*stream
+			for i := range 20 {
+				s := a.newStream(fmt.Sprint("alice", i))
+				a.place(s, 7)
+				if !errors.Is(s.err, fault.want) {
+					t.Fatalf("place: %v, want %v", s.err, fault.want)
+				}
+				s.err = nil
+				placed = append(placed, s)
 			}
-			a.port.before, s.err = nil, nil
+			a.port.before = nil
 			w.ticks(t, 3)
-			if got := s.handle.State(); got != Registered {
-				t.Errorf("after three ticks the stream is %v, want it registered", got)
+			for _, s := range placed {
+				if got := s.handle.State(); got != Registered {
+					t.Fatalf("after three ticks %s is %v, want it registered", s.client, got)
+				}
 			}
-			expect(t, alive, s)
+			expect(t, alive, placed...)
 		})
 	}
 }
