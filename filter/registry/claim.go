@@ -149,8 +149,9 @@ func (s *Stream) claimNumber(b *Bucket) uint64 {
 
 // Place puts s into the registry under its Stamp, because the fleet has let it in: nobody is asked,
 // and the newest streams stay, see [policy.Return]. The streams that yield in this Envoy are told.
-// Done names s itself if newer ones have its place, and other streams of the worker that the visit
-// of the bucket has found to be ended. The worker must have joined once. now is in milliseconds.
+// If newer ones have its place, [Stream.Why] says so. Done is about other streams of the worker,
+// which the visit of the bucket has mended. The worker must have joined once. now is in
+// milliseconds.
 //
 // An error says that s is not in the registry yet. The worker's tick tries again.
 func (w *Worker) Place(now int64, s *Stream) (Done, error) {
@@ -173,6 +174,8 @@ func (w *Worker) Place(now int64, s *Stream) (Done, error) {
 	if err != nil {
 		w.suspects = append(w.suspects, n)
 	}
+	d.End = slices.DeleteFunc(d.End, func(other *Stream) bool { return other == s })
+	d.Claimed = slices.DeleteFunc(d.Claimed, func(late Late) bool { return late.Stream == s })
 	w.publish()
 	return d, err
 }

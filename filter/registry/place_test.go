@@ -12,6 +12,9 @@ func (t *thread) place(s *stream, stamp uint64) {
 	var done Done
 	done, s.err = t.Place(t.world.now, &s.handle)
 	t.did(done)
+	if s.handle.Why() != 0 { // it has no place: the caller ends it
+		t.end([]*Stream{&s.handle})
+	}
 }
 
 // Two streams of a client are placed at two workers. The one with the larger stamp stays, whichever

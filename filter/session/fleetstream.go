@@ -150,13 +150,7 @@ func (s *Stream) takePlace(v fleet.Verdict, now int64) policy.Verdict {
 	w.warn(err)
 	s.enter(claimed)
 	w.countTakeovers(s, v.Superseded, w.host.WallClock())
-	others := registry.Done{Released: done.Released, Deaths: done.Deaths, Swept: done.Swept}
-	for _, end := range done.End {
-		if end != &s.place {
-			others.End = append(others.End, end)
-		}
-	}
-	w.carryOut(others, now)
+	w.carryOut(done, now)
 	if s.place.Why() != 0 && s.place.Enforce {
 		return policy.Verdict{Refusal: policy.Superseded}
 	}
