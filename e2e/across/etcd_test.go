@@ -129,7 +129,8 @@ func (e *etcd) keys(ctx context.Context, prefix string) ([]string, error) {
 	var answer struct {
 		KVs []struct{ Key []byte }
 	}
-	if err := e.ask(ctx, "kv/range", map[string]any{"key": encoded([]byte(key)), "range_end": encoded(end), "keys_only": true}, &answer); err != nil {
+	request := map[string]any{"key": encoded([]byte(key)), "range_end": encoded(end), "keys_only": true}
+	if err := e.ask(ctx, "kv/range", request, &answer); err != nil {
 		return nil, err
 	}
 	keys := []string{}

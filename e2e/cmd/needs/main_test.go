@@ -35,7 +35,8 @@ func TestLook(t *testing.T) {
 		}
 	}
 
-	for _, name := range []string{"prometheus", "promtool", "etcd", "chromium", "npm", "python3", "javac", "mvn", "docker-compose", "git"} {
+	programs := "prometheus promtool etcd chromium npm python3 javac mvn docker-compose git"
+	for name := range strings.FieldsSeq(programs) {
 		script.Write(t, filepath.Join(path, name), "")
 	}
 	node := func(version string) { script.Write(t, filepath.Join(path, "node"), "echo "+version+"\n") }
