@@ -22,18 +22,12 @@ import (
 
 const (
 	secret = "000102030405060708090a0b0c0d0e0f"
-	fleet  = `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `", "lease_ttl": "5s"`
+	fleet  = `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `", "lease_ttl": "5s"}`
 )
 
 // start starts n Envoys of a fleet, in front of one backend: that of the first. more are fields of
 // the rule events.
 func start(t *testing.T, e *etcd, n int, more string) []*rig.Rig {
-	t.Helper()
-	return startWith(t, e, n, more, "")
-}
-
-// startWith is start, with more fields of the fleet, which begin with a comma.
-func startWith(t *testing.T, e *etcd, n int, more, fields string) []*rig.Rig {
 	t.Helper()
 	if more != "" {
 		more = ", " + more
@@ -42,7 +36,7 @@ func startWith(t *testing.T, e *etcd, n int, more, fields string) []*rig.Rig {
 	for range n {
 		o := rig.Options{
 			Concurrency: 2,
-			Filter:      fmt.Sprintf(`{"rules": [%s], %s%s}}`, rigtest.OneRule("events", more), fleet, fields),
+			Filter:      fmt.Sprintf(`{"rules": [%s], %s}`, rigtest.OneRule("events", more), fleet),
 			Base: func(s envoy.Settings) (string, error) {
 				s.Etcd = e.port(t)
 				return envoy.RenderFleet(s)
