@@ -22,7 +22,8 @@ import (
 
 const (
 	secret = "000102030405060708090a0b0c0d0e0f"
-	fleet  = `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `", "lease_ttl": "5s"}`
+	// The time-out is for a busy machine: after it, an Envoy decides alone.
+	fleet = `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `", "lease_ttl": "5s", "timeout": "2s"}`
 )
 
 // start starts n Envoys of a fleet, in front of one backend: that of the first. more are fields of
@@ -93,14 +94,14 @@ func TestEtcdAway(t *testing.T) {
 	envoys := start(t, e, 2, "")
 	first := open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
 	e.wantStreams(t, 1)
-	e.signal(t, syscall.SIGSTOP)
+	e.stop(t)
 	client := rigtest.NewClient()
 	old := open(t, envoys[0], rig.HTTP2, 0, client)
 	fresh := open(t, envoys[1], rig.HTTP2, 0, client)
 	if !old.Live() || !first.Live() {
 		t.Error("a stream has ended while etcd did not answer")
 	}
-	e.signal(t, syscall.SIGCONT)
+	e.goOn(t)
 	rigtest.WantEnd(t, old, rig.Reset)
 	rigtest.WantLive(t, envoys[0], client, fresh)
 	e.wantStreams(t, 2)
@@ -169,7 +170,7 @@ func TestRefusedWhileAway(t *testing.T) {
 	t.Parallel()
 	e := startEtcd(t)
 	envoys := start(t, e, 1, `"on_unavailable": "refuse"`)
-	e.signal(t, syscall.SIGSTOP)
+	e.stop(t)
 	c := rigtest.Dial(t, envoys[0], rig.HTTP2, 0)
 	for range 3 {
 		r := rigtest.Do(t, c, rigtest.Get("events", rigtest.NewClient()))
@@ -177,7 +178,7 @@ func TestRefusedWhileAway(t *testing.T) {
 			t.Errorf("status %d, refused for %q, want unavailable", r.Status, got)
 		}
 	}
-	e.signal(t, syscall.SIGCONT)
+	e.goOn(t)
 	time.Sleep(2 * time.Second)
 	open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
 	e.wantStreams(t, 1)
@@ -267,9 +268,9 @@ func TestDismiss(t *testing.T) {
 	}
 	e.wantStreams(t, 1)
 	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 404, "")
-	e.signal(t, syscall.SIGSTOP)
+	e.stop(t)
 	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 503, "")
-	e.signal(t, syscall.SIGCONT)
+	e.goOn(t)
 	if !other.Live() {
 		t.Error("the stream of another client has ended")
 	}

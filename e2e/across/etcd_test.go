@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,7 +82,32 @@ func (e *etcd) start(t *testing.T) {
 	})
 }
 
-// signal sends a signal to it.
+// stop makes it stand still, as on a machine that has no time for it. It returns once no thread of
+// it runs: until then, it may still answer.
+func (e *etcd) stop(t *testing.T) {
+	t.Helper()
+	e.signal(t, syscall.SIGSTOP)
+	wait.Until(t, func() error {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", e.process.Process.Pid))
+		for _, path := range stats {
+			var stat []byte
+			if stat, err = os.ReadFile(path); err != nil {
+				break
+			}
+			if _, state, _ := bytes.Cut(stat, []byte(") ")); !bytes.HasPrefix(state, []byte("T")) {
+				return fmt.Errorf("etcd still runs: %s", stat)
+			}
+		}
+		return err
+	})
+}
+
+// goOn ends stop.
+func (e *etcd) goOn(t *testing.T) {
+	t.Helper()
+	e.signal(t, syscall.SIGCONT)
+}
+
 func (e *etcd) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := e.process.Process.Signal(s); err != nil {

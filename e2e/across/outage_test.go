@@ -20,13 +20,15 @@ func TestOnlyTheFirstWaits(t *testing.T) {
 	r := start(t, e, 1, "")[0]
 	c := rigtest.Dial(t, r, rig.HTTP2, 0)
 	rigtest.Open(t, c, rigtest.Get("events", rigtest.NewClient()))
+	e.wantStreams(t, 1)
 	const before = 2 // its request, and its response
-	e.signal(t, syscall.SIGSTOP)
+	rigtest.WantSamples(t, r, fmt.Sprintf("streamlatch_fleet_claim_ms_count{} %d", before))
+	e.stop(t)
 	const newcomers = 11
 	for range newcomers {
 		rigtest.Open(t, c, rigtest.Get("events", rigtest.NewClient()))
 	}
-	e.signal(t, syscall.SIGCONT)
+	e.goOn(t)
 	e.wantStreams(t, 1+newcomers)
 	rigtest.WantSamples(t, r, fmt.Sprintf("streamlatch_fleet_claim_ms_count{} %d", before+1))
 }
