@@ -76,10 +76,8 @@ func (m *Member) read(c call, id uint32, message []byte) error {
 		}
 		m.heard(c, t.Header)
 		m.watch.changes++
-		for context, r := range m.releases {
-			if r.call == id {
-				delete(m.releases, context)
-			}
+		if m.releases[c.context].call == id {
+			delete(m.releases, c.context)
 		}
 	case granting, keepingAlive, revoking:
 		l, err := etcd.ParseLease(message)
@@ -201,11 +199,8 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 	case revoking:
 		return
 	case releasing:
-		for context, r := range m.releases {
-			if r.call == id {
-				r.call = 0
-				m.releases[context] = r
-			}
+		if r := m.releases[c.context]; r.call == id {
+			m.release(c.context, r.id, r.known)
 		}
 	}
 	m.goAway(fault) // gives the verdict on the call's stream, too, if no Txn was sent for it

@@ -316,9 +316,10 @@ func (m *Member) end(s *Stream, why Why) {
 	m.forget(s)
 }
 
-// startReturns registers streams that are in and not registered, newest first.
+// startReturns registers streams that are in and not registered, newest first, many at a time: it
+// looks at all streams.
 func (m *Member) startReturns() {
-	if m.away || m.lease == 0 || m.number[Unregistered] == 0 || m.number[Returning] >= mostReturning {
+	if m.away || m.lease == 0 || m.number[Unregistered] == 0 || m.number[Returning] > mostReturning/2 {
 		return
 	}
 	var ready []*Stream

@@ -171,6 +171,9 @@ func (p *printer) worker(w *world, i int) {
 		p.put(int64(n))
 		p.call(m.releases[n].call)
 	}
+	for _, n := range m.unsent {
+		p.put(int64(n))
+	}
 	for _, n := range slices.Sorted(maps.Keys(m.calls)) {
 		c := m.calls[n]
 		p.call(n)

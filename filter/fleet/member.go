@@ -13,8 +13,9 @@ const (
 	// member. When a lease ends, etcd deletes its keys in one step, and all writes wait for it.
 	MostStreams = 2000
 
-	mostReturning = 32 // returns under way
-	mostTries     = 4  // Txns of one claim or return
+	mostReturning = 32  // returns under way; half as many ended before more begin
+	mostReleasing = 256 // releases under way
+	mostTries     = 4   // Txns of one claim or return
 	countsEvery   = 10 * policy.Second
 	wrongCounts   = 2 // in a row, after which the watch is taken for dead
 )
@@ -98,6 +99,7 @@ type Member struct {
 	interval  int64 // between two keepalives
 
 	releases map[uint32]release // by context, until they are answered
+	unsent   []uint32           // contexts of those that are not under way
 	calls    map[uint32]call
 	lastCall uint32
 }
@@ -106,6 +108,7 @@ type Member struct {
 type call struct {
 	kind
 	stream    *Stream
+	context   uint32 // of the stream that is released
 	dismissal *dismissal
 	lease     int64
 	floor     int64 // the revision before it was sent; its answer cannot be from an earlier one
@@ -170,12 +173,26 @@ func (m *Member) Fault() string { return m.fault }
 // Lease returns the member's lease, which is its name; 0: it has none.
 func (m *Member) Lease() int64 { return m.lease }
 
+// JoinedAt returns when it took the lease, by the clock of the calls.
+func (m *Member) JoinedAt() int64 { return m.joinedAt }
+
 // Counts returns what was counted.
 func (m *Member) Counts() Counts { return m.counts }
 
-// Streams returns how many streams the member has, and how many of them are in and not registered.
-func (m *Member) Streams() (all, unregistered int) {
-	return len(m.streams), m.number[Unregistered] + m.number[Returning]
+// Streams says how many streams a member has.
+type Streams struct {
+	All          int
+	Registered   int
+	Unregistered int // they are in, and are to be registered
+	Returning    int // of Unregistered: their Txn is under way
+}
+
+// Streams returns how many streams the member has.
+func (m *Member) Streams() Streams {
+	return Streams{
+		All: len(m.streams), Registered: m.number[Registered],
+		Unregistered: m.number[Unregistered] + m.number[Returning], Returning: m.number[Returning],
+	}
 }
 
 // set moves s to a state.
@@ -250,16 +267,12 @@ func (m *Member) work() {
 		return
 	}
 	m.resume()
-	for _, context := range slices.Sorted(maps.Keys(m.releases)) {
-		if r := m.releases[context]; r.call == 0 {
-			m.sendRelease(context, r)
-		}
-	}
 	m.count()
 }
 
 // run goes on with what waits for its turn. Every call of the caller ends with it.
 func (m *Member) run() {
+	m.startReleases()
 	for {
 		m.startReturns()
 		if len(m.freed) == 0 {
@@ -334,6 +347,7 @@ func (m *Member) loseLease() {
 		m.forgetCall(r.call)
 	}
 	clear(m.releases)
+	m.unsent = nil
 	for _, s := range m.ordered() {
 		s.revision, s.doubt, s.sent = 0, 0, 0
 		if s.state == Registered {

@@ -49,8 +49,8 @@ func TestAway(t *testing.T) {
 	w.wantAre(t, reset, live) // the Envoy's own registry keeps the promise
 	w.settle(t)
 	w.wantAre(t, reset, live)
-	if _, unregistered := m.Streams(); unregistered != 0 || m.Counts().Returned != 1 {
-		t.Errorf("%d unregistered, %d returned, want 0 and 1", unregistered, m.Counts().Returned)
+	if n := m.Streams().Unregistered; n != 0 || m.Counts().Returned != 1 {
+		t.Errorf("%d unregistered, %d returned, want 0 and 1", n, m.Counts().Returned)
 	}
 }
 
@@ -195,4 +195,49 @@ func FuzzAnswers(f *testing.F) {
 		w.now += 1000
 		w.tick(0)
 	})
+}
+
+// After an outage the keys of many streams are to be removed. Not all releases are sent at once, and
+// those that fail are sent again.
+func TestManyReleases(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	me := &w.works[0]
+	m := me.member
+	w.open(0)
+	settle := func() {
+		if me.calls[0].done {
+			w.answer(0, 0)
+		} else {
+			w.execute(0, 0)
+		}
+	}
+	for len(me.calls) > 0 {
+		settle()
+	}
+	m.away = true
+	for context := range uint32(3 * mostReleasing) {
+		m.release(1000+context, client, true)
+	}
+	calls := 0
+	for range 10 {
+		w.now += 1000
+		w.tick(0)
+		for len(me.calls) > 0 {
+			if len(me.calls) > mostReleasing+3 { // and a count, a list, a probe
+				t.Fatalf("%d calls are under way, want %d releases at most", len(me.calls), mostReleasing)
+			}
+			calls++
+			if first := me.calls[0]; calls%100 == 0 && m.calls[first.ID].kind == releasing {
+				me.calls = me.calls[1:]
+				m.Failed(w.now, first.ID, 14, "lost")
+				w.act(0)
+				continue
+			}
+			settle()
+		}
+		if len(m.releases) == 0 {
+			return
+		}
+	}
+	t.Errorf("%d streams are not released", len(m.releases))
 }

@@ -39,7 +39,7 @@ func (w *world) rest() bool {
 			}
 			w.tick(i)
 			quiet = quiet && len(me.calls) == len(slices.DeleteFunc(slices.Clone(me.calls), func(p pending) bool { return !idle(p.Request) }))
-			_, unregistered := me.member.Streams()
+			unregistered := me.member.Streams().Unregistered
 			quiet = quiet && unregistered == 0 && !me.member.away && (me.member.lease == 0 || me.watch != 0)
 			if w.leaseGone(i) {
 				quiet = false

@@ -187,23 +187,29 @@ func (m *Member) ghost(context uint32, value []byte) {
 	m.release(context, id, known)
 }
 
-// release removes the keys of a stream that has ended, until etcd has answered.
+// release removes the keys of a stream that has ended, as soon as etcd can be asked, and again until
+// it has answered.
 func (m *Member) release(context uint32, id ID, known bool) {
-	r := release{id: id, known: known}
-	m.releases[context] = r
-	if !m.away {
-		m.sendRelease(context, r)
+	if r, found := m.releases[context]; !found || r.call != 0 {
+		m.unsent = append(m.unsent, context)
 	}
+	m.releases[context] = release{id: id, known: known}
 }
 
-func (m *Member) sendRelease(context uint32, r release) {
-	n := name{m.lease, context}
-	ops := m.deletes(r.id, n)
-	if !r.known {
-		ops = ops[1:]
+// startReleases sends the releases that wait. After an outage they may be many: etcd, and Envoy's
+// limit of requests, are not to meet all of them at once.
+func (m *Member) startReleases() {
+	for !m.away && len(m.unsent) > 0 && len(m.releases)-len(m.unsent) < mostReleasing {
+		context := m.unsent[0]
+		m.unsent = m.unsent[1:]
+		r := m.releases[context]
+		ops := m.deletes(r.id, name{m.lease, context})
+		if !r.known {
+			ops = ops[1:]
+		}
+		r.call = m.send(call{kind: releasing, context: context}, etcd.Txn{Success: ops}, m.config.Timeout)
+		m.releases[context] = r
 	}
-	r.call = m.send(call{kind: releasing}, etcd.Txn{Success: ops}, m.config.Timeout)
-	m.releases[context] = r
 }
 
 // parseListed returns the context in a key that lists a stream of the member.
