@@ -3,6 +3,7 @@
 package across
 
 import (
+	"encoding/json"
 	"fmt"
 	"syscall"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
+	"github.com/streamlatch/streamlatch/filter/reply"
 )
 
 // While etcd does not answer, only the first newcomer of a worker waits: the metric of waits counts
@@ -31,6 +33,83 @@ func TestOnlyTheFirstWaits(t *testing.T) {
 	e.goOn(t)
 	e.wantStreams(t, 1+newcomers)
 	rigtest.WantSamples(t, r, fmt.Sprintf("streamlatch_fleet_claim_ms_count{} %d", before+1))
+}
+
+// What the fleet knew of a client holds while etcd does not answer, at the Envoy that has its newest
+// stream: its token is spent, and its superseded page stays out.
+func TestMemoryWhileAway(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	envoys := start(t, e, 2, `"takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}, "instance": [{"header": "x-page"}]`)
+	client := rigtest.NewClient()
+	page := func(name string) rig.Request {
+		r := rigtest.Get("events", client)
+		r.Header = map[string]string{"accept": "text/event-stream", "x-page": name}
+		return r
+	}
+	old := rigtest.Open(t, rigtest.Dial(t, envoys[0], rig.HTTP2, 0), page("one"))
+	fresh := rigtest.Open(t, rigtest.Dial(t, envoys[1], rig.HTTP2, 0), page("two"))
+	rigtest.WantEnd(t, old, rig.Reset)
+	e.stop(t)
+	c := rigtest.Dial(t, envoys[1], rig.HTTP2, 1)
+	for name, want := range map[string]string{"one": "superseded", "three": "takeover_limit"} {
+		if got := rigtest.Do(t, c, page(name)).Header.Get(reply.Marker); got != want {
+			t.Errorf("page %s is refused for %q, want %s", name, got, want)
+		}
+	}
+	e.goOn(t)
+	rigtest.WantLive(t, envoys[0], client, fresh)
+	e.wantStreams(t, 1)
+}
+
+// The status of an Envoy says what each of its workers has in the fleet, and that etcd is away.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	e := startEtcd(t)
+	r := start(t, e, 1, "")[0]
+	clients := rigtest.NewClients(4)
+	for i, client := range clients[:3] {
+		open(t, r, rig.HTTP2, i%2, client)
+	}
+	operator := rigtest.Operator(t, r, rig.HTTP2)
+	want := func(away bool, registered, unregistered int) {
+		t.Helper()
+		wait.Until(t, func() error {
+			var status struct {
+				Workers []struct {
+					Fleet []struct {
+						Cluster, Lease, Fault    string
+						Age                      int64 `json:"lease_age_ms"`
+						Away                     bool
+						Registered, Unregistered int
+					}
+				}
+			}
+			body := rigtest.Do(t, operator, rig.Request{Path: "/streamlatch"}).Body
+			if err := json.Unmarshal([]byte(body), &status); err != nil {
+				return fmt.Errorf("%w in %s", err, body)
+			}
+			in, out, awayToo := 0, 0, false
+			for _, w := range status.Workers {
+				for _, m := range w.Fleet {
+					if m.Cluster != "etcd" || len(m.Lease) != 16 || m.Age <= 0 || m.Away != (m.Fault != "") {
+						return fmt.Errorf("a member is %+v", m)
+					}
+					in, out, awayToo = in+m.Registered, out+m.Unregistered, awayToo || m.Away
+				}
+			}
+			if in != registered || out != unregistered || awayToo != away {
+				return fmt.Errorf("away %v, %d registered, %d unregistered; want %v, %d, %d in %s", awayToo, in, out, away, registered, unregistered, body)
+			}
+			return nil
+		})
+	}
+	want(false, 3, 0)
+	e.stop(t)
+	open(t, r, rig.HTTP2, 0, clients[3])
+	want(true, 3, 1)
+	e.goOn(t)
+	want(false, 4, 0)
 }
 
 // etcd is killed and comes back, with its data or without. No stream ends, all are registered

@@ -112,7 +112,40 @@ type Missing struct {
 type Worker struct {
 	Slot    uint16
 	Streams uint32
-	BeatAt  int64 // time of its last heartbeat, milliseconds
+	BeatAt  int64  // time of its last heartbeat, milliseconds
+	Fleet   []byte // from [AppendMembers], at about that time; nil: it is in no fleet
+}
+
+// Member is what a worker has in one of the fleet's etcds.
+type Member struct {
+	Cluster      string // of Envoy, that reaches the etcd
+	Lease        int64  // the member's name in etcd; 0: it has none
+	Age          int64  // of the lease, milliseconds
+	Away         bool   // etcd does not answer
+	Fault        string // why the last call failed; "": it did not
+	Registered   int    // streams
+	Unregistered int    // streams that are in and are to be registered
+	Returning    int    // of Unregistered: etcd is being asked
+}
+
+// AppendMembers appends what a worker has in a fleet, as JSON.
+func AppendMembers(dst []byte, members []Member) []byte {
+	dst = append(dst, '[')
+	for i, m := range members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = fmt.Appendf(dst, `{"cluster":%s`, quote(m.Cluster))
+		if m.Lease != 0 {
+			dst = fmt.Appendf(dst, `,"lease":"%016x","lease_age_ms":%d`, m.Lease, m.Age)
+		}
+		dst = fmt.Appendf(dst, `,"away":%v,"registered":%d,"unregistered":%d,"returning":%d`, m.Away, m.Registered, m.Unregistered, m.Returning)
+		if m.Fault != "" {
+			dst = append(append(dst, `,"fault":`...), quote(m.Fault)...)
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
 }
 
 // hint returns what to look at if the filter does nothing in this Envoy, or "".
@@ -145,10 +178,18 @@ func (s *Status) AppendJSON(dst []byte) []byte {
 	}
 	workers := make([]string, len(s.Workers))
 	for i, w := range s.Workers {
-		workers[i] = fmt.Sprintf(`{"slot":%d,"streams":%d,"heartbeat_age_ms":%d}`, w.Slot, w.Streams, max(0, s.Now-w.BeatAt))
+		workers[i] = w.json(s.Now)
 	}
 	return fmt.Appendf(dst, `{"version":%s,"vm_id":%s,"rules":[%s],"workers":[%s],"totals":{"active":%d,"workers":%d}%s,"config":%s}`+"\n",
 		quote(s.Version), quote(s.VMID), strings.Join(rules, ","), strings.Join(workers, ","), active, len(s.Workers), hintMember(s.hint()), s.Config)
+}
+
+func (w *Worker) json(now int64) string {
+	fleet := ""
+	if jsontext.Value(w.Fleet).IsValid() { // all filters with the same vm_id can write it
+		fleet = fmt.Sprintf(`,"fleet":%s`, w.Fleet)
+	}
+	return fmt.Sprintf(`{"slot":%d,"streams":%d,"heartbeat_age_ms":%d%s}`, w.Slot, w.Streams, max(0, now-w.BeatAt), fleet)
 }
 
 func (r *Rule) json() string {

@@ -159,6 +159,28 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// What a worker has in a fleet is a part of the status, if it is JSON: other filters can write it.
+func TestStatusOfAFleet(t *testing.T) {
+	members := admin.AppendMembers(nil, []admin.Member{
+		{Cluster: "etcd", Lease: 0xabc, Age: 1500, Registered: 3, Unregistered: 2, Returning: 1},
+		{Cluster: "etcd \"2\"", Away: true, Fault: "status 14: \xff"},
+	})
+	const want = `[{"cluster":"etcd","lease":"0000000000000abc","lease_age_ms":1500,"away":false,"registered":3,"unregistered":2,"returning":1},` +
+		`{"cluster":"etcd \"2\"","away":true,"registered":0,"unregistered":0,"returning":0,"fault":"status 14: ` + "\uFFFD" + `"}]`
+	if string(members) != want {
+		t.Errorf("got  %s\nwant %s", members, want)
+	}
+	for report, want := range map[string]string{
+		want: `"fleet":` + want, "[]": `"fleet":[]`, `[{"cluster":`: "", `[]}`: "", "": "",
+	} {
+		s := admin.Status{Config: "{}", Workers: []admin.Worker{{Fleet: []byte(report)}}}
+		got := string(s.AppendJSON(nil))
+		if !json.Valid([]byte(got)) || !strings.Contains(got, want) || want == "" && strings.Contains(got, "fleet") {
+			t.Errorf("with the report %s: %s", report, got)
+		}
+	}
+}
+
 // The status says what to look at as long as nothing is tracked.
 func TestStatusHints(t *testing.T) {
 	for _, c := range []struct {

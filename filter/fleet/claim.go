@@ -163,7 +163,7 @@ func (m *Member) decide(s *Stream) {
 			return
 		}
 	}
-	p.Memory = memoryOf(verdict.Next)
+	p.Memory = verdict.Next.Memory()
 	if len(client.Streams) == 0 && s.state.in() {
 		p.Memory = s.memory
 	}

@@ -107,17 +107,7 @@ func parseID(value []byte) (id ID, ok bool) {
 type Record struct {
 	Stamp    Stamp
 	Instance policy.Instance
-	Memory
-}
-
-// Memory is what is remembered about a client besides its streams.
-type Memory struct {
-	Spent, Reconnects policy.Spent
-	Superseded        []policy.Instance
-}
-
-func memoryOf(c policy.Client) Memory {
-	return Memory{Spent: c.Spent, Reconnects: c.Reconnects, Superseded: c.Superseded}
+	policy.Memory
 }
 
 // Append appends the stored form of r to dst.
@@ -146,7 +136,7 @@ func ParseRecord(b []byte) (Record, error) {
 	r := Record{
 		Stamp:    Stamp(binary.BigEndian.Uint64(b)),
 		Instance: policy.Instance(binary.BigEndian.Uint64(b[8:])),
-		Memory:   Memory{Spent: spent(b[16:]), Reconnects: spent(b[16+spentSize:])},
+		Memory:   policy.Memory{Spent: spent(b[16:]), Reconnects: spent(b[16+spentSize:])},
 	}
 	if r.Stamp == 0 || r.Stamp.millis() == mostMillis {
 		return Record{}, fmt.Errorf("%w: stamp %d, want one that has older and newer ones", ErrMalformed, r.Stamp)

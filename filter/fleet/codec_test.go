@@ -11,7 +11,7 @@ import (
 
 var someRecord = Record{
 	Stamp: 0x0102030405060708, Instance: 9,
-	Memory: Memory{
+	Memory: policy.Memory{
 		Spent:      policy.Spent{Tokens: 2, Since: 1000},
 		Reconnects: policy.Spent{Tokens: 1, Since: 2000},
 		Superseded: []policy.Instance{7, 8},

@@ -19,9 +19,9 @@ type Stream struct {
 	RefuseContended   bool // refuse it if its claim has lost too many races; else the same
 
 	state    State
-	stamp    Stamp  // fixed once the stream is let in
-	memory   Memory // of the client, as of the stream's claim
-	revision int64  // of its registration under the member's lease; 0: none is known
+	stamp    Stamp         // fixed once the stream is let in
+	memory   policy.Memory // of the client, as of the stream's claim
+	revision int64         // of its registration under the member's lease; 0: none is known
 
 	call    uint32 // that is under way for it; 0: none
 	sending bool   // the call is a Txn
@@ -158,7 +158,7 @@ type Verdict struct {
 	Refusal policy.Refusal // if Refused
 	Wait    policy.Millis  // until the next token, if the refusal is for want of one
 	Stamp   Stamp          // if Admitted, Unconfirmed or Alone
-	Memory  Memory         // of the client, if Admitted or Unconfirmed; not to be changed
+	Memory  policy.Memory  // of the client, if Admitted or Unconfirmed; not to be changed
 	// Superseded lists the streams that yield, oldest first. Their members hear of it from
 	// etcd. The owner's incarnation is the lease of the member.
 	Superseded []policy.Stream

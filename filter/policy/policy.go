@@ -66,6 +66,35 @@ func (c Client) At(now int64) Client {
 	return c
 }
 
+// Memory is what is remembered about a client besides its streams, and which others have to agree
+// on: all Envoys of a fleet.
+type Memory struct {
+	Spent, Reconnects Spent
+	Superseded        []Instance
+}
+
+// Memory returns what is remembered about the client.
+func (c Client) Memory() Memory {
+	return Memory{Spent: c.Spent, Reconnects: c.Reconnects, Superseded: c.Superseded}
+}
+
+// Remember returns client with another memory. limits are those of its rule.
+func (c Client) Remember(m Memory, limits Limits, now int64) Client {
+	c.Spent, c.Reconnects, c.Superseded = m.Spent, m.Reconnects, m.Superseded
+	c.Until = max(c.Until, m.Spent.fullAt(limits.TakeoverLimit, now), m.Reconnects.fullAt(ReconnectLimit, now))
+	return c
+}
+
+// Shift returns the memory with its times by another clock, which is ahead by so many milliseconds.
+func (m Memory) Shift(ahead int64) Memory {
+	for _, s := range [...]*Spent{&m.Spent, &m.Reconnects} {
+		if s.Tokens > 0 {
+			s.Since += ahead
+		}
+	}
+	return m
+}
+
 // ReconnectLimit limits how often an instance may supersede its own stream. It is generous: a page
 // on a bad network waits a few seconds at most, but two streams of one page that supersede each
 // other again and again do not cost more than a request every few seconds.

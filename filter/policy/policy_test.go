@@ -548,3 +548,33 @@ func ExampleDecide() {
 	// second page: supersedes the stream with context 7
 	// first page again: superseded
 }
+
+// What is remembered about a client survives in a client of another clock: its tokens are spent for
+// as long as they would have been.
+func TestRemember(t *testing.T) {
+	const ahead = 1_700_000_000_000
+	limits := Limits{MaxStreams: 1, TakeoverLimit: TokenBucket{1, 1, interval}}
+	v := Decide(Client{Streams: []Stream{{Claim: 1, Instance: A}}}, Stream{Claim: 2, Instance: B}, limits, false, start+ahead)
+	if v.Refusal != 0 {
+		t.Fatal(v.Refusal)
+	}
+	client := Client{Streams: []Stream{{Claim: 2, Instance: B}}}.Remember(v.Next.Memory().Shift(-ahead), limits, start)
+	if client.Until != start+int64(interval) {
+		t.Errorf("it is kept until %d, want %d", client.Until, start+int64(interval))
+	}
+	if got := client.Without(func(Stream) bool { return true }, start).Spent.Tokens; got != 1 {
+		t.Errorf("after the last stream %d tokens are spent, want 1", got)
+	}
+	if v := Decide(client, Stream{Claim: 3, Instance: A}, limits, false, start); v.Refusal != Superseded {
+		t.Errorf("the superseded instance: %v, want superseded", v.Refusal)
+	}
+	if v := Decide(client, Stream{Claim: 3, Instance: C}, limits, false, start+int64(interval)-1); v.Refusal != TakeoverLimit || v.Wait != 1 {
+		t.Errorf("another: %v for %d ms, want takeover_limit for 1 ms", v.Refusal, v.Wait)
+	}
+	if v := Decide(client, Stream{Claim: 3, Instance: C}, limits, false, start+int64(interval)); v.Refusal != 0 {
+		t.Errorf("another, later: %v, want it admitted", v.Refusal)
+	}
+	if got := (Memory{}).Shift(ahead); got.Spent != (Spent{}) {
+		t.Errorf("a full bucket has become %+v", got.Spent)
+	}
+}

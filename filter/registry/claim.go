@@ -149,12 +149,13 @@ func (s *Stream) claimNumber(b *Bucket) uint64 {
 
 // Place puts s into the registry under its Stamp, because the fleet has let it in: nobody is asked,
 // and the newest streams stay, see [policy.Return]. The streams that yield in this Envoy are told.
-// If newer ones have its place, [Stream.Why] says so. Done is about other streams of the worker,
-// which the visit of the bucket has mended. The worker must have joined once. now is in
-// milliseconds.
+// If newer ones have its place, [Stream.Why] says so. Otherwise memory, which the fleet has of the
+// client, takes the place of the registry's: it counts as soon as this Envoy has to decide alone.
+// Done is about other streams of the worker, which the visit of the bucket has mended. The worker
+// must have joined once. now, and the times in memory, are in milliseconds.
 //
-// An error says that s is not in the registry yet. The worker's tick tries again.
-func (w *Worker) Place(now int64, s *Stream) (Done, error) {
+// An error says that s is not in the registry yet. The worker's tick tries again, without memory.
+func (w *Worker) Place(now int64, s *Stream, memory policy.Memory) (Done, error) {
 	var d Done
 	if s.state != Unclaimed {
 		return d, nil
@@ -169,7 +170,9 @@ func (w *Worker) Place(now int64, s *Stream) (Done, error) {
 	w.registered++
 	n := w.table.bucket(s.Client)
 	if err == nil {
+		w.placed, w.memory = s, memory
 		_, err = w.visit(n, &d)
+		w.placed, w.memory = nil, policy.Memory{}
 	}
 	if err != nil {
 		w.suspects = append(w.suspects, n)

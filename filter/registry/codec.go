@@ -29,6 +29,7 @@ const (
 	recordSize       = 1 + 8 + 4 + 8 + 8 + 4 + 4
 	messageSize      = 1 + addressSize + 8 + (4 + addressSize) + 1
 	addressSize      = 8 + 8 + 4 + 4
+	reportHeaderSize = 1 + 8
 )
 
 // MaxWorkers is the number of worker slots.
@@ -36,6 +37,7 @@ const MaxWorkers = 1024
 
 func bucketKey(n uint32) string { return numbered(keyPrefix+"b/", n) }
 func slotKey(n uint16) string   { return numbered(keyPrefix+"w/", uint32(n)) }
+func reportKey(n uint16) string { return numbered(keyPrefix+"r/", uint32(n)) }
 func queueName(n uint16) string { return numbered(keyPrefix+"q/", uint32(n)) }
 
 func numbered(prefix string, n uint32) string {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -346,10 +347,10 @@ func TestWorkers(t *testing.T) {
 	}
 	held, err := visitor.Workers()
 	want := []Slot{
-		{0, Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 2, BeatAt: w.now, Live: 2}},
-		{2, Record{Incarnation: c.owner.Incarnation, Queue: c.queue, Heartbeat: 2, BeatAt: w.now, Live: 1}},
+		{Number: 0, Record: Record{Incarnation: a.owner.Incarnation, Queue: a.queue, Heartbeat: 2, BeatAt: w.now, Live: 2}},
+		{Number: 2, Record: Record{Incarnation: c.owner.Incarnation, Queue: c.queue, Heartbeat: 2, BeatAt: w.now, Live: 1}},
 	}
-	if err != nil || !slices.Equal(held, want) {
+	if err != nil || !reflect.DeepEqual(held, want) {
 		t.Fatalf("workers %+v, %v; want %+v", held, err, want)
 	}
 	if visitor.owner.Incarnation != 0 || visitor.table != a.table {

@@ -128,6 +128,9 @@ type Worker struct {
 	ownRules  []string       // names that NameRule was called with
 	seenRules []byte         // the stored names, as of the last tick that has read them
 
+	placed *Stream       // by the running call of Place
+	memory policy.Memory // that the fleet has of its client
+
 	own        []*Stream // from Claim to Release, by bucket: the first of each; len 0 before the first Claim
 	registered int       // those in the states of State.counted
 	unfinished []*Stream // Pending and Releasing, oldest first; may hold streams of other states

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -269,6 +270,7 @@ func (w *Worker) usedSlots() (int, error) {
 type Slot struct {
 	Number uint16
 	Record
+	Report []byte // see [Worker.Report]; nil if there is none
 }
 
 // Workers returns the slots that are held now.
@@ -278,9 +280,47 @@ func (w *Worker) Workers() (held []Slot, err error) {
 		if err != nil || cas == Absent {
 			return held, err
 		}
-		if record.Incarnation != 0 {
-			held = append(held, Slot{slot, record})
+		if record.Incarnation == 0 {
+			continue
 		}
+		report, _, err := w.readReport(policy.Owner{Slot: slot, Incarnation: record.Incarnation})
+		if err != nil {
+			return held, err
+		}
+		held = append(held, Slot{slot, record, report})
 	}
 	return held, nil
+}
+
+// Report leaves text for [Worker.Workers] of any worker: what this one says of itself. Each report
+// takes the place of the last. A worker without a slot leaves none.
+func (w *Worker) Report(text []byte) error {
+	if w.owner.Incarnation == 0 {
+		return nil
+	}
+	_, cas, err := w.readReport(w.owner)
+	if err != nil {
+		return err
+	}
+	key := reportKey(w.owner.Slot)
+	value := binary.LittleEndian.AppendUint64([]byte{formatVersion}, w.owner.Incarnation)
+	if err := w.store.Set(key, append(value, text...), cas); err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+// readReport returns what owner has left in its slot; nil if it has left nothing. A report of
+// another life of the slot says nothing.
+func (w *Worker) readReport(owner policy.Owner) (text []byte, cas uint32, err error) {
+	value, cas, err := w.store.Get(reportKey(owner.Slot))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, Absent, nil
+	case err != nil:
+		return nil, 0, fmt.Errorf("read %s: %w", reportKey(owner.Slot), err)
+	case len(value) < reportHeaderSize || value[0] != formatVersion || binary.LittleEndian.Uint64(value[1:]) != owner.Incarnation:
+		return nil, cas, nil
+	}
+	return value[reportHeaderSize:], cas, nil
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -318,5 +319,45 @@ func TestIncarnationIsNeverZero(t *testing.T) {
 	a := NewWorker(w.thread().port, w.threads[0].port, w.meter, func() uint64 { return 0 })
 	if err := a.Join(w.now); err != nil || a.Owner().Incarnation == 0 {
 		t.Errorf("joined as %+v, %v", a.Owner(), err)
+	}
+}
+
+// What a worker says of itself is read by all, until it has lost its slot. The next owner of the
+// slot has said nothing yet.
+func TestReport(t *testing.T) {
+	w := newWorld()
+	a, reader := w.thread(), w.thread()
+	if err := reader.Open(); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (reports []string) {
+		workers, err := reader.Workers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, slot := range workers {
+			reports = append(reports, string(slot.Report))
+		}
+		return reports
+	}
+	if err := a.Report([]byte("no slot yet")); err != nil {
+		t.Fatal(err)
+	}
+	a.open("alice")
+	for _, want := range []string{"", "one", "two"} {
+		if want != "" {
+			if err := a.Report([]byte(want)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := read(); !slices.Equal(got, []string{want}) {
+			t.Errorf("reports %q, want %q", got, want)
+		}
+	}
+	a.fence()
+	b := w.thread()
+	b.open("bob")
+	if got := read(); b.owner.Slot != a.owner.Slot || !slices.Equal(got, []string{""}) {
+		t.Errorf("reports %q in slot %d, want none in slot %d", got, b.owner.Slot, a.owner.Slot)
 	}
 }

@@ -148,6 +148,9 @@ func (w *Worker) visit(n uint32, d *Done) (absent []*Stream, err error) {
 			client.Streams = slices.DeleteFunc(slices.Clone(client.Streams), s.is)
 			b.Claims = max(b.Claims, as.Claim)
 			verdict := policy.Return(client, as, s.Limits.MaxStreams, w.now)
+			if streams := verdict.Next.Streams; s == w.placed && len(streams) > 0 && streams[len(streams)-1].Is(as) {
+				verdict.Next = verdict.Next.Remember(w.memory, *s.Limits, w.now)
+			}
 			w.announce(slices.DeleteFunc(slices.Clone(verdict.Superseded), as.Is))
 			b.put(s.Client, s.Rule, verdict.Next)
 			back = append(back, putBack{s, as, verdict, len(verdict.Next.Streams) - had})

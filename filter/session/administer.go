@@ -96,7 +96,7 @@ func (w *Worker) status(request Request) (*admin.Status, error) {
 	}
 	slices.SortFunc(status.Rules, func(a, b admin.Rule) int { return cmp.Compare(a.Name, b.Name) })
 	for _, slot := range workers {
-		status.Workers = append(status.Workers, admin.Worker{Slot: slot.Number, Streams: slot.Live, BeatAt: slot.BeatAt})
+		status.Workers = append(status.Workers, admin.Worker{Slot: slot.Number, Streams: slot.Live, BeatAt: slot.BeatAt, Fleet: slot.Report})
 	}
 	return status, nil
 }

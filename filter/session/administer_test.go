@@ -80,6 +80,35 @@ func (h *fakeHost) status() (s shownStatus) {
 	return s
 }
 
+// The status says of each worker what it has in the fleet, whichever worker is asked. A worker
+// without a fleet leaves nothing.
+func TestStatusOfAFleet(t *testing.T) {
+	e := newEdge(t)
+	a, b := e.worker(configured("", inFleet)), e.worker(configured("", ""))
+	a.open("alice")
+	b.open("bob")
+	e.advance(1)
+	var got struct {
+		Workers []struct {
+			Fleet []struct {
+				Cluster, Fault string
+				Away           bool
+				Unregistered   int
+			}
+		}
+	}
+	body := e.worker(onlyAdmin).admin("GET", "/admin").body
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Workers) != 2 || len(got.Workers[0].Fleet) != 1 || got.Workers[1].Fleet != nil {
+		t.Fatalf("workers %+v, want the first with one member, and the second without a fleet", got.Workers)
+	}
+	if m := got.Workers[0].Fleet[0]; m.Cluster != "etcd" || !m.Away || m.Unregistered != 1 || m.Fault == "" {
+		t.Errorf("the member is %+v, want it away, with one stream to be registered", m)
+	}
+}
+
 const onlyAdmin = `{"rules": [], "admin_path": "/admin"}`
 
 // A rule is in the status from the start of its configuration on, and says what is wrong until a

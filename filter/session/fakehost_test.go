@@ -156,8 +156,11 @@ func (h *fakeHost) Reply(status uint32, headers [][2]string, body []byte) error 
 	return nil
 }
 
+// sinceEpoch is the wall clock's time at the start of the other.
+const sinceEpoch = 1_800_000_000_000
+
 func (e *edge) Now() int64       { return e.now }
-func (e *edge) WallClock() int64 { return e.now }
+func (e *edge) WallClock() int64 { return e.now + sinceEpoch }
 func (e *edge) Node() string     { return "" }
 func (e *edge) Random() uint64   { return e.random() }
 func (e *edge) LogLevel() Level  { return e.level }

@@ -82,7 +82,7 @@ func (f *fleetSide) cluster(id fleet.ID) string {
 func (f *fleetSide) memberFor(id fleet.ID) *member {
 	cluster := f.cluster(id)
 	for _, m := range f.members {
-		if all, _ := m.Streams(); m.cluster == cluster && all < fleet.MostStreams {
+		if m.cluster == cluster && m.Streams().All < fleet.MostStreams {
 			return m
 		}
 	}
@@ -245,10 +245,10 @@ func (f *fleetSide) tick(now int64) {
 		m.Tick(now)
 		f.pump(m, now)
 		f.tell(m)
-		_, n := m.Streams()
-		unregistered += n
+		unregistered += m.Streams().Unregistered
 	}
 	f.showUnregistered(unregistered)
+	f.report(now)
 	f.carryOut(now)
 }
 

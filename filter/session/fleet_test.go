@@ -14,8 +14,7 @@ func (h *fakeHost) knows(want int) {
 	h.t.Helper()
 	all := 0
 	for _, m := range h.worker.fleet.members {
-		n, _ := m.Streams()
-		all += n
+		all += m.Streams().All
 	}
 	if all != want {
 		h.t.Errorf("the fleet knows %d streams, want %d", all, want)

@@ -82,3 +82,16 @@ func (f *fleetSide) answer(d *dismissal) {
 	}
 	w.answer(w.dismissed(n))
 }
+
+// report leaves for the status what this worker has in the fleet.
+func (f *fleetSide) report(now int64) {
+	members := make([]admin.Member, len(f.members))
+	for i, m := range f.members {
+		streams := m.Streams()
+		members[i] = admin.Member{
+			Cluster: m.cluster, Lease: m.Lease(), Age: now - m.JoinedAt(), Away: m.Away(), Fault: m.Fault(),
+			Registered: streams.Registered, Unregistered: streams.Unregistered, Returning: streams.Returning,
+		}
+	}
+	f.worker.warn(f.worker.registry.Report(admin.AppendMembers(nil, members)))
+}

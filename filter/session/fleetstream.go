@@ -146,7 +146,8 @@ func (s *Stream) takePlace(v fleet.Verdict, now int64) policy.Verdict {
 		return verdict
 	}
 	s.place.Stamp = uint64(v.Stamp)
-	done, err := w.registry.Place(now, &s.place)
+	memory := v.Memory.Shift(w.host.Now() - w.host.WallClock())
+	done, err := w.registry.Place(now, &s.place, memory)
 	w.warn(err)
 	s.enter(claimed)
 	w.countTakeovers(s, v.Superseded, w.host.WallClock())

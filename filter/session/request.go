@@ -154,8 +154,9 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 		var missing int
 		if key, missing = r.Instance.Append(key[:0], request); missing == identity.Complete {
 			s.place.Instance = w.registry.Table().Instance(s.place.Client, key)
-			if s.fleet != nil {
+			if s.fleet != nil { // the registry remembers the fleet's instances
 				s.fleet.Instance = w.fleet.hash().Instance(registry.ClientID(s.fleet.Client), key)
+				s.place.Instance = s.fleet.Instance
 			}
 		}
 	}
