@@ -197,8 +197,8 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
-// After an outage the keys of many streams are to be removed. Not all releases are sent at once, and
-// those that fail are sent again.
+// After an outage the keys of many streams are to be removed. Not all releases are sent at once,
+// and those that fail are sent again.
 func TestManyReleases(t *testing.T) {
 	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
 	me := &w.works[0]

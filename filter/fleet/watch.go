@@ -187,8 +187,8 @@ func (m *Member) ghost(context uint32, value []byte) {
 	m.release(context, id, known)
 }
 
-// release removes the keys of a stream that has ended, as soon as etcd can be asked, and again until
-// it has answered.
+// release removes the keys of a stream that has ended, as soon as etcd can be asked, and again
+// until it has answered.
 func (m *Member) release(context uint32, id ID, known bool) {
 	if r, found := m.releases[context]; !found || r.call != 0 {
 		m.unsent = append(m.unsent, context)
