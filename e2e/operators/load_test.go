@@ -77,6 +77,10 @@ func load(t *testing.T, envoys map[string]*rig.Rig) {
 		_, err := c.Do(ctx, of("", fresh(i)))
 		return err
 	})
+	steadily(t, envoys["alone"], time.Second, func(ctx context.Context, c *rig.Conn, i int) error {
+		_, err := c.Open(ctx, of("", fresh(i)))
+		return err
+	})
 	late := envoys["late"]
 	steadily(t, late, 1500*time.Millisecond, func(ctx context.Context, _ *rig.Conn, _ int) error {
 		c, err := late.Dial(ctx, rig.HTTP1) // one connection a stream: the older stream ends with its own

@@ -21,8 +21,8 @@ import (
 
 // Each situation has its own rule or its own Envoy. No alert may fire for the rule steady.
 //
-// StreamlatchCrashLoop, StreamlatchContention, StreamlatchLostWakeups and
-// StreamlatchRegistryMalformed are missing here, because no client can cause them within a minute.
+// StreamlatchCrashLoop, StreamlatchContention, StreamlatchLostWakeups, StreamlatchRegistryMalformed
+// and most alerts of a fleet are missing here, because no client can cause them within a minute.
 // Promtool's unit tests have them.
 
 // crowdRules are the rules for the situations of a rule.
@@ -38,8 +38,18 @@ func limited(streams int) string {
 	return fmt.Sprintf(`{"max_total_streams": %d, "rules": [{"name": "events", "client": [{"query": "client"}]}]}`, streams)
 }
 
+// inFleet is for an Envoy whose etcd does not answer: nothing listens on that port.
+func inFleet(s envoy.Settings) (string, error) {
+	s.Etcd = 1
+	return envoy.RenderFleet(s)
+}
+
+const fleetRule = `{"rules": [{"name": "events", "client": [{"query": "client"}]}],
+	"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f"}}`
+
 // expected are the alerts that must fire: by Envoy, and by rule if they belong to one.
 var expected = []string{
+	"alone: StreamlatchFleetAway",
 	"broken: StreamlatchMissing",
 	"crashed: StreamlatchWorkerDied",
 	"crowd/nameless: StreamlatchClientsUnknown",
@@ -67,6 +77,7 @@ func TestSituations(t *testing.T) {
 		"broken":  {Concurrency: 1, Filter: `{"rules": 1}`, Base: delivered(filepath.Join(t.TempDir(), "streamlatch.yaml"))},
 		"late": {Concurrency: 1, Filter: `{"rules": [{"name": "events", "client": [{"query": "client"}], "takeover_limit": false}]}`,
 			Edits: []rig.Edit{rig.Replace("          delayed_close_timeout: 0s\n", "")}},
+		"alone":    {Concurrency: 1, Filter: fleetRule, Base: inFleet, Edits: []rig.Edit{rig.AnyPath, quickHistograms}},
 		"untagged": {Concurrency: 1, Filter: limited(0), Edits: []rig.Edit{rig.Remove("  stats_tags:\n", "  # In milliseconds.")}},
 	} {
 		if o.Base == nil {
@@ -108,9 +119,6 @@ func TestSituations(t *testing.T) {
 	load(t, envoys)
 	wait.Until(t, func() error { return p.fired(t, expected) })
 	for title, exprs := range expressions(t) {
-		if title == "Fleet" { // these Envoys are in none
-			continue
-		}
 		for _, expr := range exprs {
 			wantData(t, p, title, variables.Replace(expr))
 		}
