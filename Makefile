@@ -14,7 +14,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows conformance e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers soak size release clean
+.PHONY: help run build image unit test test-all check workflows conformance e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -123,8 +123,13 @@ fuzz: ## run every fuzz target for FUZZTIME=30s
 bench: build ## measure what the filter costs, against bare Envoy and an empty filter
 	$(GO) run ./e2e/bench
 
+PEERS        = $(GO) -C e2e/peers build -o $(CURDIR)/build/bin/peers . && build/bin/peers
+
 bench-peers: ## measure the filter beside what one would build instead, with Redis; needs redis-server
-	$(GO) -C e2e/peers build -o $(CURDIR)/build/bin/peers . && build/bin/peers
+	$(PEERS)
+
+bench-fleet: ## measure two Envoys with etcd beside one, and beside Redis; needs etcd and redis-server
+	$(PEERS) fleet
 
 MINUTES     ?= 30
 # From the root of the repository, where the rig finds the filter's sources and Envoy.

@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -24,16 +21,24 @@ import (
 // A contender is one way to keep one live stream per client, and what it needs.
 type contender struct {
 	name    string
-	filter  bool // the filter is in Envoy
-	extProc bool // the external processor is
-	backend bool // the backend uses Redis
+	filter  bool     // the filter is in Envoy
+	fleet   string   // and asks the store, an etcd, with this configuration; "": it does not
+	extProc bool     // the external processor is in Envoy
+	backend bool     // the backend uses the store, a Redis
+	store   *process // nil: it uses none
+	envoys  int
 
-	rig       *rig.Rig
-	processes []*process // its own, without Envoy and Redis
-	redis     *process   // nil: it does not use Redis
+	rigs      []*rig.Rig
+	processes []*process // its own, without Envoy and the store
 	conns     []*rig.Conn
 	last      atomic.Int64 // client
-	us        []float64    // CPU time a stream, one for each round
+	rounds    []costs
+}
+
+// costs are those of one round.
+type costs struct {
+	us, storeUs float64 // CPU time a stream, and the store's part of it
+	rate        float64 // streams a second
 }
 
 // unlimited lets a client take over as often as is measured here.
@@ -47,10 +52,10 @@ func compare(ctx context.Context, rounds, streams, open, takeovers int) (err err
 	}
 	defer redis.stop()
 	contenders := []*contender{
-		{name: "bare Envoy: streams are not ended"},
-		{name: "the filter", filter: true},
-		{name: "ext_proc in Go with Redis", extProc: true, redis: redis},
-		{name: "backends with Redis", backend: true, redis: redis},
+		{name: "bare Envoy: streams are not ended", envoys: 1},
+		{name: "the filter", filter: true, envoys: 1},
+		{name: "ext_proc in Go with Redis", extProc: true, store: redis, envoys: 1},
+		{name: "backends with Redis", backend: true, store: redis, envoys: 1},
 	}
 	for _, c := range contenders {
 		defer func() { err = errors.Join(err, c.stop()) }()
@@ -58,37 +63,64 @@ func compare(ctx context.Context, rounds, streams, open, takeovers int) (err err
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	for round := range rounds + 1 {
-		for i := range contenders {
-			c := contenders[(i+round)%len(contenders)]
-			us, err := c.cost(ctx, streams)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			if round > 0 { // the first one warms up
-				c.us = append(c.us, us)
-			}
-		}
+	if err := takeTurns(ctx, contenders, rounds, streams); err != nil {
+		return err
 	}
 	bare := contenders[0]
 	fmt.Printf("A stream of one event over HTTP/2: CPU time of Envoy, backend, and what else it needs, medians of %d rounds of %d. Takeovers over HTTP/1.1: %d among %d open streams, from the request to the end of the old stream at its client. 2 workers.\n\n", rounds, streams, takeovers, open)
 	fmt.Println("| | us a stream | added to bare Envoy, us | takeover p50, p99, longest, ms |\n|---|---|---|---|")
 	for _, c := range contenders {
-		added := make([]float64, len(c.us))
-		for i := range c.us {
-			added[i] = c.us[i] - bare.us[i]
-		}
 		took := "-"
 		if c != bare {
-			ms, err := c.takeovers(ctx, open, takeovers)
+			all, err := c.gather(ctx, open)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
+			ms, err := all.takeovers(ctx, takeovers)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			all.leave()
 			took = fmt.Sprintf("%.1f, %.1f, %.1f", measure.Quantile(ms, 0.5), measure.Quantile(ms, 0.99), measure.Quantile(ms, 1))
 		}
-		fmt.Printf("| %s | %.0f | %.0f | %s |\n", c.name, measure.Median(c.us), measure.Median(added), took)
+		fmt.Printf("| %s | %.0f | %.0f | %s |\n", c.name, c.median(c.us), c.median(c.over(bare)), took)
 	}
 	return nil
+}
+
+// takeTurns measures what a stream costs with each contender, in rounds.
+func takeTurns(ctx context.Context, contenders []*contender, rounds, streams int) error {
+	for round := range rounds + 1 {
+		for i := range contenders {
+			c := contenders[(i+round)%len(contenders)]
+			of, err := c.cost(ctx, streams)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if round > 0 { // the first one warms up
+				c.rounds = append(c.rounds, of)
+			}
+		}
+	}
+	return nil
+}
+
+// median is the median of all rounds of what is seen in one.
+func (c *contender) median(of func(round int) float64) float64 {
+	values := make([]float64, len(c.rounds))
+	for i := range values {
+		values[i] = of(i)
+	}
+	return measure.Median(values)
+}
+
+func (c *contender) us(round int) float64      { return c.rounds[round].us }
+func (c *contender) storeUs(round int) float64 { return c.rounds[round].storeUs }
+func (c *contender) rate(round int) float64    { return c.rounds[round].rate }
+
+// over returns how much more than another contender c costs.
+func (c *contender) over(other *contender) func(round int) float64 {
+	return func(round int) float64 { return c.us(round) - other.us(round) }
 }
 
 const (
@@ -99,23 +131,54 @@ const (
 func (c *contender) start(ctx context.Context) error {
 	var arguments []string
 	if c.backend {
-		arguments = append(arguments, "-redis", c.redis.address)
+		arguments = append(arguments, "-redis", c.store.address)
 	}
 	backend, err := c.run(ctx, append(arguments, "backend"))
 	if err != nil {
 		return err
 	}
-	_, port, err := net.SplitHostPort(backend.address)
+	for range c.envoys {
+		o, err := c.options(ctx, backend)
+		if err != nil {
+			return err
+		}
+		r, err := rig.Start(ctx, o)
+		if err != nil {
+			return err
+		}
+		c.rigs = append(c.rigs, r)
+		for worker := range workers {
+			conn, err := r.DialWorker(ctx, rig.HTTP2, worker)
+			if err != nil {
+				return err
+			}
+			c.conns = append(c.conns, conn)
+		}
+	}
+	return nil
+}
+
+// options are those of one Envoy. They start what it needs.
+func (c *contender) options(ctx context.Context, backend *process) (rig.Options, error) {
+	port, err := backend.port()
 	if err != nil {
-		return err
+		return rig.Options{}, err
 	}
 	o := rig.Options{Concurrency: workers, Filter: unlimited, Base: func(s envoy.Settings) (string, error) {
-		s.Backend, err = strconv.Atoi(port)
-		if err != nil {
-			return "", err
-		}
+		s.Backend = port
 		return envoy.Render(s)
 	}}
+	if c.fleet != "" {
+		etcd, err := c.store.port()
+		if err != nil {
+			return o, err
+		}
+		o.Filter = c.fleet
+		o.Base = func(s envoy.Settings) (string, error) {
+			s.Backend, s.Etcd = port, etcd
+			return envoy.RenderFleet(s)
+		}
+	}
 	o.Edits = append(o.Edits, rig.Remove("  - name: internal\n", "\n  clusters:\n"))
 	if !c.filter {
 		o.Edits = append(o.Edits,
@@ -123,23 +186,13 @@ func (c *contender) start(ctx context.Context) error {
 			rig.Remove("                typed_per_filter_config:\n", "              - name: other\n"))
 	}
 	if c.extProc {
-		processor, err := c.run(ctx, []string{"-redis", c.redis.address, "ext_proc"})
+		processor, err := c.run(ctx, []string{"-redis", c.store.address, "ext_proc"})
 		if err != nil {
-			return err
+			return o, err
 		}
 		o.Edits = append(o.Edits, withExtProc(processor.address)...)
 	}
-	if c.rig, err = rig.Start(ctx, o); err != nil {
-		return err
-	}
-	for range workers {
-		conn, err := c.rig.DialWorker(ctx, rig.HTTP2, len(c.conns))
-		if err != nil {
-			return err
-		}
-		c.conns = append(c.conns, conn)
-	}
-	return nil
+	return o, nil
 }
 
 // withExtProc puts an external processor before Envoy's router.
@@ -175,8 +228,8 @@ func (c *contender) stop() (err error) {
 	for _, conn := range c.conns {
 		err = errors.Join(err, conn.Close())
 	}
-	if c.rig != nil {
-		err = errors.Join(err, c.rig.Stop())
+	for _, r := range c.rigs {
+		err = errors.Join(err, r.Stop())
 	}
 	for _, p := range c.processes {
 		err = errors.Join(err, p.stop())
@@ -184,31 +237,35 @@ func (c *contender) stop() (err error) {
 	return err
 }
 
-// cpu is the CPU time of all processes that the contender uses.
-func (c *contender) cpu() (all time.Duration, err error) {
-	ids := []int{c.rig.Envoy().PID()}
+// cpu is the CPU time of all processes that the contender uses, and that of its store.
+func (c *contender) cpu() (all, store time.Duration, err error) {
+	var ids []int
+	for _, r := range c.rigs {
+		ids = append(ids, r.Envoy().PID())
+	}
 	for _, p := range c.processes {
 		ids = append(ids, p.Process.Pid)
-	}
-	if c.redis != nil {
-		ids = append(ids, c.redis.Process.Pid)
 	}
 	for _, id := range ids {
 		one, err := measure.CPU(id)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		all += one
 	}
-	return all, nil
+	if c.store != nil {
+		store, err = measure.CPU(c.store.Process.Pid)
+	}
+	return all + store, store, err
 }
 
-// cost opens streams, each of a new client, and returns the CPU time of each, in microseconds.
-func (c *contender) cost(ctx context.Context, streams int) (us float64, err error) {
-	before, err := c.cpu()
+// cost opens streams, each of a new client, and notes their costs.
+func (c *contender) cost(ctx context.Context, streams int) (of costs, err error) {
+	all, store, err := c.cpu()
 	if err != nil {
-		return 0, err
+		return of, err
 	}
+	began := time.Now()
 	group, opening := errgroup.WithContext(ctx)
 	for i := range senders {
 		group.Go(func() error {
@@ -225,39 +282,55 @@ func (c *contender) cost(ctx context.Context, streams int) (us float64, err erro
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return 0, err
+		return of, err
 	}
-	after, err := c.cpu()
-	return float64((after - before).Nanoseconds()) / 1000 / float64(streams/senders*senders), err
+	took, opened := time.Since(began), float64(streams/senders*senders)
+	allAfter, storeAfter, err := c.cpu()
+	each := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 / opened }
+	return costs{each(allAfter - all), each(storeAfter - store), opened / took.Seconds()}, err
 }
 
 func request(client, more string) rig.Request {
 	return rig.Request{Client: client, Path: "/events?client=" + client + more}
 }
 
-// takeovers returns how long takeovers take among so many open streams, in milliseconds.
-func (c *contender) takeovers(ctx context.Context, open, takeovers int) ([]float64, error) {
-	streams, conns := make([]*rig.Stream, open), make([]*rig.Conn, open)
-	reopen := func(ctx context.Context, i int) (err error) {
-		if conns[i], err = c.rig.Dial(ctx, rig.HTTP1); err == nil {
-			streams[i], err = conns[i].Open(ctx, request(fmt.Sprint("member-", i), ""))
-		}
-		return err
-	}
+// crowd is clients with a stream each.
+type crowd struct {
+	*contender
+	streams []*rig.Stream
+	conns   []*rig.Conn
+	turns   []int // how often each has opened its stream
+}
+
+// gather opens streams of so many clients.
+func (c *contender) gather(ctx context.Context, clients int) (*crowd, error) {
+	all := &crowd{c, make([]*rig.Stream, clients), make([]*rig.Conn, clients), make([]int, clients)}
 	group, opening := errgroup.WithContext(ctx)
 	group.SetLimit(64)
-	for i := range streams {
-		group.Go(func() error { return reopen(opening, i) })
+	for i := range clients {
+		group.Go(func() error { return all.open(opening, i) })
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	return all, group.Wait()
+}
+
+// open opens the next stream of a client, over HTTP/1.1 at the next Envoy.
+func (c *crowd) open(ctx context.Context, i int) (err error) {
+	r := c.rigs[(i+c.turns[i])%len(c.rigs)]
+	c.turns[i]++
+	if c.conns[i], err = r.Dial(ctx, rig.HTTP1); err == nil {
+		c.streams[i], err = c.conns[i].Open(ctx, request(fmt.Sprint("member-", i), ""))
 	}
+	return err
+}
+
+// takeovers returns how long takeovers by clients of the crowd take, in milliseconds.
+func (c *crowd) takeovers(ctx context.Context, takeovers int) ([]float64, error) {
 	ms := make([]float64, 0, takeovers)
 	for range takeovers {
-		i := rand.IntN(open)
-		old := streams[i]
+		i := rand.IntN(len(c.streams))
+		old := c.streams[i]
 		sent := time.Now()
-		if err := reopen(ctx, i); err != nil {
+		if err := c.open(ctx, i); err != nil {
 			return nil, err
 		}
 		limited, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -268,23 +341,31 @@ func (c *contender) takeovers(ctx context.Context, open, takeovers int) ([]float
 		}
 		ms = append(ms, float64(end.At.Sub(sent))/float64(time.Millisecond))
 	}
-	for _, conn := range conns {
-		conn.Close()
-	}
 	return ms, nil
 }
 
-// A process is a child that serves at an address.
-type process struct {
-	*exec.Cmd
-	address string
-	end     context.CancelFunc
+// idle returns how much CPU time is used while nothing happens, in percent of one core.
+func (c *contender) idle(ctx context.Context) (float64, error) {
+	const watched = 10 * time.Second
+	before, _, err := c.cpu()
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(watched):
+	}
+	after, _, err := c.cpu()
+	return 100 * float64(after-before) / float64(watched), err
 }
 
-func (p *process) stop() error {
-	p.end()
-	p.Wait() // that it was killed is no error
-	return nil
+func (c *crowd) leave() {
+	for _, conn := range c.conns {
+		if conn != nil {
+			conn.Close()
+		}
+	}
 }
 
 // run starts this program in another mode and reads its address.
@@ -304,49 +385,4 @@ func (c *contender) run(ctx context.Context, arguments []string) (*process, erro
 	}
 	p.address = address[:len(address)-1]
 	return p, nil
-}
-
-func start(ctx context.Context, program string, arguments ...string) (*process, io.Reader, error) {
-	ctx, end := context.WithCancel(ctx)
-	p := &process{Cmd: exec.CommandContext(ctx, program, arguments...), end: end}
-	p.Stderr = os.Stderr
-	out, err := p.StdoutPipe()
-	if err == nil {
-		err = p.Start()
-	}
-	if err != nil {
-		end()
-		return nil, nil, err
-	}
-	return p, out, nil
-}
-
-// startRedis starts a Redis that keeps nothing on disk, and waits until it serves.
-func startRedis(ctx context.Context) (*process, error) {
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		return nil, errors.New("redis-server is not on PATH; it is in the package redis-server of Debian and others")
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	_, port, _ := net.SplitHostPort(address)
-	p, out, err := start(ctx, program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--daemonize", "no")
-	if err != nil {
-		return nil, err
-	}
-	go io.Copy(io.Discard, out)
-	p.address = address
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			return p, conn.Close()
-		}
-		if time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("redis does not serve: %w", err), p.stop())
-		}
-	}
 }

@@ -1,9 +1,10 @@
 // Command peers measures the filter beside what its users would build instead: an ext_proc server
-// in Go with Redis, and backends that find each other through Redis. Run it from the root of the
-// repository, with make bench-peers. It needs redis-server.
+// in Go with Redis, and backends that find each other through Redis. In the mode fleet it measures
+// two Envoys, with etcd, beside one. Run it from the root of the repository, with make bench-peers.
+// It needs redis-server, and etcd for a fleet.
 //
 // Each contender has an Envoy, a backend in a process of its own, and what else it needs. They take
-// turns. What is counted is the CPU time of all their processes and of Redis, but not of the
+// turns. What is counted is the CPU time of all their processes and of Redis or etcd, but not of the
 // clients.
 package main
 
@@ -29,12 +30,14 @@ func main() {
 	switch mode := flag.Arg(0); mode {
 	case "":
 		err = compare(ctx, *rounds, *streams, *open, *takeovers)
+	case "fleet":
+		err = compareFleet(ctx, *rounds, *streams, *open, *takeovers)
 	case "backend":
 		err = serveBackend(ctx, *redis)
 	case "ext_proc":
 		err = serveExtProc(ctx, *redis)
 	default:
-		err = fmt.Errorf("mode %q, want none, backend or ext_proc", mode)
+		err = fmt.Errorf("mode %q, want none, fleet, backend or ext_proc", mode)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "peers: %v\n", err)
