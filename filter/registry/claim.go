@@ -25,7 +25,7 @@ func (w *Worker) Peek(now int64, s *Stream) (policy.Verdict, error) {
 		if err != nil {
 			return policy.Verdict{}, err
 		}
-		if others+w.registered >= w.maxTotal {
+		if others+w.totalWith(s) > w.maxTotal {
 			verdict = w.decide(client, newcomer, s.Limits, true)
 		}
 	}
@@ -112,8 +112,8 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 		}
 		verdict = w.decide(client, mine, s.Limits, false)
 		if verdict.Refusal == 0 && w.maxTotal > 0 {
-			room.reserve(w)
-			if adds := len(verdict.Next.Streams) > len(client.Streams); adds && room.over(w) {
+			room.reserve(w, s)
+			if adds := len(verdict.Next.Streams) > len(client.Streams); adds && room.over(w, s) {
 				verdict = w.decide(client, mine, s.Limits, true)
 			}
 		}
@@ -128,6 +128,7 @@ func (w *Worker) register(s *Stream) (policy.Verdict, error) {
 		b.put(s.Client, s.Rule, verdict.Next)
 		return true
 	})
+	w.unexpect(s)
 	if err = errors.Join(err, room.err); err != nil || verdict.Refusal != 0 {
 		return verdict, errors.Join(err, room.giveBack(w))
 	}
@@ -167,6 +168,7 @@ func (w *Worker) Place(now int64, s *Stream, memory policy.Memory) (Done, error)
 	}
 	s.state, s.claim, s.claimedAt = Returning, s.Stamp, now
 	w.add(s)
+	w.unexpect(s)
 	w.registered++
 	n := w.table.bucket(s.Client)
 	if err == nil {

@@ -113,6 +113,7 @@ type Worker struct {
 	random func() uint64
 
 	maxTotal int // see LimitTotal
+	expected int // streams, see Expect
 
 	table  Table
 	owner  policy.Owner // incarnation 0: holds no slot

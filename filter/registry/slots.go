@@ -69,7 +69,7 @@ func (w *Worker) join() error {
 			}
 		}
 	}
-	err = w.beat(w.registered)
+	err = w.beat(w.total())
 	if errors.Is(err, errSwept) { // this took so long that the worker was declared dead
 		w.owner, w.queue = policy.Owner{}, 0
 	}

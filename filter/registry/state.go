@@ -21,6 +21,7 @@ type Stream struct {
 	Wait     bool           // Wake returns the stream once the streams that yielded to its claim have ended
 
 	state     State
+	expected  bool  // see [Worker.Expect]
 	why       Why   // only in state Out
 	awaits    uint8 // streams that yielded to its claim and have not ended yet
 	slot      uint16

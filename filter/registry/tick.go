@@ -55,7 +55,7 @@ func (w *Worker) Tick(now int64) (Done, error) {
 // keepSlot moves the heartbeat on. A worker that has lost its slot joins again.
 func (w *Worker) keepSlot() error {
 	if w.owner.Incarnation != 0 {
-		err := w.beat(w.registered)
+		err := w.beat(w.total())
 		if !errors.Is(err, errSwept) {
 			return err
 		}

@@ -190,3 +190,58 @@ func TestTotalInFleet(t *testing.T) {
 		}
 	}
 }
+
+// Streams that wait for etcd count, also at other workers. One that goes gives its place back.
+func TestTotalCountsWhoWaits(t *testing.T) {
+	for _, at := range []string{"request", "response"} {
+		t.Run(at, func(t *testing.T) {
+			e := newEdge(t)
+			config := configured(`"claim_at": "`+at+`"`, inFleet+`, "max_total_streams": 3`)
+			a, b := e.worker(config), e.worker(config)
+			a.silent, b.silent = true, true
+			waits := func(w *fakeHost, client string, want bool) *exchange {
+				t.Helper()
+				x := w.ask(client)
+				if x.waits != want {
+					t.Fatalf("%s waits: %v, reason %q, want %v", client, x.waits, x.reason, want)
+				}
+				return x
+			}
+			waiting := []*exchange{waits(a, "alice", true), waits(a, "bob", true), waits(b, "carol", true)}
+			waits(a, "dan", false)
+			waits(b, "dean", false)
+			waiting[1].end(byClient)
+			waiting[1] = waits(b, "erin", true)
+			waits(a, "dirk", false)
+			a.fail(1)
+			b.fail(1)
+			e.run()
+			for _, x := range waiting {
+				if x.waits || x.reply != nil {
+					t.Fatalf("request %d waits: %v, reply %v, want it let in", x.id, x.waits, x.reply)
+				}
+				x.answer(eventStream)
+			}
+			waits(a, "dora", false)
+			waiting[0].end(byClient)
+			if x := a.ask("fred"); x.reply != nil {
+				t.Errorf("with a free place fred is refused: %v", x.reply)
+			}
+		})
+	}
+}
+
+// A refused stream gives its place back at once, and not at its end.
+func TestTotalForgetsTheRefused(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured(`"claim_at": "request", "on_unavailable": "refuse"`, inFleet+`, "max_total_streams": 1`))
+	w.silent = true
+	x := w.ask("alice")
+	w.fail(1)
+	if x.reply == nil || x.reason != "refused_unavailable" {
+		t.Fatalf("reply %v, reason %q, want it refused as unavailable", x.reply, x.reason)
+	}
+	if y := w.ask("bob"); y.reason == "refused_overloaded" {
+		t.Error("the next one is refused as overloaded")
+	}
+}

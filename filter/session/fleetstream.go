@@ -59,6 +59,7 @@ func (s *Stream) leaveFleet(now int64) {
 	}
 	place := s.fleet
 	s.fleet = nil
+	s.rule.worker.registry.Forgo(&s.place)
 	s.rule.worker.fleet.ended(place, now)
 }
 
@@ -80,20 +81,18 @@ func (s *Stream) tryFleet(request Request, now int64) admission {
 }
 
 // overloads reports whether this Envoy has no room for the stream. The fleet knows nothing of its
-// limit.
+// limit. If there is room, it is kept for the stream until the fleet's verdict.
 func (s *Stream) overloads(now int64) bool {
 	w := s.rule.worker
-	if w.config.MaxTotalStreams == 0 {
-		return false
-	}
-	verdict, err := w.registry.Peek(now, &s.place)
+	room, err := w.registry.Expect(now, &s.place)
 	w.warn(err)
-	return verdict.Refusal == policy.Overloaded
+	return !room
 }
 
 // obeyFleet does what the fleet has said about a request.
 func (s *Stream) obeyFleet(v fleet.Verdict, request Request, now int64) admission {
 	if v.Outcome == fleet.Proceed {
+		s.rule.worker.registry.Forgo(&s.place)
 		s.enter(asking)
 		return admitted
 	}
@@ -130,6 +129,7 @@ func (s *Stream) turnedAway() policy.Verdict {
 // takePlace takes the place in this Envoy's registry that the fleet's verdict is for.
 func (s *Stream) takePlace(v fleet.Verdict, now int64) policy.Verdict {
 	w := s.rule.worker
+	defer w.registry.Forgo(&s.place) // unless it takes the place
 	switch v.Outcome {
 	case fleet.Refused:
 		return policy.Verdict{Refusal: v.Refusal, Wait: v.Wait}
