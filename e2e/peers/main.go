@@ -1,11 +1,11 @@
 // Command peers measures the filter beside what its users would build instead: an ext_proc server
 // in Go with Redis, and backends that find each other through Redis. In the mode fleet it measures
-// two Envoys, with etcd, beside one. Run it from the root of the repository, with make bench-peers.
-// It needs redis-server, and etcd for a fleet.
+// two Envoys, with etcd, beside one. Run it from the root of the repository, with make bench-peers
+// or make bench-fleet. It needs redis-server, and etcd for a fleet.
 //
 // Each contender has an Envoy, a backend in a process of its own, and what else it needs. They take
-// turns. What is counted is the CPU time of all their processes and of Redis or etcd, but not of the
-// clients.
+// turns. What is counted is the CPU time of all their processes and of Redis or etcd, but not of
+// the clients.
 package main
 
 import (

@@ -231,17 +231,17 @@ func TestTotalCountsWhoWaits(t *testing.T) {
 	}
 }
 
-// A refused stream gives its place back at once, and not at its end.
-func TestTotalForgetsTheRefused(t *testing.T) {
+// A request that is refused gives its place back at once, also while it is held.
+func TestTotalForgetsWhoIsHeld(t *testing.T) {
 	e := newEdge(t)
 	w := e.worker(configured(`"claim_at": "request", "on_unavailable": "refuse"`, inFleet+`, "max_total_streams": 1`))
-	w.silent = true
-	x := w.ask("alice")
-	w.fail(1)
-	if x.reply == nil || x.reason != "refused_unavailable" {
-		t.Fatalf("reply %v, reason %q, want it refused as unavailable", x.reply, x.reason)
+	if x := w.ask("alice"); x.reason != "refused_unavailable" {
+		t.Fatalf("reason %q, want it refused as unavailable", x.reason)
 	}
-	if y := w.ask("bob"); y.reason == "refused_overloaded" {
-		t.Error("the next one is refused as overloaded")
+	if x := w.ask("alice"); !x.waits || x.reason != "" {
+		t.Fatalf("waits: %v, reason %q, want it held", x.waits, x.reason)
+	}
+	if x := w.ask("bob"); x.reason != "refused_unavailable" {
+		t.Errorf("the next one: reason %q, want it refused as unavailable", x.reason)
 	}
 }

@@ -113,6 +113,7 @@ func (s *Stream) obeyFleet(v fleet.Verdict, request Request, now int64) admissio
 // one that etcd has not answered would else be registered, and others would end for it.
 func (s *Stream) turnAway(v policy.Verdict, request Request, now int64) admission {
 	s.fleet.refusal, s.fleet.wait = v.Refusal, v.Wait
+	s.rule.worker.registry.Forgo(&s.place)
 	s.rule.worker.fleet.ended(s.fleet, now)
 	s.reenter()
 	if s.hold(now) {
@@ -129,7 +130,6 @@ func (s *Stream) turnedAway() policy.Verdict {
 // takePlace takes the place in this Envoy's registry that the fleet's verdict is for.
 func (s *Stream) takePlace(v fleet.Verdict, now int64) policy.Verdict {
 	w := s.rule.worker
-	defer w.registry.Forgo(&s.place) // unless it takes the place
 	switch v.Outcome {
 	case fleet.Refused:
 		return policy.Verdict{Refusal: v.Refusal, Wait: v.Wait}
