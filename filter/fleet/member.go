@@ -413,10 +413,23 @@ func (m *Member) back() {
 	m.work()
 }
 
-// Leave ends the member: etcd deletes all of its keys. The member must not be used any more.
+// Leave ends the member: etcd deletes all of its keys. Besides answers it must be given nothing any
+// more.
 func (m *Member) Leave(now int64) {
 	m.now = now
 	if m.lease != 0 {
 		m.send(call{kind: revoking}, etcd.LeaseRevokeRequest{ID: m.lease}, m.config.Timeout)
 	}
+	m.forgetCall(m.watch.call)
+	m.forgetCall(m.keepAlive)
+}
+
+// Idle reports whether the member has nothing to do but to stay.
+func (m *Member) Idle() bool {
+	for _, c := range m.calls {
+		if c.kind != watching && c.kind != keepingAlive {
+			return false
+		}
+	}
+	return len(m.streams)+len(m.releases) == 0
 }

@@ -241,3 +241,39 @@ func TestManyReleases(t *testing.T) {
 	}
 	t.Errorf("%d streams are not released", len(m.releases))
 }
+
+// A member that has nothing to do may leave: its lease ends, and its watch and its keepalives,
+// which would go on for ever.
+func TestLeave(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	me := &w.works[0]
+	m := me.member
+	settle := func() {
+		for len(me.calls) > 0 {
+			if me.calls[0].done {
+				w.answer(0, 0)
+			} else {
+				w.execute(0, 0)
+			}
+		}
+	}
+	w.open(0)
+	settle()
+	if m.Idle() {
+		t.Error("a member with a stream is idle")
+	}
+	m.Ended(w.now, w.opened[0].Stream)
+	if m.Idle() {
+		t.Error("a member with keys to remove is idle")
+	}
+	w.act(0)
+	settle()
+	if !m.Idle() {
+		t.Errorf("a member without streams is not idle: %v", m.calls)
+	}
+	m.Leave(w.now)
+	out := m.Take()
+	if len(out.Calls) != 1 || out.Calls[0].Request.Method() != etcd.LeaseRevoke || len(out.Cancels) != 2 {
+		t.Errorf("it leaves with %+v, want its lease revoked, and two calls cancelled", out)
+	}
+}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/streamlatch/streamlatch/filter/config"
 	"github.com/streamlatch/streamlatch/filter/fleet"
@@ -248,8 +249,29 @@ func (f *fleetSide) tick(now int64) {
 		unregistered += m.Streams().Unregistered
 	}
 	f.showUnregistered(unregistered)
+	f.retire(now)
 	f.report(now)
 	f.carryOut(now)
+}
+
+// retire ends the members that a worker has needed for many streams, and needs no more. It keeps
+// the first in each cluster, and another one until the first is half empty: it might be needed
+// again.
+func (f *fleetSide) retire(now int64) {
+	first := map[string]*member{}
+	f.members = slices.DeleteFunc(f.members, func(m *member) bool {
+		if first[m.cluster] == nil {
+			first[m.cluster] = m
+			return false
+		}
+		if !m.Idle() || first[m.cluster].Streams().All > fleet.MostStreams/2 {
+			return false
+		}
+		m.Leave(now)
+		f.pump(m, now)
+		f.count(m)
+		return true
+	})
 }
 
 // Leave gives back what the worker has in the fleet, at its end. Envoy may cancel the calls before

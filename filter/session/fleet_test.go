@@ -3,8 +3,11 @@
 package session
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/streamlatch/streamlatch/filter/fleet"
 )
 
 const inFleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f"}`
@@ -244,4 +247,37 @@ func TestTotalForgetsWhoIsHeld(t *testing.T) {
 	if x := w.ask("bob"); x.reason != "refused_unavailable" {
 		t.Errorf("the next one: reason %q, want it refused as unavailable", x.reason)
 	}
+}
+
+// A worker with many streams has several members. Those that it needs no more leave.
+func TestMembersRetire(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured("", inFleet))
+	var all []*exchange
+	for i := range fleet.MostStreams + 10 {
+		all = append(all, w.open(fmt.Sprint("client ", i)))
+	}
+	members := func(want int) {
+		t.Helper()
+		e.advance(1)
+		if got := len(w.worker.fleet.members); got != want {
+			t.Errorf("%d members, want %d", got, want)
+		}
+	}
+	members(2)
+	leave := func(from, to int) {
+		for _, x := range all[from:to] {
+			x.end(byClient)
+		}
+	}
+	leave(fleet.MostStreams, len(all))
+	members(2) // the first is nearly full
+	leave(0, fleet.MostStreams/2-1)
+	members(2)
+	leave(fleet.MostStreams/2-1, fleet.MostStreams/2)
+	members(1)
+	leave(fleet.MostStreams/2, fleet.MostStreams)
+	members(1)
+	w.open("the next")
+	w.knows(1)
 }
