@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -83,6 +84,7 @@ func TestConcurrentWorkersUnderTotalLimit(t *testing.T) {
 				if len(mine) >= keep {
 					th.close(mine[0])
 				}
+				runtime.Gosched() // else, on a busy machine, one worker is done before the next begins
 			}
 		})
 	}
