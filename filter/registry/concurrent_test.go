@@ -67,7 +67,7 @@ func TestConcurrentWorkers(t *testing.T) {
 func TestConcurrentWorkersUnderTotalLimit(t *testing.T) {
 	const workers, times, keep = 4, 400, 6
 	w := newWorld().small(4)
-	w.total = workers*keep - 4 // too few for all
+	w.total = workers * keep / 2 // too few for all
 	for range workers {
 		w.thread()
 	}
