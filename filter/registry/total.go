@@ -47,17 +47,43 @@ func (r *room) giveBack(w *Worker) error {
 }
 
 // othersTotal adds up the streams of all slots except the worker's own.
-func (w *Worker) othersTotal() (n int, err error) {
+//
+// A stream may pass from one worker to another, in a takeover, while this one reads first the slot
+// of the new owner and then that of the old: it would be in neither. So it reads until no slot has
+// changed since it was read before. All counts then were true at one moment.
+func (w *Worker) othersTotal() (most int, err error) {
+	const mostReads = 8
+	for range mostReads {
+		n, changed, err := w.addOthers()
+		if err != nil {
+			return 0, err
+		}
+		if !changed {
+			return n, nil
+		}
+		most = max(most, n)
+	}
+	return most, nil
+}
+
+// addOthers also reports whether a slot has changed since it was read before.
+func (w *Worker) addOthers() (n int, changed bool, err error) {
 	for slot := range uint16(MaxWorkers) {
+		var before Record
+		if int(slot) < len(w.peers) {
+			before = w.peers[slot].record
+		}
 		record, cas, err := w.readSlot(slot)
 		if err != nil || cas == Absent {
-			return n, err
+			return n, changed, err
 		}
-		if slot != w.owner.Slot || record.Incarnation != w.owner.Incarnation {
-			n += int(record.Live)
+		if slot == w.owner.Slot && record.Incarnation == w.owner.Incarnation {
+			continue
 		}
+		n += int(record.Live)
+		changed = changed || record.Incarnation != before.Incarnation || record.Heartbeat != before.Heartbeat
 	}
-	return n, nil
+	return n, changed, nil
 }
 
 // publish writes the number of this worker's streams into its slot at once, if there is a limit. If

@@ -297,3 +297,24 @@ func TestReleaseWhoseCountCannotBePublished(t *testing.T) {
 	}
 	w.settle(t)
 }
+
+// A stream passes from one worker to another while a third adds up the slots: it has read that of
+// the new owner before, and reads that of the old owner after. The stream counts all the same.
+func TestTotalLimitWhileAStreamPasses(t *testing.T) {
+	w := newWorld().small(4)
+	w.total = 2
+	taker, giver, third := w.thread(), w.thread(), w.thread()
+	taker.open("carol")
+	giver.open("alice")
+	if err := third.Join(w.now); err != nil {
+		t.Fatal(err)
+	}
+	third.port.before = once(func(c call) bool { return c == call{"get", slotKey(giver.owner.Slot)} }, func() {
+		taker.open("alice")
+		w.deliver(t)
+	})
+	s := third.open("dave")
+	third.port.before = nil
+	expect(t, refusedAtClaim, s)
+	w.settle(t)
+}
