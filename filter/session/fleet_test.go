@@ -64,6 +64,26 @@ func TestRefusedAlone(t *testing.T) {
 	}
 }
 
+// A request that was held is tried again: by now its client may have a place.
+func TestHeldThenAdmitted(t *testing.T) {
+	w := newEdge(t).worker(configured(refusing+`, "claim_at": "request"`, inFleet))
+	first := w.open("alice")
+	if x := w.ask("alice"); x.reply == nil {
+		t.Fatal("the second stream is not refused")
+	}
+	x := w.ask("alice")
+	if !x.waits {
+		t.Fatal("a client that comes back at once is not held")
+	}
+	first.end(byClient)
+	w.advance(2)
+	if x.waits || x.reply != nil {
+		t.Fatalf("the held request waits: %v, is answered with %v, want it let in", x.waits, x.reply)
+	}
+	x.answer(eventStream)
+	w.knows(1)
+}
+
 // A call of MCP is refused with its id, also after it was held, and if this Envoy is full.
 func TestRefusedCallOfFleet(t *testing.T) {
 	call := fields{":method": "POST", ":path": "/mcp", "accept": "application/json, text/event-stream",

@@ -15,9 +15,10 @@ type fleetPlace struct {
 	fleet.Stream
 	member    *member
 	askedAt   int64
-	refusal   policy.Refusal // of a request that is held, or whose body is to tell a call's id; it is final
+	refusal   policy.Refusal // of a request whose body is to tell a call's id; it is final
 	wait      policy.Millis  // and the wait of that verdict
 	canAppend bool
+	held      bool // it was held before: that is done once
 }
 
 // enroll gives a stream its handle, if its rule has a fleet. The key must not be kept.
@@ -109,14 +110,15 @@ func (s *Stream) obeyFleet(v fleet.Verdict, request Request, now int64) admissio
 	return s.turnAway(verdict, request, now)
 }
 
-// turnAway refuses a request for good. It may wait for its answer, but in the fleet it ends now:
-// one that etcd has not answered would else be registered, and others would end for it.
+// turnAway refuses a request. It may be held before, and tried again then, but in the fleet it ends
+// now: one that etcd has not answered would else be registered, and others would end for it.
 func (s *Stream) turnAway(v policy.Verdict, request Request, now int64) admission {
 	s.fleet.refusal, s.fleet.wait = v.Refusal, v.Wait
 	s.rule.worker.registry.Forgo(&s.place)
 	s.rule.worker.fleet.ended(s.fleet, now)
 	s.reenter()
-	if s.hold(now) {
+	if !s.fleet.held && s.hold(now) {
+		s.fleet.held = true
 		return waits
 	}
 	return s.obey(v, request, now)

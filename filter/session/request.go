@@ -319,14 +319,14 @@ func (s *Stream) tryAgain(now int64) {
 	}
 	s.enter(asking)
 	request := w.host.Request()
-	var verdict policy.Verdict
+	var became admission
 	if s.fleet != nil {
-		verdict = s.turnedAway()
+		became = s.tryFleet(request, now)
+		s.reenter()
 	} else {
-		verdict = s.try(now)
+		became = s.obey(s.try(now), request, now)
 	}
-	switch s.obey(verdict, request, now) {
-	case admitted, untracked:
+	if became == admitted || became == untracked {
 		w.warn(w.host.Resume())
 	}
 }
