@@ -57,12 +57,7 @@ func compare(ctx context.Context, rounds, streams, open, takeovers int) (err err
 		{name: "ext_proc in Go with Redis", extProc: true, store: redis, envoys: 1},
 		{name: "backends with Redis", backend: true, store: redis, envoys: 1},
 	}
-	for _, c := range contenders {
-		defer func() { err = errors.Join(err, c.stop()) }()
-		if err := c.start(ctx); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-	}
+	defer func() { err = errors.Join(err, stopAll(contenders)) }()
 	if err := takeTurns(ctx, contenders, rounds, streams); err != nil {
 		return err
 	}
@@ -88,8 +83,13 @@ func compare(ctx context.Context, rounds, streams, open, takeovers int) (err err
 	return nil
 }
 
-// takeTurns measures what a stream costs with each contender, in rounds.
+// takeTurns starts all contenders and measures what a stream costs with each, in rounds.
 func takeTurns(ctx context.Context, contenders []*contender, rounds, streams int) error {
+	for _, c := range contenders {
+		if err := c.start(ctx); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
 	for round := range rounds + 1 {
 		for i := range contenders {
 			c := contenders[(i+round)%len(contenders)]
@@ -103,6 +103,13 @@ func takeTurns(ctx context.Context, contenders []*contender, rounds, streams int
 		}
 	}
 	return nil
+}
+
+func stopAll(contenders []*contender) (err error) {
+	for _, c := range contenders {
+		err = errors.Join(err, c.stop())
+	}
+	return err
 }
 
 // median is the median of all rounds of what is seen in one.

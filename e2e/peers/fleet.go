@@ -42,12 +42,7 @@ func compareFleet(ctx context.Context, rounds, streams, open, takeovers int) (er
 		{name: "the filter in a fleet, two Envoys, etcd", filter: true, fleet: inFleet, envoys: 2, store: etcd},
 		{name: "ext_proc in Go with Redis, two Envoys", extProc: true, envoys: 2, store: redis},
 	}
-	for _, c := range contenders {
-		defer func() { err = errors.Join(err, c.stop()) }()
-		if err := c.start(ctx); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-	}
+	defer func() { err = errors.Join(err, stopAll(contenders)) }()
 	if err := takeTurns(ctx, contenders, rounds, streams); err != nil {
 		return err
 	}
