@@ -5,13 +5,9 @@ package libraries
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -19,43 +15,48 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/install"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 )
 
 // A language has client libraries, and a program that runs one of them. The program's comment says
 // what it reads and prints.
 type language struct {
-	name  string                                       // the names of its libraries begin with it
-	ready func(t *testing.T, root string) (dir string) // makes program and libraries ready, in build
-	run   []string                                     // the program, in that folder
+	name  string                          // the names of its libraries begin with it
+	ready func(t *testing.T) (dir string) // makes program and libraries ready, in build
+	run   []string                        // the program, in that folder
 }
 
 var languages = []language{
 	{
 		name: "npm",
-		ready: installed{folder: "npm", program: "client.mjs", pins: []string{"package.json", "package-lock.json"},
-			install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}}.ready,
+		ready: installed{program: "client.mjs", Packages: install.Packages{Folder: "libraries/npm", Pins: []string{"package.json", "package-lock.json"},
+			Command: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}}}.ready,
 		run: []string{"node", "client.mjs"},
 	},
 	{
 		name: "PyPI",
-		ready: installed{folder: "python", program: "client.py", pins: []string{"requirements.txt", "sseclient-py.txt"},
-			install: []string{"sh", "-c", "python3 -m pip install -q --no-deps --target all -r requirements.txt && " +
-				"python3 -m pip install -q --no-deps --target sseclient-py -r sseclient-py.txt"}}.ready,
+		ready: installed{program: "client.py", Packages: install.Packages{Folder: "libraries/python", Pins: []string{"requirements.txt", "sseclient-py.txt"},
+			Command: []string{"sh", "-c", "python3 -m pip install -q --no-deps --target all -r requirements.txt && " +
+				"python3 -m pip install -q --no-deps --target sseclient-py -r sseclient-py.txt"}}}.ready,
 		run: []string{"python3", "client.py"},
 	},
 	{
 		name: "Java",
-		ready: installed{folder: "java", program: "Client.java", pins: []string{"pom.xml", "Client.java"},
-			install: []string{"sh", "-c", "mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib && javac -cp 'lib/*' -d . Client.java"}}.ready,
+		ready: installed{program: "Client.java", Packages: install.Packages{Folder: "libraries/java", Pins: []string{"pom.xml", "Client.java"},
+			Command: []string{"sh", "-c", "mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib && javac -cp 'lib/*' -d . Client.java"}}}.ready,
 		run: []string{"java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "lib/*:.", "Client"},
 	},
 	{name: "Go", ready: golang, run: []string{"./golang"}},
 }
 
 // golang builds the program for Go.
-func golang(t *testing.T, root string) (dir string) {
+func golang(t *testing.T) (dir string) {
 	t.Helper()
+	root, err := rig.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir = filepath.Join(root, "build", "libraries")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "golang"), "./golang")
 	cmd.Dir = filepath.Join(root, "e2e", "libraries")
@@ -87,16 +88,12 @@ func (l language) wanted() bool {
 // all makes the libraries of all languages ready, and lists them.
 func all(t *testing.T) []library {
 	t.Helper()
-	root, err := rig.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var libraries []library
 	for _, l := range languages {
 		if !l.wanted() {
 			continue
 		}
-		one := library{run: l.run, dir: l.ready(t, root)}
+		one := library{run: l.run, dir: l.ready(t)}
 		list, err := one.command(t).Output()
 		if err != nil {
 			t.Fatalf("%v: %v", l.run, err)
@@ -121,61 +118,16 @@ func (l library) command(t *testing.T, arguments ...string) *exec.Cmd {
 
 // installed is a program with libraries that a command installs.
 type installed struct {
-	folder  string
+	install.Packages
 	program string
-	pins    []string // the files that name the exact versions
-	install []string // run in a folder with the pins
 }
 
-// ready returns a folder in which the program can run. What was installed there stays, for the next
-// run with the same versions.
-func (i installed) ready(t *testing.T, root string) (dir string) {
+// ready returns a folder in which the program can run.
+func (i installed) ready(t *testing.T) (dir string) {
 	t.Helper()
-	source := filepath.Join(root, "e2e", "libraries", i.folder)
-	hash := sha256.New()
-	for _, pin := range i.pins {
-		text, err := os.ReadFile(filepath.Join(source, pin))
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash.Write(text)
-	}
-	dir = filepath.Join(root, "build", "libraries", fmt.Sprintf("%s-%x", i.folder, hash.Sum(nil)[:6]))
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		i.installIn(t, source, dir)
-	}
-	copyFile(t, source, dir, i.program)
+	dir = i.Ready(t)
+	i.Copy(t, dir, i.program)
 	return dir
-}
-
-func (i installed) installIn(t *testing.T, source, dir string) {
-	t.Helper()
-	half := dir + ".new" // until it is whole
-	if err := errors.Join(os.RemoveAll(half), os.MkdirAll(half, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	for _, pin := range i.pins {
-		copyFile(t, source, half, pin)
-	}
-	cmd := exec.CommandContext(t.Context(), i.install[0], i.install[1:]...)
-	cmd.Dir = half
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(i.install, " "), err, out)
-	}
-	if err := os.Rename(half, dir); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func copyFile(t *testing.T, from, to, name string) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(from, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(to, name), text, 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // A client is a running library. It opens a stream for each cause.

@@ -5,12 +5,9 @@ package sdks
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,99 +16,53 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/install"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/wait"
 )
 
 // A runtime runs programs that use packages of one registry.
 type runtime struct {
-	folder  string   // in this package's
-	pins    []string // the files that name the exact versions
-	install []string // run in a folder with the pins
-	run     []string
-	env     string // added to the environment
-	build   bool   // the program is built from the folder, and its name is its first argument
+	install.Packages
+	run   []string
+	env   string // added to the environment
+	build bool   // the program is built from the folder, and its name is its first argument
 }
 
 var (
-	npm       = runtime{folder: "npm", pins: []string{"package.json", "package-lock.json"}, install: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}, run: []string{"node"}}
+	npm = runtime{run: []string{"node"}, Packages: install.Packages{Folder: "sdks/npm", Pins: []string{"package.json", "package-lock.json"},
+		Command: []string{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}}}
 	python1   = python("mcp1.txt")
 	python2   = python("mcp2.txt")
 	pythonLLM = python("llm.txt")
-	golang    = runtime{folder: "golang", build: true}
+	golang    = runtime{Packages: install.Packages{Folder: "sdks/golang"}, build: true}
 )
 
 func python(pins string) runtime {
-	return runtime{folder: "python", pins: []string{pins}, run: []string{"python3"}, env: "PYTHONPATH=packages",
-		install: []string{"python3", "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target", "packages", "-r", pins}}
+	return runtime{run: []string{"python3"}, env: "PYTHONPATH=packages", Packages: install.Packages{Folder: "sdks/python", Pins: []string{pins},
+		Command: []string{"python3", "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target", "packages", "-r", pins}}}
 }
 
-// ready returns a folder with the packages. What was installed stays there, for the next run with
-// the same versions.
-func (r runtime) ready(t *testing.T) (dir string) {
+// ready returns a folder in which the program can run, and what runs it.
+func (r runtime) ready(t *testing.T, program string) (dir string, run []string) {
 	t.Helper()
+	if !r.build {
+		dir = r.Ready(t)
+		r.Copy(t, dir, program)
+		return dir, r.run
+	}
 	root, err := rig.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := filepath.Join(root, "e2e", "sdks", r.folder)
-	hash := sha256.New()
-	for _, pin := range r.pins {
-		text, err := os.ReadFile(filepath.Join(source, pin))
-		if err != nil {
-			t.Fatal(err)
-		}
-		hash.Write(text)
-	}
-	dir = filepath.Join(root, "build", "sdks", fmt.Sprintf("%s-%x", r.folder, hash.Sum(nil)[:6]))
-	if r.build {
-		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, r.folder), "./"+r.folder)
-		cmd.Dir = filepath.Join(root, "e2e", "sdks")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go build: %v\n%s", err, out)
-		}
-		return dir
-	}
-	r.installIn(t, source, dir)
-	return dir
-}
-
-var installing sync.Mutex
-
-// installIn installs what source pins, unless an earlier test has done it.
-func (r runtime) installIn(t *testing.T, source, dir string) {
-	t.Helper()
-	installing.Lock()
-	defer installing.Unlock()
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	half := dir + ".new" // until it is whole
-	if err := errors.Join(os.RemoveAll(half), os.MkdirAll(half, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	for _, pin := range r.pins {
-		copyFile(t, source, half, pin)
-	}
-	cmd := exec.CommandContext(t.Context(), r.install[0], r.install[1:]...)
-	cmd.Dir = half
+	dir = filepath.Join(root, "build", "sdks")
+	binary := filepath.Join(root, "build", r.Folder)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./"+filepath.Base(r.Folder))
+	cmd.Dir = filepath.Join(root, "e2e", "sdks")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(r.install, " "), err, out)
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	if err := os.Rename(half, dir); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func copyFile(t *testing.T, from, to, name string) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(from, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(to, name), text, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return dir, []string{binary}
 }
 
 // A program is a client or a server that runs. It reads lines, and prints lines of JSON.
@@ -134,17 +85,8 @@ type line struct {
 // start starts a program. The end of the test ends it.
 func (r runtime) start(t *testing.T, name string, arguments ...string) *program {
 	t.Helper()
-	dir := r.ready(t)
-	root, err := rig.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.build {
-		r.run = []string{filepath.Join(dir, r.folder)}
-	} else {
-		copyFile(t, filepath.Join(root, "e2e", "sdks", r.folder), dir, name)
-	}
-	cmd := exec.CommandContext(t.Context(), r.run[0], slices.Concat(r.run[1:], []string{name}, arguments)...)
+	dir, run := r.ready(t, name)
+	cmd := exec.CommandContext(t.Context(), run[0], slices.Concat(run[1:], []string{name}, arguments)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), r.env)
 	var stderr bytes.Buffer
@@ -172,7 +114,7 @@ func (r runtime) start(t *testing.T, name string, arguments ...string) *program 
 		<-read
 		_ = cmd.Wait() // it was killed with the test's context
 		if t.Failed() {
-			t.Logf("%s %s said %.2000s\nand %.2000q\n%s", r.folder, name, fmt.Sprint(p.said), p.noise, last(stderr.String(), 40))
+			t.Logf("%s %s said %.2000s\nand %.2000q\n%s", r.Folder, name, fmt.Sprint(p.said), p.noise, last(stderr.String(), 40))
 		}
 	})
 	return p
