@@ -3,6 +3,7 @@ package fleet
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -58,7 +59,12 @@ type name struct {
 	context uint32
 }
 
-func (n name) String() string { return fmt.Sprintf("%016x%08x", uint64(n.lease), n.context) }
+// String returns the name as it is in keys. Each stream needs several: a format would cost as much
+// as all else that is done for it.
+func (n name) String() string {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, nameSize/2), uint64(n.lease))
+	return hex.EncodeToString(binary.BigEndian.AppendUint32(b, n.context))
+}
 
 // owner returns the name as package policy has it.
 func (n name) owner() policy.Owner { return policy.Owner{Incarnation: uint64(n.lease)} }
@@ -87,10 +93,13 @@ func (k keys) client(id ID) string {
 func (k keys) stream(id ID, n name) string { return k.client(id) + n.String() }
 
 // member is what the keys of a member begin with, and the key of its sentinel.
-func (k keys) member(lease int64) string { return fmt.Sprintf("%sm/%016x/", k.prefix, uint64(lease)) }
+func (k keys) member(lease int64) string { return k.prefix + "m/" + name{lease, 0}.String()[:16] + "/" }
 
 // listed is the key that lists a stream with its member.
-func (k keys) listed(n name) string { return k.member(n.lease) + n.String()[16:] }
+func (k keys) listed(n name) string {
+	s := n.String()
+	return k.prefix + "m/" + s[:16] + "/" + s[16:]
+}
 
 // appendID and parseID are the value of a key that lists a stream.
 func appendID(id ID) []byte { return base64.RawURLEncoding.AppendEncode(nil, id[:]) }

@@ -20,6 +20,7 @@ type fleetSide struct {
 	members []*member
 	calls   map[uint32]sentCall // by the host's number
 	metrics fleetMetrics
+	message []byte // scratch of send
 
 	dismissals map[fleet.ID]*dismissal // under way
 
@@ -161,13 +162,13 @@ func (f *fleetSide) pump(m *member, now int64) {
 
 func (f *fleetSide) send(m *member, c fleet.Call) (err error) {
 	method := c.Request.Method()
-	message := c.Request.Append(nil)
+	f.message = c.Request.Append(f.message[:0])
 	call, opened := m.calls[c.ID]
 	if !opened {
 		if method.Streams() {
 			call, err = f.worker.host.Open(m.cluster, method)
 		} else {
-			call, err = f.worker.host.Call(m.cluster, method, message, c.Timeout)
+			call, err = f.worker.host.Call(m.cluster, method, f.message, c.Timeout)
 		}
 		if err != nil {
 			return err
@@ -176,7 +177,7 @@ func (f *fleetSide) send(m *member, c fleet.Call) (err error) {
 		f.calls[call] = sentCall{m, c.ID, method.Streams()}
 	}
 	if method.Streams() {
-		err = f.worker.host.Send(call, message)
+		err = f.worker.host.Send(call, f.message)
 	}
 	return err
 }

@@ -109,13 +109,13 @@ type Streams interface {
 // Each of these methods ends what [Streams.Enter] has chosen: calls of the host are about the
 // running callback's own stream again.
 type Calls interface {
-	// Call sends one request. An error says that it was not sent. Then CallFailed may come all the
+	// Call sends one request, and does not keep message. An error says that it was not sent. Then CallFailed may come all the
 	// same, for a call that Call has never returned.
 	Call(cluster string, m etcd.Method, message []byte, timeout policy.Millis) (call uint32, err error)
 	// Open opens a stream of messages in both directions ([etcd.Method.Streams]). For an error see
 	// Call.
 	Open(cluster string, m etcd.Method) (call uint32, err error)
-	// Send sends a message on such a stream.
+	// Send sends a message on such a stream, and does not keep it.
 	Send(call uint32, message []byte) error
 	// Cancel makes that nothing more is heard of a call.
 	Cancel(call uint32) error
