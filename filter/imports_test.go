@@ -15,7 +15,7 @@ const (
 )
 
 // pure are the packages of the filter that need no host. Plain Go tests can run them.
-var pure = []string{"admin", "config", "deadline", "fleet", "fleet/etcd", "fleet/model", "identity", "match", "policy", "registry", "reply", "session"}
+var pure = []string{"admin", "config", "deadline", "fleet", "fleet/etcd", "fleet/etcdtest", "fleet/model", "identity", "match", "policy", "registry", "reply", "session"}
 
 // The filter's logic must be testable without a host, and the host must not know the filter. Then
 // neither can hide a fault of the other.

@@ -19,9 +19,9 @@ func next(t *testing.T, w *world, m *Member) (done []Dismissal) {
 		t.Fatalf("%d calls, want 1 at a time", len(a.Calls))
 	}
 	for _, c := range a.Calls {
-		answer, failed := w.etcd.do(c.Request)
+		answer, failed := w.etcd.Do(c.Request)
 		if failed != nil {
-			m.Failed(w.now, c.ID, failed.status, failed.message)
+			m.Failed(w.now, c.ID, failed.Status, failed.Message)
 		} else {
 			m.Answer(w.now, c.ID, answer)
 		}
@@ -80,7 +80,7 @@ func TestDismiss(t *testing.T) {
 				t.Errorf("race %t: stream %d: condition %d, want it reset", race, k, s.condition)
 			}
 		}
-		if keys := w.etcd.within("p/1/c/", "p/1/c0"); len(keys) != 0 {
+		if keys := w.etcd.Within("p/1/c/", "p/1/c0"); len(keys) != 0 {
 			t.Errorf("race %t: etcd has %v, want no stream", race, keys)
 		}
 	}
@@ -90,22 +90,21 @@ func TestDismiss(t *testing.T) {
 func TestDismissMany(t *testing.T) {
 	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
 	m := asker(w)
-	lease := w.etcd.granted + 1
-	w.etcd.granted, w.etcd.leases = lease, append(w.etcd.leases, lease)
+	w.etcd.Do(etcd.LeaseGrantRequest{TTL: 10})
+	lease := w.etcd.Granted
 	const streams = 2*mostYield + 5
 	for context := range uint32(streams) {
 		n := name{lease, context}
-		w.etcd.revision++
-		w.etcd.put(etcd.PutRequest{Key: m.keys.stream(client, n), Value: Record{Stamp: Stamp(context + 1)}.Append(nil), Lease: lease})
-		w.etcd.put(etcd.PutRequest{Key: m.keys.listed(n), Value: appendID(client), Lease: lease})
+		w.etcd.Do(etcd.PutRequest{Key: m.keys.stream(client, n), Value: Record{Stamp: Stamp(context + 1)}.Append(nil), Lease: lease})
+		w.etcd.Do(etcd.PutRequest{Key: m.keys.listed(n), Value: appendID(client), Lease: lease})
 	}
 	m.Dismiss(w.now, client)
 	if got := dismissAll(t, w, m); got.Streams != streams || got.Fault != "" {
 		t.Errorf("got %+v, want %d streams", got, streams)
 	}
-	for _, k := range w.etcd.within("p/1/m/", "p/1/m0") {
-		if k.value != dismissed || k.lease != lease {
-			t.Fatalf("%s is %q under lease %d, want %q under %d", k.key, k.value, k.lease, dismissed, lease)
+	for _, k := range w.etcd.Within("p/1/m/", "p/1/m0") {
+		if k.Value != dismissed || k.Lease != lease {
+			t.Fatalf("%s is %q under lease %d, want %q under %d", k.Name, k.Value, k.Lease, dismissed, lease)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/fleet/etcdtest"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
@@ -69,9 +70,9 @@ func (w *world) events() []event {
 		add("late", n, 0)
 		add("lost", n, 0)
 	}
-	for _, lease := range w.etcd.leases {
-		if owned := w.owned(lease); !owned || w.left.expiries > 0 {
-			add("expire", int(lease), 0)
+	for _, lease := range w.etcd.Leases {
+		if owned := w.owned(lease.ID); !owned || w.left.expiries > 0 {
+			add("expire", int(lease.ID), 0)
 		}
 	}
 	switch {
@@ -115,7 +116,7 @@ func (w *world) do(e event) {
 		w.left.breaks--
 		call := w.works[e.i].watch
 		w.works[e.i].watch = 0
-		w.works[e.i].member.Failed(w.clock(e.i), call, noAnswer.status, noAnswer.message)
+		w.works[e.i].member.Failed(w.clock(e.i), call, etcdtest.NoAnswer.Status, etcdtest.NoAnswer.Message)
 		w.act(e.i)
 	case "say gone":
 		w.sayGone(e.i)
@@ -142,7 +143,7 @@ func (w *world) do(e event) {
 		if w.owned(int64(e.i)) {
 			w.left.expiries--
 		}
-		w.etcd.expire(int64(e.i))
+		w.etcd.Expire(int64(e.i))
 	case "outage":
 		w.left.outages--
 		w.down = e.i
@@ -167,7 +168,7 @@ func (w *world) execute(i, n int) {
 			return
 		}
 	} else {
-		p.answer, p.failed = w.etcd.do(p.Request)
+		p.answer, p.failed = w.etcd.Do(p.Request)
 		if r, ok := p.Request.(etcd.RangeRequest); !ok || r.Key[:len("p/1/m")] == "p/1/m" {
 			return
 		}
@@ -190,7 +191,7 @@ func (w *world) timeOut(i, n int) {
 	if t, ok := p.Request.(etcd.Txn); ok && !p.done {
 		w.strays = append(w.strays, t)
 	}
-	me.member.Failed(w.clock(i), p.ID, noAnswer.status, noAnswer.message)
+	me.member.Failed(w.clock(i), p.ID, etcdtest.NoAnswer.Status, etcdtest.NoAnswer.Message)
 	w.act(i)
 }
 
@@ -202,14 +203,15 @@ func (w *world) tick(i int) {
 // leaseGone reports whether the lease of worker i has ended and it does not know yet.
 func (w *world) leaseGone(i int) bool {
 	lease := w.works[i].member.lease
-	return lease != 0 && !slices.Contains(w.etcd.leases, lease)
+	return lease != 0 && !w.etcd.Lives(lease)
 }
 
 // sayGone answers a keepalive with no time left.
 func (w *world) sayGone(i int) {
 	m := w.works[i].member
 	if m.keepAlive != 0 {
-		m.Answer(w.clock(i), m.keepAlive, leaseAnswer(w.etcd.header(), m.lease, 0))
+		answer, _ := w.etcd.Do(etcd.LeaseKeepAliveRequest{ID: m.lease})
+		m.Answer(w.clock(i), m.keepAlive, answer)
 		w.act(i)
 	}
 }
@@ -217,7 +219,7 @@ func (w *world) sayGone(i int) {
 // clone returns a copy of the world that shares nothing that changes.
 func (w *world) clone() *world {
 	c := *w
-	c.etcd = w.etcd.clone()
+	c.etcd = w.etcd.Clone()
 	c.envoys = make([]envoy, len(w.envoys))
 	for e := range w.envoys {
 		c.envoys[e].client = w.envoys[e].client.Without(func(policy.Stream) bool { return false }, w.now)

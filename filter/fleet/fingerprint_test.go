@@ -98,15 +98,17 @@ func (p *printer) text(s string) {
 func (p *printer) world(w *world) {
 	p.put(w.now, int64(w.down), int64(w.left.losses), int64(w.left.ends), int64(w.left.breaks), int64(w.left.expiries), int64(w.left.outages), int64(w.left.crashes))
 	p.text(w.broken)
-	p.revision(w.etcd.revision)
-	p.put(int64(w.etcd.granted), int64(w.etcd.cluster))
-	p.put(int64(len(w.etcd.leases)))
-	p.put(w.etcd.leases...)
-	p.put(int64(len(w.etcd.keys)))
-	for _, k := range w.etcd.keys {
-		p.text(k.key)
-		p.text(k.value)
-		p.revision(k.created, k.written)
+	p.revision(w.etcd.Revision)
+	p.put(w.etcd.Granted, int64(w.etcd.Cluster))
+	p.put(int64(len(w.etcd.Leases)))
+	for _, l := range w.etcd.Leases {
+		p.put(l.ID)
+	}
+	p.put(int64(len(w.etcd.Keys)))
+	for _, k := range w.etcd.Keys {
+		p.text(k.Name)
+		p.text(k.Value)
+		p.revision(k.Created, k.Written)
 	}
 	for _, e := range w.envoys {
 		p.put(int64(len(e.client.Streams)))
@@ -200,14 +202,13 @@ func (p *printer) worker(w *world, i int) {
 			p.txn(t)
 		}
 	}
-	told := me.told
-	w.changes(i)
 	if me.watch != 0 {
-		for _, c := range w.etcd.history[me.told:] {
-			p.text(c.key)
-			p.flag(c.deleted)
-			p.revision(c.revision)
+		for told := me.told; len(told.Next(w.etcd)) > 0; told.Tell(w.etcd) {
+			for _, c := range told.Next(w.etcd) {
+				p.text(c.Key)
+				p.flag(c.Deleted)
+				p.revision(c.Revision)
+			}
 		}
 	}
-	me.told = told
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/fleet/etcdtest"
 )
 
 // settle lets all that is on the way arrive, and checks the promise.
@@ -65,9 +66,9 @@ func TestRestoredFromABackup(t *testing.T) {
 			w.execute(0, 0)
 		}
 	}
-	backup := w.etcd.clone()
-	backup.cluster++
-	backup.granted += 100 // etcd does not give an id twice, not even then
+	backup := w.etcd.Clone()
+	backup.Cluster++
+	backup.Granted += 100 // etcd does not give an id twice, not even then
 	w.open(1)
 	w.clone().settle(t)
 	for len(w.works[1].calls) > 0 {
@@ -108,7 +109,7 @@ func TestDismissed(t *testing.T) {
 		if broken {
 			w.do(event{"break", 0, 0})
 		}
-		_, failed := w.etcd.do(etcd.Txn{Success: []etcd.Op{
+		_, failed := w.etcd.Do(etcd.Txn{Success: []etcd.Op{
 			etcd.DeleteRequest{Key: m.keys.stream(client, m.name(s.Stream))},
 			etcd.PutRequest{Key: m.keys.listed(m.name(s.Stream)), Value: []byte(dismissed), IgnoreLease: true},
 		}})
@@ -120,8 +121,8 @@ func TestDismissed(t *testing.T) {
 			t.Fatal("the world does not come to rest")
 		}
 		w.wantAre(t, reset)
-		if len(w.etcd.keys) != 1 {
-			t.Errorf("etcd has %v, want only the sentinel", w.etcd.keys)
+		if len(w.etcd.Keys) != 1 {
+			t.Errorf("etcd has %v, want only the sentinel", w.etcd.Keys)
 		}
 	}
 }
@@ -167,11 +168,16 @@ func TestDeadWatch(t *testing.T) {
 //
 //	go test ./filter/fleet -fuzz FuzzAnswers -fuzztime 30s
 func FuzzAnswers(f *testing.F) {
-	s := newStore()
-	f.Add(s.header(), uint8(0))
-	f.Add(leaseAnswer(s.header(), 1, 10), uint8(0))
-	f.Add(txnAnswer(s.header(), false, s.rangeAnswer(etcd.RangeRequest{Key: "p"})), uint8(1))
-	f.Add(s.watchAnswer([]change{{key: "p/1/m/0000000000000001/00000000", value: "x", revision: 9}}), uint8(3))
+	s := etcdtest.New()
+	for n, r := range []etcd.Request{
+		etcd.PutRequest{Key: "p", Value: []byte("x")},
+		etcd.LeaseGrantRequest{TTL: 10},
+		etcd.Txn{Compare: []etcd.Compare{{Key: "p", Target: etcd.ModLess}}, Failure: []etcd.Op{etcd.RangeRequest{Key: "p"}}},
+	} {
+		answer, _ := s.Do(r)
+		f.Add(answer, uint8(n/2))
+	}
+	f.Add(s.WatchAnswer(etcdtest.Change{Key: "p/1/m/0000000000000001/00000000", Value: "x", Revision: 9}), uint8(3))
 	f.Add([]byte{0xff}, uint8(2))
 	f.Fuzz(func(t *testing.T, b []byte, at uint8) {
 		w := newWorld(size{workers: []int{1}, streams: 2, most: one})

@@ -46,10 +46,10 @@ func (w *world) rest() bool {
 				w.sayGone(i)
 			}
 		}
-		for _, lease := range slices.Clone(w.etcd.leases) {
-			if !w.owned(lease) {
+		for _, lease := range slices.Clone(w.etcd.Leases) {
+			if !w.owned(lease.ID) {
 				quiet = false
-				w.etcd.expire(lease)
+				w.etcd.Expire(lease.ID)
 			}
 		}
 		for _, s := range w.opened {
@@ -74,22 +74,22 @@ func idle(r etcd.Request) bool {
 // check returns which part of the promise does not hold in a world at rest; "" if all hold.
 func (w *world) check() string {
 	registered := map[uint32]Stamp{}
-	for _, k := range w.etcd.keys {
-		if !slices.Contains(w.etcd.leases, k.lease) {
-			return fmt.Sprintf("%s has outlived its lease", k.key)
+	for _, k := range w.etcd.Keys {
+		if !w.etcd.Lives(k.Lease) {
+			return fmt.Sprintf("%s has outlived its lease", k.Name)
 		}
 	}
 	clients := 0
-	for _, k := range w.etcd.within("p/1/c/", "p/1/c0") {
+	for _, k := range w.etcd.Within("p/1/c/", "p/1/c0") {
 		clients++
-		r, err := ParseRecord([]byte(k.value))
+		r, err := ParseRecord([]byte(k.Value))
 		if err != nil {
 			return err.Error()
 		}
-		registered[w.byKey(k.key).Context] = r.Stamp
+		registered[w.byKey(k.Name).Context] = r.Stamp
 	}
-	if listed := len(w.etcd.within("p/1/m/", "p/1/m0")); listed != clients+len(w.etcd.leases) {
-		return fmt.Sprintf("%d keys of streams, and %d of members with %d leases", clients, listed, len(w.etcd.leases))
+	if listed := len(w.etcd.Within("p/1/m/", "p/1/m0")); listed != clients+len(w.etcd.Leases) {
+		return fmt.Sprintf("%d keys of streams, and %d of members with %d leases", clients, listed, len(w.etcd.Leases))
 	}
 	var newest *opened
 	lives, ownEnd := 0, false

@@ -1,12 +1,12 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/filter/fleet/etcdtest"
 	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
@@ -15,7 +15,7 @@ import (
 type world struct {
 	config size
 	now    int64
-	etcd   *store
+	etcd   *etcdtest.Store
 	envoys []envoy
 	works  []worker
 	opened []*opened
@@ -64,8 +64,8 @@ type worker struct {
 	envoy  int
 	member *Member
 	calls  []pending
-	told   int // changes of the history that its watch has told
-	watch  uint32
+	watch  uint32 // the call of its watch; 0: it has none
+	told   etcdtest.Watch
 	life   int    // grows with each crash
 	draws  uint64 // of random numbers
 }
@@ -75,7 +75,7 @@ type pending struct {
 	Call
 	done   bool // it was carried out, and the answer is on its way
 	answer []byte
-	failed *failure
+	failed *etcdtest.Failure
 }
 
 // condition is what has become of a stream.
@@ -103,7 +103,7 @@ type opened struct {
 var client = ID{1, 2, 3}
 
 func newWorld(c size) *world {
-	w := &world{config: c, now: 1000, etcd: newStore(), left: c.faults}
+	w := &world{config: c, now: 1000, etcd: etcdtest.New(), left: c.faults}
 	for e, n := range c.workers {
 		w.envoys = append(w.envoys, envoy{})
 		for range n {
@@ -192,8 +192,8 @@ func (w *world) act(i int) {
 // holds reports whether a stream has its place in etcd, by the registration that its member knows.
 func (w *world) holds(i int, s *opened) bool {
 	m := w.works[i].member
-	at, found := w.etcd.find(m.keys.stream(client, m.name(s.Stream)))
-	return found && s.revision != 0 && w.etcd.keys[at].written == s.revision
+	at, found := w.etcd.Find(m.keys.stream(client, m.name(s.Stream)))
+	return found && s.revision != 0 && w.etcd.Keys[at].Written == s.revision
 }
 
 // sent puts a call on its way. What needs no order against other calls is carried out at once.
@@ -206,27 +206,26 @@ func (w *world) sent(i int, call Call) {
 	switch r := call.Request.(type) {
 	case etcd.WatchRequest:
 		if w.reaches(i) {
-			me.watch = call.ID
-			me.told, _ = slices.BinarySearchFunc(w.etcd.history, r.StartRevision, func(c change, r int64) int { return cmp.Compare(c.revision, r) })
+			me.watch, me.told = call.ID, w.etcd.Watch(r)
 			return
 		}
 	case etcd.LeaseKeepAliveRequest:
 		return
 	case etcd.LeaseRevokeRequest:
 		if w.reaches(i) {
-			answer, failed := w.etcd.do(r)
+			answer, failed := w.etcd.Do(r)
 			w.deliver(i, pending{Call: call, answer: answer, failed: failed})
 			return
 		}
 	case etcd.LeaseGrantRequest, etcd.PutRequest:
 		if w.reaches(i) {
-			answer, failed := w.etcd.do(r)
+			answer, failed := w.etcd.Do(r)
 			w.deliver(i, pending{Call: call, answer: answer, failed: failed})
 			return
 		}
 	case etcd.RangeRequest:
 		if r.CountOnly && w.reaches(i) {
-			answer, _ := w.etcd.do(r)
+			answer, _ := w.etcd.Do(r)
 			w.deliver(i, pending{Call: call, answer: answer})
 			return
 		}
@@ -238,7 +237,7 @@ func (w *world) sent(i int, call Call) {
 func (w *world) deliver(i int, p pending) {
 	m := w.works[i].member
 	if p.failed != nil {
-		m.Failed(w.clock(i), p.ID, p.failed.status, p.failed.message)
+		m.Failed(w.clock(i), p.ID, p.failed.Status, p.failed.Message)
 	} else {
 		m.Answer(w.clock(i), p.ID, p.answer)
 	}
@@ -327,9 +326,9 @@ func (w *world) forget(s *opened) {
 }
 
 // carry carries a Txn out, and notes for the promise what it does.
-func (w *world) carry(t etcd.Txn) (answer []byte, failed *failure) {
-	before := w.etcd.clone()
-	answer, failed = w.etcd.do(t)
+func (w *world) carry(t etcd.Txn) (answer []byte, failed *etcdtest.Failure) {
+	before := w.etcd.Clone()
+	answer, failed = w.etcd.Do(t)
 	var claimant *opened
 	var record Record
 	for _, op := range t.Success {
@@ -341,7 +340,7 @@ func (w *world) carry(t etcd.Txn) (answer []byte, failed *failure) {
 	switch {
 	case claimant == nil:
 		return answer, failed
-	case w.etcd.revision == before.revision:
+	case w.etcd.Revision == before.Revision:
 		// A return that sees now that its place is taken may end its stream.
 		if claimant.condition == live && w.newerThan(record.Stamp) >= claimant.Limits.MaxStreams {
 			claimant.yielded = true
@@ -350,14 +349,14 @@ func (w *world) carry(t etcd.Txn) (answer []byte, failed *failure) {
 	case claimant.condition != live:
 		claimant.place = record.Stamp // where it stood, even if it has ended meanwhile
 	}
-	for _, k := range before.keys {
-		if !strings.Contains(k.key, "/c/") {
+	for _, k := range before.Keys {
+		if !strings.Contains(k.Name, "/c/") {
 			continue
 		}
-		if _, stays := w.etcd.find(k.key); stays {
+		if _, stays := w.etcd.Find(k.Name); stays {
 			continue
 		}
-		loser := w.byKey(k.key)
+		loser := w.byKey(k.Name)
 		if newer := w.newerThan(stampOf(k)); newer < claimant.Limits.MaxStreams {
 			w.broken = fmt.Sprintf("stream %d was made to yield while %d newer ones were there", loser.Context, newer)
 		}
@@ -368,16 +367,16 @@ func (w *world) carry(t etcd.Txn) (answer []byte, failed *failure) {
 
 // newerThan counts the streams in etcd with larger stamps.
 func (w *world) newerThan(stamp Stamp) (n int) {
-	for _, k := range w.etcd.keys {
-		if strings.Contains(k.key, "/c/") && stampOf(k) > stamp {
+	for _, k := range w.etcd.Keys {
+		if strings.Contains(k.Name, "/c/") && stampOf(k) > stamp {
 			n++
 		}
 	}
 	return n
 }
 
-func stampOf(k stored) Stamp {
-	r, err := ParseRecord([]byte(k.value))
+func stampOf(k etcdtest.Key) Stamp {
+	r, err := ParseRecord([]byte(k.Value))
 	if err != nil {
 		panic(err)
 	}
@@ -415,31 +414,16 @@ func (w *world) crash(i int) {
 }
 
 // changes returns what the watch of worker i is to tell next: all changes of one revision.
-func (w *world) changes(i int) []change {
+func (w *world) changes(i int) []etcdtest.Change {
 	me := &w.works[i]
 	if me.watch == 0 {
 		return nil
 	}
-	prefix := me.member.keys.member(me.member.lease)
-	h := w.etcd.history
-	for me.told < len(h) && !strings.HasPrefix(h[me.told].key, prefix) {
-		me.told++
-	}
-	var next []change
-	for _, c := range h[me.told:] {
-		if c.revision == h[me.told].revision && strings.HasPrefix(c.key, prefix) {
-			next = append(next, c)
-		}
-	}
-	return next
+	return me.told.Next(w.etcd)
 }
 
 func (w *world) tell(i int) {
-	next := w.changes(i)
 	me := &w.works[i]
-	for me.told < len(w.etcd.history) && w.etcd.history[me.told].revision <= next[0].revision {
-		me.told++
-	}
-	me.member.Answer(w.clock(i), me.watch, w.etcd.watchAnswer(next))
+	me.member.Answer(w.clock(i), me.watch, me.told.Tell(w.etcd))
 	w.act(i)
 }
