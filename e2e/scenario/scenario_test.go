@@ -1,12 +1,12 @@
-// Package scenario tells in files what becomes of event streams, and plays these files on all three
+// Package scenario tells in files what becomes of event streams, and plays these files on all
 // levels of the filter: the decision and the registry over a plain map, the module under the test
-// host, and the module in a real Envoy. A scenario is written once, and must have the same result
-// on every level.
+// host, the same in two Envoys that share a simulated etcd, and the module in a real Envoy. A
+// scenario is written once, and must have the same result on every level.
 //
 // The files in testdata begin with why the scenario exists. Then come commands. Below each command
 // stand all changes that it causes, as a client sees them and with the reason that the access log
 // gives. A change that is not in the file fails the test. For the commands see [play]. Time is
-// virtual on the first two levels, and real in Envoy.
+// virtual on all levels but in a real Envoy.
 //
 //	go test ./e2e/scenario                    all files on all levels
 //	go test ./e2e/scenario -run /wasm/4/goodbye
@@ -31,9 +31,10 @@ import (
 
 // A level is one way to play a scenario, with a number of workers.
 type level struct {
-	name  string // as the command "only" of a file names it
-	begin func(t *testing.T, workers int, files []file) stage
-	fast  bool // its time is virtual
+	name    string // as the command "only" of a file names it
+	begin   func(t *testing.T, workers int, files []file) stage
+	workers [2]int
+	fast    bool // its time is virtual
 }
 
 // A stage is a level with everything that its files share.
@@ -44,9 +45,10 @@ type stage interface {
 }
 
 var levels = []level{
-	{"plain", newPlainStage, true},
-	{"wasm", newWasmStage, true},
-	{"envoy", newEnvoyStage, false},
+	{"plain", newPlainStage, [2]int{1, 4}, true},
+	{"wasm", newWasmStage, [2]int{1, 4}, true},
+	{"fleet", newFleetStage, [2]int{2, 4}, true},
+	{"envoy", newEnvoyStage, [2]int{1, 4}, false},
 }
 
 // restricted are the files that do not run on all levels. The files say why. TestFiles checks that
@@ -54,6 +56,8 @@ var levels = []level{
 var restricted = map[string][]string{
 	"contention_allow":  {"plain", "wasm"},
 	"contention_refuse": {"plain", "wasm"},
+	"total":             {"plain", "wasm", "envoy"},
+	"total_observe":     {"plain", "wasm", "envoy"},
 }
 
 func TestMain(m *testing.M) {
@@ -73,7 +77,7 @@ func TestScenarios(t *testing.T) {
 			if !l.fast {
 				t.Parallel()
 			}
-			for _, workers := range []int{1, 4} {
+			for _, workers := range l.workers {
 				t.Run(fmt.Sprint(workers), func(t *testing.T) {
 					if rewriting() && (l.name != "plain" || workers != 4) {
 						t.Skip("-rewrite takes the results of plain/4 only")

@@ -31,6 +31,7 @@ type wasm struct {
 	opened    int
 
 	unanswered []unanswered // requests that the backend does not have yet
+	settle     func() error // lets all happen that happens at once
 }
 
 // unanswered is a stream's answer, as soon as the backend has the request.
@@ -43,13 +44,13 @@ type wasmStage struct{ workers int }
 
 func newWasmStage(_ *testing.T, workers int, _ []file) stage { return wasmStage{workers} }
 
-func (s wasmStage) play(t *testing.T, f file) system {
+func (g wasmStage) play(t *testing.T, f file) system {
 	t.Helper()
 	m, err := compiled()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := host.NewWorld(m, host.Config{Workers: s.workers, PluginConfig: f.config})
+	w, err := host.NewWorld(m, host.Config{Workers: g.workers, PluginConfig: f.config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,9 @@ func (s wasmStage) play(t *testing.T, f file) system {
 			t.Logf("the filter's log:\n%v", w.Logs())
 		}
 	})
-	return &wasm{World: w, adminPath: f.adminPath(), streams: map[string]*host.Stream{}}
+	s := &wasm{World: w, adminPath: f.adminPath(), streams: map[string]*host.Stream{}}
+	s.settle = s.run
+	return s
 }
 
 func (w *wasm) patient() bool { return false }
@@ -89,12 +92,19 @@ func (w *wasm) open(name string, r request) error {
 	if r.answer != hold {
 		w.unanswered = append(w.unanswered, unanswered{name, r.answer})
 	}
-	return w.run()
+	return w.settle()
 }
 
-// run does what is to be done at once. The backend answers a request as soon as it has it.
+// run does what is to be done at once.
 func (w *wasm) run() error {
 	w.Run()
+	_, err := w.answerBackend()
+	return err
+}
+
+// answerBackend lets the backend answer each request that it has by now, and returns how many these
+// are.
+func (w *wasm) answerBackend() (n int, err error) {
 	for i := 0; i < len(w.unanswered); {
 		u := w.unanswered[i]
 		s := w.streams[u.name]
@@ -107,10 +117,11 @@ func (w *wasm) run() error {
 			continue
 		}
 		if err := w.answer(u.name, u.answer); err != nil {
-			return err
+			return n, err
 		}
+		n++
 	}
-	return nil
+	return n, nil
 }
 
 func (w *wasm) answer(name string, a answer) error {
@@ -128,7 +139,7 @@ func (w *wasm) answer(name string, a answer) error {
 	}
 	s.ResponseHeaders(host.Response(status, pairs...), false)
 	s.ResponseBody([]byte(body), all)
-	return w.run()
+	return w.settle()
 }
 
 func (w *wasm) stream(name string) (*host.Stream, error) {
@@ -142,7 +153,7 @@ func (w *wasm) send(name string, chunk []byte) error {
 	s, err := w.stream(name)
 	if err == nil {
 		s.ResponseBody(chunk, false)
-		err = w.run()
+		err = w.settle()
 	}
 	return err
 }
@@ -151,7 +162,7 @@ func (w *wasm) finish(name string) error {
 	s, err := w.stream(name)
 	if err == nil {
 		s.ResponseBody(nil, true)
-		err = w.run()
+		err = w.settle()
 	}
 	return err
 }
@@ -160,7 +171,7 @@ func (w *wasm) close(name string) error {
 	s, err := w.stream(name)
 	if err == nil {
 		s.End()
-		err = w.run()
+		err = w.settle()
 	}
 	return err
 }
@@ -194,7 +205,7 @@ func (w *wasm) contend(on bool) error {
 func (w *wasm) dismiss(worker int, rule string, parts []string) (int, error) {
 	s := w.worker(worker).Open(host.Request("DELETE", dismissPath(w.adminPath, rule, parts)))
 	s.RequestHeaders(true)
-	if err := w.run(); err != nil {
+	if err := w.settle(); err != nil {
 		return 0, err
 	}
 	reply := s.LocalReply()

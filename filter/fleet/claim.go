@@ -63,6 +63,13 @@ func (m *Member) Ended(now int64, s *Stream) {
 	m.run()
 }
 
+// Gone reports whether etcd can have nothing more of a stream that has ended. Before that it must
+// not be claimed again: the Txn that removes it could come late.
+func (m *Member) Gone(s *Stream) bool {
+	_, releasing := m.releases[s.Context]
+	return s.state == Outside && !releasing
+}
+
 // forget takes s from the member.
 func (m *Member) forget(s *Stream) {
 	delete(m.streams, s.Context)

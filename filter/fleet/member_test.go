@@ -127,6 +127,28 @@ func TestDismissed(t *testing.T) {
 	}
 }
 
+// A stream that has ended is gone when etcd has removed it.
+func TestGone(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	w.openAndClaim(0)
+	m, s := w.works[0].member, w.opened[0].Stream
+	if m.Gone(s) {
+		t.Error("a live stream is gone")
+	}
+	m.Ended(w.now, s)
+	w.act(0)
+	if m.Gone(s) {
+		t.Error("a stream is gone whose keys are there")
+	}
+	w.execute(0, 0)
+	if len(w.works[0].calls) > 0 {
+		w.answer(0, 0)
+	}
+	if !m.Gone(s) {
+		t.Error("etcd has removed the stream, and it is not gone")
+	}
+}
+
 // A watch that is dead and says nothing is found by counting.
 func TestDeadWatch(t *testing.T) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 2, most: one})

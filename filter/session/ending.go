@@ -115,7 +115,9 @@ const mostLeaving = registry.EndsPerCall / 2
 // if not. An idle stream has nothing coming that a goodbye could follow; a dismissed one must go
 // at once.
 func (s *Stream) end(why Reason, now int64) {
-	s.leaveFleet(now)
+	if why != Expired { // it holds its places until it has ended
+		s.leaveFleet(now)
+	}
 	g := s.goodbye()
 	switch {
 	case why == Dismissed, why == Idle, g == nil, s.rule.worker.leaving >= mostLeaving:

@@ -114,8 +114,11 @@ func (f *fleetSide) Newest(s *fleet.Stream) fleet.Stamp {
 	return newest
 }
 
-// ended tells a stream's member that it has ended.
+// ended tells a stream's member, if it has one, that it has ended.
 func (f *fleetSide) ended(place *fleetPlace, now int64) {
+	if place.member == nil {
+		return
+	}
 	place.member.Ended(now, &place.Stream)
 	f.pump(place.member, now)
 	f.remind(now)

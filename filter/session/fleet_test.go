@@ -64,24 +64,37 @@ func TestRefusedAlone(t *testing.T) {
 	}
 }
 
-// A request that was held is tried again: by now its client may have a place.
-func TestHeldThenAdmitted(t *testing.T) {
+// While a request is held, its client's place becomes free.
+func TestHeldAlone(t *testing.T) {
 	w := newEdge(t).worker(configured(refusing+`, "claim_at": "request"`, inFleet))
 	first := w.open("alice")
-	if x := w.ask("alice"); x.reply == nil {
-		t.Fatal("the second stream is not refused")
-	}
+	w.ask("alice")
 	x := w.ask("alice")
 	if !x.waits {
 		t.Fatal("a client that comes back at once is not held")
 	}
 	first.end(byClient)
+	w.knows(0)
 	w.advance(2)
-	if x.waits || x.reply != nil {
-		t.Fatalf("the held request waits: %v, is answered with %v, want it let in", x.waits, x.reply)
+	if x.reply != nil || x.waits {
+		t.Fatalf("the held request is answered with %v, waits %t, want it let in", x.reply, x.waits)
 	}
 	x.answer(eventStream)
 	w.knows(1)
+}
+
+// A stream at the end of its time keeps its place in the fleet until its goodbye is said. Whoever
+// supersedes it meanwhile is told to it.
+func TestExpiredInFleet(t *testing.T) {
+	w := newEdge(t).worker(configured(`"max_lifetime": "1s", "goodbye_grace": "1m"`, inFleet))
+	s := w.open("alice")
+	w.advance(3)
+	if s.stream.phase != leaving {
+		t.Fatalf("phase %s, want it leaving", s.stream.phase)
+	}
+	w.knows(1)
+	s.end(byClient)
+	w.knows(0)
 }
 
 // A call of MCP is refused with its id, also after it was held, and if this Envoy is full.
@@ -300,4 +313,29 @@ func TestMembersRetire(t *testing.T) {
 	members(1)
 	w.open("the next")
 	w.knows(1)
+}
+
+// A member that has retired is not asked any more: not for a request that was held meanwhile, and
+// not for a response that came late.
+func TestRetiredIsNotAsked(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured(`"on_unavailable": "refuse"`, inFleet))
+	w.ask("alice") // refused
+	held := w.ask("alice")
+	late := w.send(get.with("x-client-id", "bob", "accept", "*/*"))
+	if !held.waits || late.waits {
+		t.Fatalf("waits: %v and %v, want only the first", held.waits, late.waits)
+	}
+	spare := w.worker.fleet.members
+	w.worker.fleet.members = nil // as they have retired
+	w.advance(2)
+	late.answer(eventStream)
+	for _, m := range spare {
+		if m.Streams().All > 0 || len(m.calls) > 0 {
+			t.Errorf("a retired member has streams %+v, and %d calls", m.Streams(), len(m.calls))
+		}
+	}
+	if n := len(w.worker.fleet.members); n != 1 || held.reply == nil || late.reply == nil {
+		t.Errorf("%d members, replies %v and %v, want one that was asked by both", n, held.reply, late.reply)
+	}
 }

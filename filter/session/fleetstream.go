@@ -13,12 +13,11 @@ import (
 // waited.
 type fleetPlace struct {
 	fleet.Stream
-	member    *member
+	member    *member // that knows it; nil: none was asked yet
 	askedAt   int64
-	refusal   policy.Refusal // of a request whose body is to tell a call's id; it is final
+	refusal   policy.Refusal // of a request that is held, or whose body is to tell a call's id
 	wait      policy.Millis  // and the wait of that verdict
 	canAppend bool
-	held      bool // it was held before: that is done once
 }
 
 // enroll gives a stream its handle, if its rule has a fleet. The key must not be kept.
@@ -27,7 +26,7 @@ func (f *fleetSide) enroll(s *Stream, key []byte, context uint32) {
 		return
 	}
 	id := f.client(s.rule.Mode, s.rule.Name, key)
-	s.fleet = &fleetPlace{member: f.memberFor(id), Stream: fleet.Stream{
+	s.fleet = &fleetPlace{Stream: fleet.Stream{
 		Client: id, Context: context, Limits: s.rule.limits, Of: s,
 		RefuseUnavailable: s.rule.OnUnavailable == config.RefuseUnavailable,
 		RefuseContended:   f.worker.config.OnContention == config.Refuse,
@@ -37,14 +36,18 @@ func (f *fleetSide) enroll(s *Stream, key []byte, context uint32) {
 // ask asks the fleet about the stream whose callback is running: with look, whether it would be
 // refused, else for a place. The verdict comes at once, or the stream waits for it in the phase.
 func (f *fleetSide) ask(s *Stream, now int64, look bool, wait phase) (v *fleet.Verdict, came bool) {
-	s.fleet.askedAt = now
+	place := s.fleet
+	if place.member == nil || place.member.Gone(&place.Stream) { // a member that knows no stream may retire
+		place.member = f.memberFor(place.Client)
+	}
+	place.askedAt = now
 	f.running, f.verdict = s, nil
 	if look {
-		s.fleet.member.Look(now, &s.fleet.Stream)
+		place.member.Look(now, &place.Stream)
 	} else {
-		s.fleet.member.Claim(now, &s.fleet.Stream)
+		place.member.Claim(now, &place.Stream)
 	}
-	f.pump(s.fleet.member, now)
+	f.pump(place.member, now)
 	v, f.running, f.verdict = f.verdict, nil, nil
 	f.remind(now)
 	if v == nil {
@@ -110,18 +113,27 @@ func (s *Stream) obeyFleet(v fleet.Verdict, request Request, now int64) admissio
 	return s.turnAway(verdict, request, now)
 }
 
-// turnAway refuses a request. It may be held before, and tried again then, but in the fleet it ends
+// turnAway refuses a request. The first time it may wait for its answer, but in the fleet it ends
 // now: one that etcd has not answered would else be registered, and others would end for it.
 func (s *Stream) turnAway(v policy.Verdict, request Request, now int64) admission {
+	again := s.fleet.refusal != 0
 	s.fleet.refusal, s.fleet.wait = v.Refusal, v.Wait
 	s.rule.worker.registry.Forgo(&s.place)
 	s.rule.worker.fleet.ended(s.fleet, now)
 	s.reenter()
-	if !s.fleet.held && s.hold(now) {
-		s.fleet.held = true
+	if !again && s.hold(now) {
 		return waits
 	}
 	return s.obey(v, request, now)
+}
+
+// tryFleetAgain decides about a request that was held. It is refused if etcd still has to remove
+// what it has of the request: its new place would be removed, too.
+func (s *Stream) tryFleetAgain(request Request, now int64) admission {
+	if m := s.fleet.member; m != nil && !m.Gone(&s.fleet.Stream) {
+		return s.obey(s.turnedAway(), request, now)
+	}
+	return s.tryFleet(request, now)
 }
 
 // turnedAway is the verdict of [Stream.turnAway].
@@ -233,7 +245,7 @@ func (s *Stream) reenter() { s.rule.worker.host.Enter(s.place.Context) }
 // lostInFleet ends a stream that has lost its place in the fleet.
 func (s *Stream) lostInFleet(why fleet.Why, now int64) {
 	switch {
-	case s.phase >= leaving:
+	case s.phase > leaving:
 	case why == fleet.Dismissed:
 		s.rule.worker.add(s.rule.metrics.dismissed, 1)
 		s.end(Dismissed, now)

@@ -321,7 +321,7 @@ func (s *Stream) tryAgain(now int64) {
 	request := w.host.Request()
 	var became admission
 	if s.fleet != nil {
-		became = s.tryFleet(request, now)
+		became = s.tryFleetAgain(request, now)
 		s.reenter()
 	} else {
 		became = s.obey(s.try(now), request, now)
