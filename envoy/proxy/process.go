@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/child"
 )
 
 const (
@@ -149,9 +151,9 @@ func launch(l Launcher, o Options) (*Process, error) {
 }
 
 // run starts the process, sends the result to started, and waits for the end of the process. It
-// does both in one goroutine: see onLockedThread.
+// does both in one goroutine: see [child.OnLockedThread].
 func (p *Process) run(started chan<- error) {
-	onLockedThread(func() {
+	child.OnLockedThread(func() {
 		err := p.cmd.Start()
 		started <- err
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/streamlatch/streamlatch/envoy/child"
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
@@ -83,7 +84,7 @@ func query(ctx context.Context, l Launcher, args ...string) (stdout, stderr stri
 	c := l.queryCommand(args)
 	c.cmd.Stdout, c.cmd.Stderr = &out, &errs
 	c.cmd.WaitDelay = time.Second
-	onLockedThread(func() {
+	child.OnLockedThread(func() {
 		if err = c.cmd.Start(); err != nil {
 			return
 		}
