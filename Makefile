@@ -14,13 +14,16 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build image unit test test-all check workflows conformance e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
+.PHONY: help run run-fleet build image unit test test-all check workflows conformance e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
 
 run: build ## start Envoy with the filter, a demo backend and its page; Ctrl-C ends them
 	@$(GO) build -o build/bin/quickstart ./envoy/cmd/quickstart && exec build/bin/quickstart
+
+run-fleet: build ## start two Envoys that keep one promise over an etcd, with the demo; needs etcd: on PATH, or ETCD
+	@$(GO) build -o build/bin/quickstart ./envoy/cmd/quickstart && exec build/bin/quickstart -fleet
 
 build: ## build the filter: build/streamlatch.wasm
 	GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 $(GO) build -buildmode=c-shared -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o build/streamlatch.wasm ./filter

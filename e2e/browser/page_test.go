@@ -28,7 +28,7 @@ var (
 			return nil, err
 		}
 		listeners, err := r.Envoy().Admin().Listeners(context.Background())
-		demoBackend.Behind(r.Address(), listeners[rig.Internal])
+		demoBackend.Behind(demo.Gateway{Edge: r.Address(), Internal: listeners[rig.Internal]})
 		return r, err
 	})
 )

@@ -36,7 +36,7 @@ var files embed.FS
 type Backend struct {
 	interval time.Duration
 	mux      *http.ServeMux
-	gateway  gateway
+	gateways gateways
 	network  network
 	streams  streams
 }
@@ -51,6 +51,7 @@ func New(interval time.Duration) *Backend {
 	b.mux.HandleFunc("GET /events", b.events)
 	b.mux.HandleFunc("POST /events", b.events)
 	b.mux.HandleFunc("GET /live", b.serveLive)
+	b.mux.HandleFunc("GET /demo/envoys", b.envoys)
 	b.mux.HandleFunc("GET /demo/feed", b.feed)
 	b.mux.HandleFunc("GET /demo/line/{path...}", b.line)
 	// These change something, so no page of another origin may call them.

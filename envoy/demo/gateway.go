@@ -1,10 +1,12 @@
 package demo
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -14,7 +16,10 @@ import (
 // Filter is the configuration of the filter for which the page is made. A page names itself, and is
 // told when it has lost its place. Three takeovers in a row are free, so that a fourth shows what a
 // refusal is.
-const Filter = `{"rules": [{
+const Filter = `{` + rules + `}
+`
+
+const rules = `"rules": [{
   "name": "events",
   "match": {"path": {"prefix": "/events"}},
   "client": [{"query": "client"}],
@@ -22,7 +27,12 @@ const Filter = `{"rules": [{
   "goodbye_grace": "2s",
   "takeover_limit": {"max_tokens": 3, "fill_interval": "10s"},
   "retry": "5s"
-}]}
+}]`
+
+// FleetFilter is [Filter] for each of several Envoys. The secret is that of the shipped file. The
+// long timeout is for a busy machine: after it, an Envoy decides alone.
+const FleetFilter = `{` + rules + `,
+"fleet": {"clusters": ["etcd"], "secret": "00000000000000000000000000000000", "timeout": "2s"}}
 `
 
 // routes are those that the page needs beside the shipped ones: its own requests, and the backend's
@@ -37,49 +47,75 @@ const routes = `              - name: demo
 
 // Render is [envoy.Render], with [Filter] unless the settings have another one, and with the routes
 // that the page needs.
-func Render(s envoy.Settings) (string, error) {
-	if s.Filter == "" {
-		s.Filter = Filter
-	}
-	config, err := envoy.Render(s)
+func Render(s envoy.Settings) (string, error) { return render(envoy.Render, s, Filter) }
+
+// RenderFleet is [envoy.RenderFleet], with [FleetFilter] unless the settings have another one, and
+// with the routes that the page needs.
+func RenderFleet(s envoy.Settings) (string, error) {
+	return render(envoy.RenderFleet, s, FleetFilter)
+}
+
+func render(shipped func(envoy.Settings) (string, error), s envoy.Settings, filter string) (string, error) {
+	s.Filter = cmp.Or(s.Filter, filter)
+	config, err := shipped(s)
 	if err != nil {
 		return "", err
 	}
 	const place = "            - name: everyone\n              domains: [\"*\"]\n              routes:\n"
 	if n := strings.Count(config, place); n != 1 {
-		return "", fmt.Errorf("render the demo: found %q in envoy.yaml %d times, want once", place, n)
+		return "", fmt.Errorf("render the demo: found %q in the shipped file %d times, want once", place, n)
 	}
 	return strings.Replace(config, place, place+routes, 1), nil
 }
 
-// gateway is the Envoy in front of the backend.
-type gateway struct {
-	mu             sync.Mutex
-	edge, internal string
+// A Gateway is an Envoy in front of the backend: host and port of its listener for clients, and of
+// the one for operators.
+type Gateway struct{ Edge, Internal string }
+
+// gateways are the Envoys in front of the backend.
+type gateways struct {
+	mu  sync.Mutex
+	all []Gateway
 }
 
-func (g *gateway) addresses() (edge, internal string) {
+// at returns the Envoy that a request's query asks for: envoy=1 is the second one. Without it, that
+// is the first. It returns false if there is none.
+func (g *gateways) at(query url.Values) (Gateway, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.edge, g.internal
+	n, err := strconv.Atoi(cmp.Or(query.Get("envoy"), "0"))
+	if err != nil || n < 0 || n >= len(g.all) {
+		return Gateway{}, false
+	}
+	return g.all[n], true
 }
 
-// Behind tells the backend which Envoy is in front of it: host and port of the listener for clients
-// and of the one for operators. The page needs both.
-func (b *Backend) Behind(edge, internal string) {
-	b.gateway.mu.Lock()
-	defer b.gateway.mu.Unlock()
-	b.gateway.edge, b.gateway.internal = edge, internal
+// Behind tells the backend which Envoys are in front of it. The page needs them. With two, its
+// devices are at one each.
+func (b *Backend) Behind(all ...Gateway) {
+	b.gateways.mu.Lock()
+	defer b.gateways.mu.Unlock()
+	b.gateways.all = all
 }
+
+// envoys tells the page how many Envoys there are.
+func (b *Backend) envoys(w http.ResponseWriter, _ *http.Request) {
+	b.gateways.mu.Lock()
+	defer b.gateways.mu.Unlock()
+	writeJSON(w, http.StatusOK, len(b.gateways.all))
+}
+
+const unknownEnvoy = "the demo does not know the address of this Envoy"
 
 // kick ends a client's streams as an operator does, and passes the filter's answer on.
 func (b *Backend) kick(w http.ResponseWriter, r *http.Request) {
-	_, internal := b.gateway.addresses()
-	if internal == "" {
-		http.Error(w, "the demo does not know the address of Envoy", http.StatusServiceUnavailable)
+	query := r.URL.Query()
+	gateway, known := b.gateways.at(query)
+	if !known {
+		http.Error(w, unknownEnvoy, http.StatusServiceUnavailable)
 		return
 	}
-	address := "http://" + internal + "/streamlatch/streams/events/" + url.PathEscape(r.URL.Query().Get("client"))
+	address := "http://" + gateway.Internal + "/streamlatch/streams/events/" + url.PathEscape(query.Get("client"))
 	request, err := http.NewRequestWithContext(r.Context(), http.MethodDelete, address, nil)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

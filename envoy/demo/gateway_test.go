@@ -15,27 +15,45 @@ import (
 
 // Render adds what the page needs, in front of the shipped routes, and changes nothing else.
 func TestRender(t *testing.T) {
-	settings := envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080, Filter: Filter}
-	shipped, err := envoy.Render(settings)
-	if err != nil {
-		t.Fatal(err)
+	type render = func(envoy.Settings) (string, error)
+	for filter, test := range map[string]struct {
+		shipped, demo render
+		etcd          int
+	}{
+		Filter:      {envoy.Render, Render, 0},
+		FleetFilter: {envoy.RenderFleet, RenderFleet, 2379},
+	} {
+		settings := envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080, Etcd: test.etcd, Filter: filter}
+		shipped, err := test.shipped(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings.Filter = ""
+		got, err := test.demo(settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(got, routes); n != 1 || strings.Replace(got, routes, "", 1) != shipped {
+			t.Errorf("got the routes of the page %d times, want them once, and the shipped file around them:\n%s", n, got)
+		}
+		if before, _, _ := strings.Cut(got, routes); !strings.HasSuffix(before, "            - name: everyone\n              domains: [\"*\"]\n              routes:\n") {
+			t.Error("the routes of the page are not the first, so another one may match before them")
+		}
+		if _, err := test.demo(envoy.Settings{}); err == nil {
+			t.Error("no error for settings without a backend")
+		}
+		if _, err := config.Parse([]byte(filter)); err != nil {
+			t.Error(err)
+		}
 	}
-	settings.Filter = ""
-	got, err := Render(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(got, routes); n != 1 || strings.Replace(got, routes, "", 1) != shipped {
-		t.Errorf("got the routes of the page %d times, want them once, and the shipped file around them:\n%s", n, got)
-	}
-	if before, _, _ := strings.Cut(got, routes); !strings.HasSuffix(before, "            - name: everyone\n              domains: [\"*\"]\n              routes:\n") {
-		t.Error("the routes of the page are not the first, so another one may match before them")
-	}
-	if _, err := Render(envoy.Settings{}); err == nil {
-		t.Error("no error for settings without a backend")
-	}
-	if _, err := config.Parse([]byte(Filter)); err != nil {
-		t.Error(err)
+}
+
+// The fleet of the page is that of the shipped listener for operators, or a kick would not reach
+// its streams.
+func TestFleetFilterHasTheShippedSecret(t *testing.T) {
+	const shipped = `"fleet": {"clusters": ["etcd"], "secret": "00000000000000000000000000000000"`
+	if !strings.Contains(FleetFilter, shipped) || !strings.Contains(envoy.FleetConfig, shipped+"}}'") {
+		t.Errorf("want %s in both", shipped)
 	}
 }
 
@@ -54,7 +72,7 @@ func TestKick(t *testing.T) {
 	if got := b.post("/demo/kick?client=ann"); !strings.HasPrefix(got, "503 ") {
 		t.Errorf("without Envoy: got %q", got)
 	}
-	b.Behind("", strings.TrimPrefix(operators.URL, "http://"))
+	b.Behind(Gateway{Internal: strings.TrimPrefix(operators.URL, "http://")})
 	if got := b.post("/demo/kick?client=a%2Fb+c"); got != "200 {\"streams\":1}\n" {
 		t.Errorf("got %q", got)
 	}

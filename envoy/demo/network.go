@@ -107,16 +107,17 @@ func (n *network) endLost(client string) map[int]bool {
 
 // line passes a request on to Envoy, and the response back, as it comes.
 func (b *Backend) line(w http.ResponseWriter, r *http.Request) {
-	edge, _ := b.gateway.addresses()
-	if edge == "" {
-		http.Error(w, "the demo does not know the address of Envoy", http.StatusServiceUnavailable)
+	query := r.URL.Query()
+	gateway, known := b.gateways.at(query)
+	if !known {
+		http.Error(w, unknownEnvoy, http.StatusServiceUnavailable)
 		return
 	}
-	query := r.URL.Query()
+	query.Del("envoy")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	l := b.network.open(query.Get("client"), query.Get("tab"), cancel)
 	query.Set("line", strconv.Itoa(l.number))
-	target := url.URL{Scheme: "http", Host: edge, Path: "/" + r.PathValue("path"), RawQuery: query.Encode()}
+	target := url.URL{Scheme: "http", Host: gateway.Edge, Path: "/" + r.PathValue("path"), RawQuery: query.Encode()}
 	onward := (&http.Request{Method: r.Method, URL: &target, Host: r.Host, Header: r.Header.Clone()}).WithContext(ctx)
 	for name := range onward.Header {
 		if strings.HasPrefix(name, "X-") { // what Envoy has added the first time

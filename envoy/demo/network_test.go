@@ -14,7 +14,7 @@ import (
 // behindItself is a backend that takes itself for Envoy.
 func behindItself(t *testing.T) served {
 	b := serve(t, 5*time.Millisecond)
-	b.Behind(strings.TrimPrefix(b.url, "http://"), "")
+	b.Behind(Gateway{Edge: strings.TrimPrefix(b.url, "http://")})
 	return b
 }
 
@@ -74,6 +74,36 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// With two Envoys the page says which one a device is at.
+func TestTwoEnvoys(t *testing.T) {
+	b := serve(t, time.Hour)
+	want := func(path, answer string) {
+		t.Helper()
+		response, _ := b.do(client(t, false), "GET", path, "")
+		body, err := io.ReadAll(response.Body)
+		if err != nil || string(body) != answer {
+			t.Errorf("%s: got %q (%v), want %q", path, body, err, answer)
+		}
+	}
+	want("/demo/envoys", "0\n")
+	var gateways []Gateway
+	for _, name := range []string{"a", "b"} {
+		envoy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, name, " ", r.URL.RawQuery)
+		}))
+		defer envoy.Close()
+		gateways = append(gateways, Gateway{Edge: strings.TrimPrefix(envoy.URL, "http://")})
+	}
+	b.Behind(gateways...)
+	want("/demo/envoys", "2\n")
+	want("/demo/line/events?client=ann", "a client=ann&line=1")
+	want("/demo/line/events?client=ann&envoy=0", "a client=ann&line=2")
+	want("/demo/line/events?client=ann&envoy=1", "b client=ann&line=3")
+	for _, other := range []string{"2", "-1", "b"} {
+		want("/demo/line/events?client=ann&envoy="+other, unknownEnvoy+"\n")
+	}
+}
+
 // Lost connections do not gather without end.
 func TestLostLinesAreBounded(t *testing.T) {
 	b := behindItself(t)
@@ -126,10 +156,10 @@ func TestLineChangesNothing(t *testing.T) {
 		}
 		return response.StatusCode, string(body), response.Header
 	}
-	if status, body, _ := send(); status != 503 || !strings.Contains(body, "address of Envoy") {
+	if status, body, _ := send(); status != 503 || !strings.Contains(body, unknownEnvoy) {
 		t.Errorf("without Envoy: got %d, %s", status, body)
 	}
-	b.Behind(strings.TrimPrefix(envoy.URL, "http://"), "")
+	b.Behind(Gateway{Edge: strings.TrimPrefix(envoy.URL, "http://")})
 	status, body, header := send()
 	if status != 429 || body != `{"reason":"takeover_limit"}` || header.Get("Retry-After") != "7" || header.Get("Content-Type") != "application/json" {
 		t.Errorf("got %d, %s, %v", status, body, header)

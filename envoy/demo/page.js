@@ -5,6 +5,7 @@ import {listen, read} from './streamlatch.js';
 const at = id => document.getElementById(id);
 const client = new URLSearchParams(location.search).get('client') || 'demo';
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
+const fleet = await fetch('demo/envoys').then(r => r.json()).catch(() => 1) > 1; // a device at each Envoy
 const tabs = new Map(); // the devices, by all names that they have had
 let filtered = true;
 
@@ -37,8 +38,8 @@ const reasons = {
 };
 
 class Device {
-  constructor(name, title, open, way) {
-    Object.assign(this, {name, title, way: open});
+  constructor(name, title, open, way, envoy) {
+    Object.assign(this, {name, title, way: open, envoy: fleet ? envoy : 0});
     const card = at('device').content.cloneNode(true);
     this.card = card.querySelector('section');
     this.card.id = `device-${name}`;
@@ -48,7 +49,7 @@ class Device {
     this.at('.events').setAttribute('aria-label', `Events of the ${name}`);
     this.card.setAttribute('aria-labelledby', `${name}-name`);
     this.at('.picture use').setAttribute('href', `#${name}`);
-    this.at('.way').textContent = way;
+    this.at('.way').textContent = fleet ? `${way}, Envoy ${'AB'[envoy]}` : way;
     for (const [button, press] of Object.entries({open: () => this.openFirst(), reload: () => this.reload(), network: () => this.network()})) {
       this.at(`.${button}`).onclick = press;
       this.at(`.${button}`).setAttribute('aria-describedby', `${name}-name`);
@@ -90,7 +91,7 @@ class Device {
   connect() {
     this.close?.();
     this.show('connecting', 'Connecting', 'The device asks for the stream.');
-    const address = `demo/line/${filtered ? '' : 'off/'}events?${user}`;
+    const address = `demo/line/${filtered ? '' : 'off/'}events?${user}&envoy=${this.envoy}`;
     this.close = this.way(address, {
       open: () => {
         this.show('open', 'Open', 'This device gets the events.');
@@ -130,8 +131,8 @@ class Device {
   }
 }
 
-const laptop = new Device('laptop', 'Laptop', listen, 'EventSource');
-const phone = new Device('phone', 'Phone', read, 'fetch');
+const laptop = new Device('laptop', 'Laptop', listen, 'EventSource', 0);
+const phone = new Device('phone', 'Phone', read, 'fetch', 1);
 at('stage').prepend(laptop.card);
 const title = tab => tabs.get(tab)?.name ?? 'another page or program';
 
@@ -261,5 +262,7 @@ feed.onerror = () => {
   set('number-of', 'The demo’s backend does not answer.');
 };
 
+if (fleet) at('filter-name').textContent = 'Filter in both Envoys';
+for (const part of document.querySelectorAll('.fleet')) part.hidden = !fleet;
 at('curl').textContent = `curl -N '${location.origin}/events?${user}' -H 'accept: text/event-stream'`;
 begin();

@@ -109,8 +109,8 @@ type Streams interface {
 // Each of these methods ends what [Streams.Enter] has chosen: calls of the host are about the
 // running callback's own stream again.
 type Calls interface {
-	// Call sends one request, and does not keep message. An error says that it was not sent. Then CallFailed may come all the
-	// same, for a call that Call has never returned.
+	// Call sends one request, and does not keep message. An error says that it was not sent. Then
+	// CallFailed may come all the same, for a call that Call has never returned.
 	Call(cluster string, m etcd.Method, message []byte, timeout policy.Millis) (call uint32, err error)
 	// Open opens a stream of messages in both directions ([etcd.Method.Streams]). For an error see
 	// Call.

@@ -72,7 +72,7 @@ func run(ctx context.Context, out string) (err error) {
 	if err != nil {
 		return err
 	}
-	backend.Behind(r.Address(), listeners[rig.Internal])
+	backend.Behind(demo.Gateway{Edge: r.Address(), Internal: listeners[rig.Internal]})
 
 	for dark, name := range names {
 		shots, err := play(ctx, b, "http://"+r.Address()+"/?client="+name, dark)

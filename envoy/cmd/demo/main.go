@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,7 +40,7 @@ type options struct {
 	listen         string
 	interval       time.Duration
 	edge, internal string
-	config         bool
+	config, fleet  bool
 }
 
 // parseFlags prints its error, and the help, on out.
@@ -49,9 +50,10 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 	flags.SetOutput(out)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`address` to serve on; port 0: any free port")
 	flags.DurationVar(&o.interval, "interval", time.Second, "time between two events of a stream")
-	flags.StringVar(&o.edge, "edge", "127.0.0.1:10000", "`address` of Envoy's listener for clients, for the page")
-	flags.StringVar(&o.internal, "internal", "127.0.0.1:10001", "`address` of Envoy's listener for operators, for the page")
+	flags.StringVar(&o.edge, "edge", "127.0.0.1:10000", "`address` of Envoy's listener for clients, for the page; a comma between those of two Envoys")
+	flags.StringVar(&o.internal, "internal", "127.0.0.1:10001", "`address` of Envoy's listener for operators, for the page; likewise")
 	flags.BoolVar(&o.config, "config", false, "print the configuration of Envoy that the page needs, and exit")
+	flags.BoolVar(&o.fleet, "fleet", false, "with -config: of an Envoy in a fleet")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -60,6 +62,8 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	} else if o.interval <= 0 {
 		err = fmt.Errorf("-interval %v, want more than 0s", o.interval)
+	} else if a, b := strings.Count(o.edge, ","), strings.Count(o.internal, ","); a != b {
+		err = fmt.Errorf("-edge has %d addresses and -internal has %d, want as many", a+1, b+1)
 	}
 	if err != nil {
 		fmt.Fprintln(out, err)
@@ -70,7 +74,11 @@ func parseFlags(args []string, out io.Writer) (options, error) {
 // run serves until ctx ends, which is not an error.
 func run(ctx context.Context, o options, out io.Writer) error {
 	if o.config {
-		config, err := demo.Render(envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080})
+		render, settings := demo.Render, envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080}
+		if o.fleet {
+			render, settings.Etcd = demo.RenderFleet, 2379
+		}
+		config, err := render(settings)
 		fmt.Fprint(out, config)
 		return err
 	}
@@ -82,7 +90,12 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return fmt.Errorf("-listen %q: %w", o.listen, err)
 	}
 	backend := demo.New(o.interval)
-	backend.Behind(o.edge, o.internal)
+	edges, internals := strings.Split(o.edge, ","), strings.Split(o.internal, ",")
+	var gateways []demo.Gateway
+	for i := range edges {
+		gateways = append(gateways, demo.Gateway{Edge: edges[i], Internal: internals[i]})
+	}
+	backend.Behind(gateways...)
 	server := demo.NewServer(backend)
 	stop := context.AfterFunc(ctx, func() { server.Close() }) // Shutdown would wait for the streams, which do not end
 	defer stop()

@@ -64,13 +64,21 @@ func TestServe(t *testing.T) {
 
 // With -config it prints the configuration for the ports that envoy/compose.yaml expects.
 func TestConfig(t *testing.T) {
-	want, err := demo.Render(envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080})
+	settings := envoy.Settings{Listener: 10000, Internal: 10001, Admin: 9901, Backend: 8080}
+	alone, err := demo.Render(settings)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var printed strings.Builder
-	if err := run(t.Context(), options{config: true}, &printed); err != nil || printed.String() != want {
-		t.Errorf("got %v, and it printed %s", err, printed.String())
+	settings.Etcd = 2379
+	fleet, err := demo.RenderFleet(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, want := range map[options]string{{config: true}: alone, {config: true, fleet: true}: fleet} {
+		var printed strings.Builder
+		if err := run(t.Context(), o, &printed); err != nil || printed.String() != want {
+			t.Errorf("fleet %v: got %v, and it printed %s", o.fleet, err, printed.String())
+		}
 	}
 }
 
@@ -93,13 +101,14 @@ func TestBadAddress(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	if o, err := parseFlags(nil, io.Discard); err != nil || o != (options{"127.0.0.1:8080", time.Second, "127.0.0.1:10000", "127.0.0.1:10001", false}) {
+	if o, err := parseFlags(nil, io.Discard); err != nil || o != (options{"127.0.0.1:8080", time.Second, "127.0.0.1:10000", "127.0.0.1:10001", false, false}) {
 		t.Errorf("got %+v, %v", o, err)
 	}
 	for args, want := range map[string]string{
 		"8081":          "unexpected argument \"8081\"\n",
 		"-interval=0s":  "-interval 0s, want more than 0s\n",
 		"-interval=-1s": "-interval -1s, want more than 0s\n",
+		"-edge=a:1,b:1": "-edge has 2 addresses and -internal has 1, want as many\n",
 	} {
 		var printed strings.Builder
 		if _, err := parseFlags([]string{args}, &printed); err == nil || printed.String() != want {

@@ -46,11 +46,45 @@ Below: what the filter does. It shows a client as a hash of its key. Press Ctrl-
 `, version, pid, a.listener, a.admin, a.log, a.internal)
 }
 
-// A reporter prints what matters in Envoy's log: what the filter did to streams, warnings and
-// errors.
+// printFleetWelcome prints the same for two Envoys.
+func printFleetWelcome(out io.Writer, w world, found []addresses) {
+	a, b := found[0], found[1]
+	fmt.Fprintf(out, `
+Envoy %s runs twice (pids %d and %d), with etcd %s (pid %d).
+
+                Envoy A                    Envoy B
+  demo page     http://%-19s http://%s/
+  Envoy admin   %-26s %s
+  Envoy log     %-26s %s
+  etcd          %-26s its log: %s
+`, w.version, w.envoys[0].PID(), w.envoys[1].PID(), w.etcdVersion, w.etcd.PID(),
+		a.listener+"/", b.listener, a.admin, b.admin, a.log, b.log, w.etcd.URL, w.beside("etcd.log"))
+	fmt.Fprintf(out, `
+Open the demo page, at either Envoy: its laptop is at Envoy A, and its phone at Envoy B.
+
+Or run the first command in one terminal, and the second one in another: the first stream ends.
+
+  curl -N 'http://%[1]s/events?client=demo' -H 'accept: text/event-stream'
+  curl -N 'http://%[2]s/events?client=demo' -H 'accept: text/event-stream'
+
+To see how many streams are open at each Envoy, and to end all streams of the client "demo" at both:
+
+  curl http://%[3]s/streamlatch
+  curl http://%[4]s/streamlatch
+  curl -X DELETE http://%[3]s/streamlatch/streams/events/demo
+
+To see what etcd has of them (etcdctl is in Debian's package etcd-client):
+
+  ETCDCTL_API=3 etcdctl --endpoints %[5]s get --prefix --keys-only streamlatch/
+
+Below: what the filter does. It shows a client as a hash of its key. Press Ctrl-C to stop everything.
+`, a.listener, b.listener, a.internal, b.internal, strings.TrimPrefix(w.etcd.URL, "http://"))
+}
+
+// A reporter prints what matters in the log of each Envoy: what the filter did to streams, warnings
+// and errors.
 type reporter struct {
 	out io.Writer
-	log string // the path of the whole log
 
 	mu       sync.Mutex
 	state    reporterState
@@ -67,12 +101,20 @@ const (
 	stopped
 )
 
-func newReporter(out io.Writer, log string) *reporter {
-	return &reporter{out: out, log: log, state: waiting}
+func newReporter(out io.Writer) *reporter {
+	return &reporter{out: out, state: waiting}
 }
 
-// line takes one line of Envoy's log.
-func (r *reporter) line(line string) {
+// from returns a function that takes each line of an Envoy's log. If the Envoy has a name, the
+// output has it, too. log is the path of the whole log.
+func (r *reporter) from(name, log string) func(line string) {
+	if name != "" {
+		name += ": "
+	}
+	return func(line string) { r.line(name, log, line) }
+}
+
+func (r *reporter) line(name, log, line string) {
 	entry, ok := proxy.ParseLogEntry(line)
 	if !ok {
 		return
@@ -80,7 +122,7 @@ func (r *reporter) line(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if kind, text, ok := describe(entry); ok {
-		r.print(timeOfDay(entry), kind, text)
+		r.print(timeOfDay(entry), kind, name+text)
 		return
 	}
 	if !entry.Alarming() {
@@ -91,9 +133,9 @@ func (r *reporter) line(line string) {
 	}
 	switch r.warnings++; {
 	case r.warnings <= warningsPerSecond:
-		r.print(r.second, entry.Level, "envoy "+entry.Logger+": "+entry.Message)
+		r.print(r.second, entry.Level, name+"envoy "+entry.Logger+": "+entry.Message)
 	case r.warnings == warningsPerSecond+1:
-		r.print(r.second, entry.Level, "more such lines are in "+r.log)
+		r.print(r.second, entry.Level, name+"more such lines are in "+log)
 	}
 }
 

@@ -47,10 +47,11 @@ func TestReporter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			r := newReporter(&out, "build/envoy.log")
+			r := newReporter(&out)
 			r.start()
+			take := r.from("", "build/envoy.log")
 			for _, line := range test.lines {
-				r.line(line)
+				take(line)
 			}
 			want := strings.Join(append(test.want, ""), "\n")
 			if out.String() != want {
@@ -60,19 +61,21 @@ func TestReporter(t *testing.T) {
 	}
 }
 
-// Lines from before start are printed by start. Lines after stop are not printed.
+// Lines from before start are printed by start. Lines after stop are not printed. A line says from
+// which Envoy it is.
 func TestReporterStartsAndStops(t *testing.T) {
 	var out strings.Builder
-	r := newReporter(&out, "")
-	r.line(entry("00:00:01", "warning", "main", "a"))
+	r := newReporter(&out)
+	a, b := r.from("Envoy A", ""), r.from("Envoy B", "")
+	a(entry("00:00:01", "warning", "main", "a"))
 	if out.Len() > 0 {
 		t.Errorf("printed before start: %q", out.String())
 	}
 	r.start()
-	r.line(entry("00:00:02", "warning", "main", "b"))
+	b(entry("00:00:02", "warning", "main", "b"))
 	r.stop()
-	r.line(entry("00:00:03", "warning", "main", "c"))
-	if want := "00:00:01  warning   envoy main: a\n00:00:02  warning   envoy main: b\n"; out.String() != want {
+	a(entry("00:00:03", "warning", "main", "c"))
+	if want := "00:00:01  warning   Envoy A: envoy main: a\n00:00:02  warning   Envoy B: envoy main: b\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

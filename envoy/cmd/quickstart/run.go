@@ -16,6 +16,7 @@ import (
 
 	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/envoy/demo"
+	"github.com/streamlatch/streamlatch/envoy/etcd"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
@@ -28,8 +29,8 @@ const (
 	probeLimit = 10 * time.Second
 )
 
-// run runs Envoy and the demo backend until ctx ends, which is not an error, or until one of them
-// ends.
+// run runs Envoy and the demo backend, or a fleet, until ctx ends, which is not an error, or until
+// one of them ends.
 func run(ctx context.Context, o options, out io.Writer) error {
 	err := serve(ctx, o, out)
 	if ctx.Err() != nil {
@@ -44,99 +45,212 @@ func serve(ctx context.Context, o options, out io.Writer) error {
 	} else if err != nil {
 		return err
 	}
-	listener, err := reservePorts(ctx, o)
+	w := world{options: o, report: newReporter(out), out: out}
+	defer w.stop()
+	listener, err := w.reservePorts(ctx)
 	if err != nil {
 		return err
 	}
+	w.backend = port(listener.Addr())
 	backend := demo.New(eventInterval)
 	server := demo.NewServer(backend)
 	defer server.Close() // Shutdown would wait for the streams, which do not end
 	serverEnd := make(chan error, 1)
 	go func() { serverEnd <- server.Serve(listener) }()
 
-	report := newReporter(out, o.log)
-	gateway, version, err := startEnvoy(ctx, o, port(listener.Addr()), report, out)
-	if err != nil {
+	if err := w.start(ctx); err != nil {
 		return err
 	}
-	defer gateway.Stop()
-	defer report.stop()
-	found, err := probe(ctx, gateway)
-	if err != nil {
-		return err
+	var found []addresses
+	var gateways []demo.Gateway
+	for _, e := range w.envoys {
+		a, err := probe(ctx, e.Process)
+		if err != nil {
+			return err
+		}
+		a.log = e.log
+		found = append(found, a)
+		gateways = append(gateways, demo.Gateway{Edge: a.listener, Internal: a.internal})
 	}
-	backend.Behind(found.listener, found.internal)
-	found.log = o.log
-	printWelcome(out, version, gateway.PID(), found)
-	report.start()
-	return waitForEnd(ctx, gateway, serverEnd)
+	backend.Behind(gateways...)
+	if o.fleet {
+		printFleetWelcome(out, w, found)
+	} else {
+		printWelcome(out, w.version, w.envoys[0].PID(), found[0])
+	}
+	w.report.start()
+	return waitForEnd(ctx, w.runners(), serverEnd)
 }
 
-// reservePorts listens on the backend's port and checks that Envoy's ports are free. Envoy would
+// world is all that the program starts, besides the backend.
+type world struct {
+	options
+	report *reporter
+	out    io.Writer
+
+	etcd        *etcd.Process // nil without a fleet
+	etcdVersion string
+	version     proxy.Version // of Envoy
+	envoys      []runningEnvoy
+}
+
+// runningEnvoy is an Envoy with the path of its log.
+type runningEnvoy struct {
+	*proxy.Process
+	log string
+}
+
+// start starts the Envoys and, in a fleet, before them etcd. The caller must call stop, also after
+// an error.
+func (w *world) start(ctx context.Context) error {
+	if w.fleet {
+		if err := w.startEtcd(ctx); err != nil {
+			return err
+		}
+	}
+	finder := proxy.Finder{Dir: buildDir, Say: func(sentence string) { fmt.Fprintln(w.out, sentence) }}
+	path, err := finder.Find(ctx)
+	if err != nil {
+		return err
+	}
+	if w.version, err = proxy.VersionOf(ctx, proxy.Binary(path)); err != nil {
+		return err
+	}
+	if !w.fleet {
+		fmt.Fprintf(w.out, "Starting Envoy %s. It compiles the filter, which takes some seconds.\n", w.version)
+		return w.startEnvoy(ctx, path, "", w.first, w.log)
+	}
+	fmt.Fprintf(w.out, "Starting Envoy %s twice. Each compiles the filter, which takes some seconds.\n", w.version)
+	if err := w.startEnvoy(ctx, path, "Envoy A", w.first, w.log); err != nil {
+		return err
+	}
+	return w.startEnvoy(ctx, path, "Envoy B", w.second, w.beside("envoy-b.log"))
+}
+
+// beside returns the path of another log.
+func (w *world) beside(name string) string { return filepath.Join(filepath.Dir(w.log), name) }
+
+func (w *world) startEtcd(ctx context.Context) error {
+	path, version, err := etcd.Find(ctx)
+	if err != nil {
+		return err
+	}
+	name := w.beside("etcd.log")
+	log, err := create(name)
+	if err != nil {
+		return err
+	}
+	if w.etcd, err = etcd.Start(ctx, path, w.etcdPort, log); err != nil {
+		return fmt.Errorf("%w; its log is %s", err, name)
+	}
+	w.etcdVersion = version
+	return nil
+}
+
+// startEnvoy starts the Envoy that is found at path, under this name in the report.
+func (w *world) startEnvoy(ctx context.Context, path, name string, p ports, logName string) error {
+	render, settings := demo.Render, envoy.Settings{Listener: p.listen, Internal: p.internal, Admin: p.admin, Backend: w.backend, Wasm: w.wasm}
+	var args []string
+	if w.fleet {
+		render, settings.Etcd = demo.RenderFleet, w.etcdPort
+		args = []string{"--service-node", name} // etcd shows it
+	}
+	config, err := render(settings)
+	if err != nil {
+		return err
+	}
+	log, err := create(logName)
+	if err != nil {
+		return err
+	}
+	process, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{
+		Config:            config,
+		ComponentLogLevel: "wasm:debug", // the filter logs takeovers at debug
+		Stdout:            log,
+		Stderr:            io.MultiWriter(log, proxy.EachLine(w.report.from(name, logName))),
+		Args:              args,
+	})
+	if err == nil {
+		w.envoys = append(w.envoys, runningEnvoy{process, logName})
+	}
+	return err
+}
+
+// create creates a file for a log. The program never closes it: what it has started writes to it
+// until it ends.
+func create(name string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(name)
+}
+
+// stop ends what start has started: the Envoys first, which tell etcd that they leave.
+func (w *world) stop() {
+	w.report.stop()
+	for _, e := range w.envoys {
+		e.Stop()
+	}
+	if w.etcd != nil {
+		w.etcd.Stop()
+	}
+}
+
+// runners returns all that may end by itself.
+func (w *world) runners() []runner {
+	var all []runner
+	for _, e := range w.envoys {
+		all = append(all, e)
+	}
+	if w.etcd != nil {
+		all = append(all, w.etcd)
+	}
+	return all
+}
+
+// reservePorts listens on the backend's port and checks that the other ports are free. Envoy would
 // not notice: on Linux it shares its ports with every other Envoy of the same user (SO_REUSEPORT),
 // and each gets a part of the requests.
-func reservePorts(ctx context.Context, o options) (net.Listener, error) {
-	for _, p := range []struct {
+func (w *world) reservePorts(ctx context.Context) (net.Listener, error) {
+	type use struct {
 		flag, use string
-		number    int
-	}{
-		{"listen", "Envoy needs it for clients", o.listen},
-		{"internal", "Envoy needs it for the filter's admin path", o.internal},
-		{"admin", "Envoy needs it for its admin interface", o.admin},
-	} {
-		l, err := listen(ctx, p.number, p.flag, p.use)
+		number    *int
+	}
+	uses := []use{
+		{"-listen", "Envoy needs it for clients", &w.first.listen},
+		{"-internal", "Envoy needs it for the filter's admin path", &w.first.internal},
+		{"-admin", "Envoy needs it for its admin interface", &w.first.admin},
+	}
+	if w.fleet {
+		uses = append(uses,
+			use{"-fleet -listen-b", "the second Envoy needs it for clients", &w.second.listen},
+			use{"-fleet -internal-b", "the second Envoy needs it for the filter's admin path", &w.second.internal},
+			use{"-fleet -admin-b", "the second Envoy needs it for its admin interface", &w.second.admin},
+			use{"-fleet -etcd", "etcd needs it", &w.etcdPort})
+	}
+	for _, u := range uses {
+		l, err := listen(ctx, *u.number, u.flag, u.use)
 		if err != nil {
 			return nil, err
 		}
-		if err := l.Close(); err != nil {
-			return nil, err
+		defer l.Close() // after all are found, so that they differ
+		if u.number == &w.etcdPort {
+			w.etcdPort = port(l.Addr()) // etcd cannot choose its port
 		}
 	}
-	return listen(ctx, o.backend, "backend", "the demo backend needs it")
+	return listen(ctx, w.backend, "-backend", "the demo backend needs it")
 }
 
 func listen(ctx context.Context, number int, flag, use string) (net.Listener, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(number)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("port %d is in use, and %s: stop the program that uses it, or choose another port: go run ./envoy/cmd/quickstart -%s PORT", number, use, flag)
+		return nil, fmt.Errorf("port %d is in use, and %s: stop the program that uses it, or choose another port: go run ./envoy/cmd/quickstart %s PORT", number, use, flag)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-%s: %w", flag, err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	return l, nil
-}
-
-func startEnvoy(ctx context.Context, o options, backend int, report *reporter, out io.Writer) (*proxy.Process, proxy.Version, error) {
-	finder := proxy.Finder{Dir: buildDir, Say: func(sentence string) { fmt.Fprintln(out, sentence) }}
-	path, err := finder.Find(ctx)
-	if err != nil {
-		return nil, proxy.Version{}, err
-	}
-	version, err := proxy.VersionOf(ctx, proxy.Binary(path))
-	if err != nil {
-		return nil, proxy.Version{}, err
-	}
-	config, err := demo.Render(envoy.Settings{Listener: o.listen, Internal: o.internal, Admin: o.admin, Backend: backend, Wasm: o.wasm})
-	if err != nil {
-		return nil, proxy.Version{}, err
-	}
-	if err := os.MkdirAll(filepath.Dir(o.log), 0o755); err != nil {
-		return nil, proxy.Version{}, err
-	}
-	log, err := os.Create(o.log)
-	if err != nil {
-		return nil, proxy.Version{}, err
-	}
-	// The program never closes the file: Envoy writes to it until it ends.
-	fmt.Fprintf(out, "Starting Envoy %s. It compiles the filter, which takes some seconds.\n", version)
-	gateway, err := proxy.Start(ctx, proxy.Binary(path), proxy.Options{
-		Config:            config,
-		ComponentLogLevel: "wasm:debug", // the filter logs takeovers at debug
-		Stdout:            log,
-		Stderr:            io.MultiWriter(log, proxy.EachLine(report.line)),
-	})
-	return gateway, version, err
 }
 
 // probe sends a request through Envoy to the backend, and returns Envoy's addresses.
@@ -175,18 +289,29 @@ type runner interface {
 	Err() error
 }
 
-// waitForEnd waits until ctx, Envoy or the backend ends, and returns the error to report.
-func waitForEnd(ctx context.Context, gateway runner, backend <-chan error) error {
+// waitForEnd waits until ctx, one of the programs or the backend ends, and returns the error to
+// report.
+func waitForEnd(ctx context.Context, programs []runner, backend <-chan error) error {
+	ended := make(chan runner, len(programs))
+	for _, p := range programs {
+		go func() {
+			select {
+			case <-p.Done():
+				ended <- p
+			case <-ctx.Done():
+			}
+		}()
+	}
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-backend:
 		return fmt.Errorf("the demo backend ended by itself: %w", err)
-	case <-gateway.Done():
-		if exit := (*proxy.ExitError)(nil); errors.As(gateway.Err(), &exit) {
+	case p := <-ended:
+		if exit := (*proxy.ExitError)(nil); errors.As(p.Err(), &exit) {
 			return errors.New(exit.Summary()) // the reporter has printed the log lines
 		}
-		return gateway.Err()
+		return p.Err()
 	}
 }
 

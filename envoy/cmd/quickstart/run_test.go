@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/script"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
@@ -33,10 +34,14 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for flag, o := range map[string]options{
-		"-listen":   {wasm: filter, listen: inUse},
-		"-internal": {wasm: filter, internal: inUse},
-		"-admin":    {wasm: filter, admin: inUse},
-		"-backend":  {wasm: filter, backend: inUse},
+		" -listen":            {wasm: filter, first: ports{listen: inUse}},
+		" -internal":          {wasm: filter, first: ports{internal: inUse}},
+		" -admin":             {wasm: filter, first: ports{admin: inUse}},
+		" -backend":           {wasm: filter, backend: inUse},
+		" -fleet -listen-b":   {wasm: filter, fleet: true, second: ports{listen: inUse}},
+		" -fleet -internal-b": {wasm: filter, fleet: true, second: ports{internal: inUse}},
+		" -fleet -admin-b":    {wasm: filter, fleet: true, second: ports{admin: inUse}},
+		" -fleet -etcd":       {wasm: filter, fleet: true, etcdPort: inUse},
 	} {
 		err := run(t.Context(), o, os.Stdout)
 		if err == nil || !strings.HasPrefix(err.Error(), "port "+strings.TrimPrefix(other.Addr().String(), "127.0.0.1:")+" is in use, and ") || !strings.HasSuffix(err.Error(), flag+" PORT") {
@@ -63,7 +68,7 @@ func TestWaitForEnd(t *testing.T) {
 	failed <- errors.New("accept: too many open files")
 	for name, test := range map[string]struct {
 		ctx     context.Context
-		gateway runner
+		program runner
 		backend <-chan error
 		want    string
 	}{
@@ -71,12 +76,14 @@ func TestWaitForEnd(t *testing.T) {
 		"the backend": {t.Context(), fakeRunner{}, failed, "the demo backend ended by itself: accept: too many open files"},
 		"Envoy, without the log lines that were already printed": {t.Context(), fakeRunner{over, &proxy.ExitError{Status: errors.New("signal: killed"), LogLines: []string{"shown"}}}, nil,
 			"envoy ended by itself: signal: killed"},
+		"etcd": {t.Context(), fakeRunner{over, errors.New("etcd ended by itself: exit status 1")}, nil, "etcd ended by itself: exit status 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(test.ctx, 10*time.Second)
 			defer cancel()
 			got := ""
-			if err := waitForEnd(ctx, test.gateway, test.backend); err != nil {
+			programs := []runner{fakeRunner{}, test.program}
+			if err := waitForEnd(ctx, programs, test.backend); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {
@@ -88,11 +95,45 @@ func TestWaitForEnd(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	o, err := parseFlags(nil)
-	if want := (options{10000, 10001, 9901, 8080, "build/streamlatch.wasm", "build/envoy.log"}); err != nil || o != want {
+	if want := (options{ports{10000, 10001, 9901}, ports{10010, 10011, 9911}, 8080, 12379, false, "build/streamlatch.wasm", "build/envoy.log"}); err != nil || o != want {
 		t.Errorf("got %+v, %v, want %+v", o, err, want)
 	}
-	if _, err := parseFlags([]string{"10001"}); err == nil {
-		t.Error("no error for an argument without a flag")
+	if o, err := parseFlags([]string{"-fleet", "-etcd", "1"}); err != nil || !o.fleet || o.etcdPort != 1 {
+		t.Errorf("got %+v, %v, want a fleet with etcd on port 1", o, err)
+	}
+	for argument, want := range map[string]string{
+		"10001":        `unexpected argument "10001"`,
+		"-etcd=1":      "-etcd needs -fleet",
+		"-listen-b=1":  "-listen-b needs -fleet",
+		"-admin-b=1":   "-admin-b needs -fleet",
+		"-internal-b=": `invalid value "" for flag -internal-b: parse error`,
+	} {
+		if _, err := parseFlags([]string{argument}); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", argument, err, want)
+		}
+	}
+}
+
+// Without etcd the error is one sentence, and nothing serves.
+func TestNoEtcd(t *testing.T) {
+	dir := t.TempDir()
+	filter := filepath.Join(dir, "filter.wasm")
+	if err := os.WriteFile(filter, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := options{wasm: filter, fleet: true, log: filepath.Join(dir, "envoy.log")}
+	t.Setenv("ETCD", "")
+	t.Setenv("PATH", dir)
+	err := run(t.Context(), o, os.Stdout)
+	if want := "found no etcd on PATH: install Debian's package etcd-server, or set ETCD to the path of an etcd 3.4 or newer"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	// One that does not start: its log says why.
+	t.Setenv("ETCD", script.Write(t, filepath.Join(dir, "etcd"), `case $1 in --version) echo "etcd Version: 3.5.0";; *) exit 1; esac
+`))
+	err = run(t.Context(), o, os.Stdout)
+	if want := "start etcd: etcd ended by itself: exit status 1; its log is " + filepath.Join(dir, "etcd.log"); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
