@@ -13,76 +13,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/fleettest"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
-	"github.com/streamlatch/streamlatch/envoy"
 	"github.com/streamlatch/streamlatch/filter/reply"
 )
-
-const (
-	secret = "000102030405060708090a0b0c0d0e0f"
-	// The time-out is for a busy machine: after it, an Envoy decides alone.
-	fleet = `"fleet": {"clusters": ["etcd"], "secret": "` + secret + `", "lease_ttl": "5s", "timeout": "2s"}`
-)
-
-// start starts n Envoys of a fleet, in front of one backend: that of the first. more are fields of
-// the rule events.
-func start(t *testing.T, e *etcd, n int, more string) []*rig.Rig {
-	t.Helper()
-	if more != "" {
-		more = ", " + more
-	}
-	var all []*rig.Rig
-	for range n {
-		o := rig.Options{
-			Concurrency: 2,
-			Filter:      fmt.Sprintf(`{"rules": [%s], %s}`, rigtest.OneRule("events", more), fleet),
-			Base: func(s envoy.Settings) (string, error) {
-				s.Etcd = e.port(t)
-				return envoy.RenderFleet(s)
-			},
-			Edits: []rig.Edit{rig.AnyPath, rig.Replace(`"secret": "00000000000000000000000000000000"}}'`, `"secret": "`+secret+`"}}'`)},
-		}
-		if len(all) > 0 {
-			o.Handler = all[0].Backend
-		}
-		r, err := rig.Start(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			rigtest.Explain(t, r)
-			_ = r.Stop() // an error, if the test has killed it
-		})
-		all = append(all, r)
-	}
-	return all
-}
-
-func open(t *testing.T, r *rig.Rig, p rig.Protocol, worker int, client string) *rig.Stream {
-	t.Helper()
-	return rigtest.Open(t, rigtest.Dial(t, r, p, worker), rigtest.Get("events", client))
-}
 
 // A client opens a stream at another Envoy. The first is reset, at its client and at the backend.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, "")
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Ports: e.Ports(t)})
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		client := rigtest.NewClient()
-		old := open(t, envoys[0], p, 0, client)
-		e.wantStreams(t, 1)
-		fresh := open(t, envoys[1], p, 1, client)
+		old := fleettest.Open(t, envoys[0], p, 0, client)
+		e.WantStreams(t, 1)
+		fresh := fleettest.Open(t, envoys[1], p, 1, client)
 		rigtest.WantEnd(t, old, rig.Reset)
 		rigtest.WantLive(t, envoys[0], client, fresh)
 		rigtest.WantFlow(t, envoys[0], fresh)
-		again := open(t, envoys[1], p, 0, client) // within one Envoy
+		again := fleettest.Open(t, envoys[1], p, 0, client) // within one Envoy
 		rigtest.WantEnd(t, fresh, rig.Reset)
-		e.wantStreams(t, 1)
+		e.WantStreams(t, 1)
 		again.Close()
-		e.wantStreams(t, 0)
+		e.WantStreams(t, 0)
 	})
 }
 
@@ -90,21 +45,21 @@ func TestTakeover(t *testing.T) {
 // When it answers again, the newest stream is left.
 func TestEtcdAway(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, "")
-	first := open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
-	e.wantStreams(t, 1)
-	e.stop(t)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Ports: e.Ports(t)})
+	first := fleettest.Open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
+	e.WantStreams(t, 1)
+	e.Stop(t)
 	client := rigtest.NewClient()
-	old := open(t, envoys[0], rig.HTTP2, 0, client)
-	fresh := open(t, envoys[1], rig.HTTP2, 0, client)
+	old := fleettest.Open(t, envoys[0], rig.HTTP2, 0, client)
+	fresh := fleettest.Open(t, envoys[1], rig.HTTP2, 0, client)
 	if !old.Live() || !first.Live() {
 		t.Error("a stream has ended while etcd did not answer")
 	}
-	e.goOn(t)
+	e.GoOn(t)
 	rigtest.WantEnd(t, old, rig.Reset)
 	rigtest.WantLive(t, envoys[0], client, fresh)
-	e.wantStreams(t, 2)
+	e.WantStreams(t, 2)
 	if !first.Live() {
 		t.Error("the stream that was there before has ended")
 	}
@@ -113,18 +68,18 @@ func TestEtcdAway(t *testing.T) {
 // All leases end by mistake. No stream ends, and all are registered again.
 func TestLeasesRevoked(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, "")
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Ports: e.Ports(t)})
 	var streams []*rig.Stream
 	for i := range 8 {
-		streams = append(streams, open(t, envoys[i%2], rig.HTTP2, i/2%2, rigtest.NewClient()))
+		streams = append(streams, fleettest.Open(t, envoys[i%2], rig.HTTP2, i/2%2, rigtest.NewClient()))
 	}
-	before := e.wantStreams(t, 8)
-	if n := e.revokeAll(t); n != 4 {
+	before := e.WantStreams(t, 8)
+	if n := e.RevokeAll(t); n != 4 {
 		t.Errorf("%d leases were revoked, want 4: one of each worker", n)
 	}
 	wait.Until(t, func() error {
-		for _, key := range e.wantStreams(t, 8) {
+		for _, key := range e.WantStreams(t, 8) {
 			if slices.Contains(before, key) {
 				return fmt.Errorf("etcd has the stream %s under its first lease", key)
 			}
@@ -142,10 +97,10 @@ func TestLeasesRevoked(t *testing.T) {
 // An Envoy crashes. Its streams keep their place until its leases end, and then nothing is left.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"on_duplicate": "reject_new"`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"on_duplicate": "reject_new"`, Ports: e.Ports(t)})
 	client := rigtest.NewClient()
-	open(t, envoys[1], rig.HTTP2, 0, client)
+	fleettest.Open(t, envoys[1], rig.HTTP2, 0, client)
 	c := rigtest.Dial(t, envoys[0], rig.HTTP2, 0)
 	if r := rigtest.Do(t, c, rigtest.Get("events", client)); r.Status != 409 {
 		t.Errorf("status %d, want 409: the client has its stream at the other Envoy", r.Status)
@@ -154,23 +109,23 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait.Until(t, func() error {
-		keys, err := e.keys(t.Context(), "streamlatch/1/")
+		keys, err := e.Keys(t.Context(), "streamlatch/1/")
 		if err == nil && len(keys) > 1 { // the first Envoy's member stays
 			err = fmt.Errorf("etcd has %q, want one member and no stream", keys)
 		}
 		return err
 	})
-	open(t, envoys[0], rig.HTTP2, 0, client)
-	e.wantStreams(t, 1)
+	fleettest.Open(t, envoys[0], rig.HTTP2, 0, client)
+	e.WantStreams(t, 1)
 }
 
 // The request that waits for etcd is not held for longer than fleet.timeout; the next one not at
 // all.
 func TestRefusedWhileAway(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 1, `"on_unavailable": "refuse"`)
-	e.stop(t)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 1, fleettest.Options{Rule: `"on_unavailable": "refuse"`, Ports: e.Ports(t)})
+	e.Stop(t)
 	c := rigtest.Dial(t, envoys[0], rig.HTTP2, 0)
 	for range 3 {
 		r := rigtest.Do(t, c, rigtest.Get("events", rigtest.NewClient()))
@@ -178,10 +133,10 @@ func TestRefusedWhileAway(t *testing.T) {
 			t.Errorf("status %d, refused for %q, want unavailable", r.Status, got)
 		}
 	}
-	e.goOn(t)
+	e.GoOn(t)
 	time.Sleep(2 * time.Second)
-	open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
-	e.wantStreams(t, 1)
+	fleettest.Open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
+	e.WantStreams(t, 1)
 }
 
 // Clients open streams at random, at all Envoys and workers at once. In the end each has one: at
@@ -189,8 +144,8 @@ func TestRefusedWhileAway(t *testing.T) {
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	const clients, opens = 100, 10
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"takeover_limit": false`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"takeover_limit": false`, Ports: e.Ports(t)})
 	var conns []*rig.Conn
 	for i := range 4 {
 		conns = append(conns, rigtest.Dial(t, envoys[i%2], rig.HTTP2, i/2))
@@ -210,7 +165,7 @@ func TestStorm(t *testing.T) {
 		})
 	}
 	all.Wait()
-	e.wantStreams(t, clients)
+	e.WantStreams(t, clients)
 	for i, client := range names {
 		wait.Until(t, func() error {
 			live := 0
@@ -230,47 +185,47 @@ func TestStorm(t *testing.T) {
 			s.Close()
 		}
 	}
-	e.wantStreams(t, 0)
+	e.WantStreams(t, 0)
 }
 
 // At the request: the backend does not see the newcomer before its place is taken. With a limit
 // of two, the third stream ends the first, wherever they are.
 func TestClaimAtRequest(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"claim_at": "request", "max_streams": 2, "goodbye_grace": "5s"`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"claim_at": "request", "max_streams": 2, "goodbye_grace": "5s"`, Ports: e.Ports(t)})
 	client := rigtest.NewClient()
-	first := open(t, envoys[0], rig.HTTP2, 0, client)
-	second := open(t, envoys[1], rig.HTTP2, 0, client)
-	third := open(t, envoys[1], rig.HTTP1, 1, client)
+	first := fleettest.Open(t, envoys[0], rig.HTTP2, 0, client)
+	second := fleettest.Open(t, envoys[1], rig.HTTP2, 0, client)
+	third := fleettest.Open(t, envoys[1], rig.HTTP1, 1, client)
 	rigtest.WantEnd(t, first, rig.Reset) // the backend sends nothing that a goodbye could follow
 	rigtest.WantLive(t, envoys[0], client, second, third)
-	e.wantStreams(t, 2)
+	e.WantStreams(t, 2)
 }
 
 // An operator ends a client's streams at all Envoys, whichever is asked.
 func TestDismiss(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"max_streams": 3`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"max_streams": 3`, Ports: e.Ports(t)})
 	client := rigtest.NewClient()
 	streams := []*rig.Stream{
-		open(t, envoys[0], rig.HTTP2, 0, client),
-		open(t, envoys[1], rig.HTTP2, 0, client),
-		open(t, envoys[1], rig.HTTP1, 1, client),
+		fleettest.Open(t, envoys[0], rig.HTTP2, 0, client),
+		fleettest.Open(t, envoys[1], rig.HTTP2, 0, client),
+		fleettest.Open(t, envoys[1], rig.HTTP1, 1, client),
 	}
-	other := open(t, envoys[1], rig.HTTP2, 1, rigtest.NewClient())
-	e.wantStreams(t, 4)
+	other := fleettest.Open(t, envoys[1], rig.HTTP2, 1, rigtest.NewClient())
+	e.WantStreams(t, 4)
 	c := rigtest.Operator(t, envoys[0], rig.HTTP2)
 	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 200, "{\"streams\":3}\n")
 	for _, s := range streams {
 		rigtest.WantEnd(t, s, rig.Reset)
 	}
-	e.wantStreams(t, 1)
+	e.WantStreams(t, 1)
 	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 404, "")
-	e.stop(t)
+	e.Stop(t)
 	rigtest.WantDelete(t, c, "/streamlatch/streams/events/"+client, 503, "")
-	e.goOn(t)
+	e.GoOn(t)
 	if !other.Live() {
 		t.Error("the stream of another client has ended")
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/fleettest"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
@@ -18,20 +19,20 @@ import (
 // none of the others.
 func TestOnlyTheFirstWaits(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	r := start(t, e, 1, "")[0]
+	e := fleettest.StartEtcd(t, 1)
+	r := fleettest.Envoys(t, 1, fleettest.Options{Ports: e.Ports(t)})[0]
 	c := rigtest.Dial(t, r, rig.HTTP2, 0)
 	rigtest.Open(t, c, rigtest.Get("events", rigtest.NewClient()))
-	e.wantStreams(t, 1)
+	e.WantStreams(t, 1)
 	const before = 2 // its request, and its response
 	rigtest.WantSamples(t, r, fmt.Sprintf("streamlatch_fleet_claim_ms_count{} %d", before))
-	e.stop(t)
+	e.Stop(t)
 	const newcomers = 11
 	for range newcomers {
 		rigtest.Open(t, c, rigtest.Get("events", rigtest.NewClient()))
 	}
-	e.goOn(t)
-	e.wantStreams(t, 1+newcomers)
+	e.GoOn(t)
+	e.WantStreams(t, 1+newcomers)
 	rigtest.WantSamples(t, r, fmt.Sprintf("streamlatch_fleet_claim_ms_count{} %d", before+1))
 }
 
@@ -118,20 +119,20 @@ func TestEtcdRestarts(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprintf("data lost %v", lost), func(t *testing.T) {
-			e := startEtcd(t)
-			envoys := start(t, e, 2, "")
+			e := fleettest.StartEtcd(t, 1)
+			envoys := fleettest.Envoys(t, 2, fleettest.Options{Ports: e.Ports(t)})
 			clients := rigtest.NewClients(8)
 			var streams []*rig.Stream
 			for i, client := range clients {
-				streams = append(streams, open(t, envoys[i%2], rig.HTTP2, i/2%2, client))
+				streams = append(streams, fleettest.Open(t, envoys[i%2], rig.HTTP2, i/2%2, client))
 			}
-			e.wantStreams(t, len(clients))
-			e.kill()
+			e.WantStreams(t, len(clients))
+			e.Kill()
 			if lost {
-				e.forget(t)
+				e.Forget(t)
 			}
-			e.start(t)
-			e.wantStreams(t, len(clients))
+			e.Start(t)
+			e.WantStreams(t, len(clients))
 			for i, client := range clients {
 				rigtest.WantLive(t, envoys[0], client, streams[i])
 				if !streams[i].Live() {
@@ -139,11 +140,11 @@ func TestEtcdRestarts(t *testing.T) {
 				}
 			}
 			for i, client := range clients {
-				fresh := open(t, envoys[(i+1)%2], rig.HTTP1, 0, client)
+				fresh := fleettest.Open(t, envoys[(i+1)%2], rig.HTTP1, 0, client)
 				rigtest.WantEnd(t, streams[i], rig.Reset)
 				rigtest.WantLive(t, envoys[0], client, fresh)
 			}
-			e.wantStreams(t, len(clients))
+			e.WantStreams(t, len(clients))
 		})
 	}
 }
@@ -152,23 +153,23 @@ func TestEtcdRestarts(t *testing.T) {
 // except for one whose client has meanwhile come to another Envoy.
 func TestEnvoyStandsStill(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, "")
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Ports: e.Ports(t)})
 	moved, stayed := rigtest.NewClient(), rigtest.NewClient()
-	old, kept := open(t, envoys[0], rig.HTTP2, 0, moved), open(t, envoys[0], rig.HTTP2, 1, stayed)
-	e.wantStreams(t, 2)
+	old, kept := fleettest.Open(t, envoys[0], rig.HTTP2, 0, moved), fleettest.Open(t, envoys[0], rig.HTTP2, 1, stayed)
+	e.WantStreams(t, 2)
 	still := envoys[0].Envoy().PID()
 	if err := syscall.Kill(still, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(still, syscall.SIGCONT) })
-	e.wantStreams(t, 0)
-	fresh := open(t, envoys[1], rig.HTTP2, 0, moved)
+	e.WantStreams(t, 0)
+	fresh := fleettest.Open(t, envoys[1], rig.HTTP2, 0, moved)
 	if err := syscall.Kill(still, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	rigtest.WantEnd(t, old, rig.Reset)
-	e.wantStreams(t, 2)
+	e.WantStreams(t, 2)
 	rigtest.WantLive(t, envoys[0], moved, fresh)
 	rigtest.WantLive(t, envoys[0], stayed, kept)
 	wait.Until(t, func() error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/fleettest"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
@@ -16,12 +17,12 @@ import (
 // A stream that is superseded at another Envoy gets its goodbye there.
 func TestGoodbye(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"goodbye_grace": "60s", "retry": "2s"`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"goodbye_grace": "60s", "retry": "2s"`, Ports: e.Ports(t)})
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		client := rigtest.NewClient()
-		old := open(t, envoys[0], p, 0, client)
-		fresh := open(t, envoys[1], p, 1, client)
+		old := fleettest.Open(t, envoys[0], p, 0, client)
+		fresh := fleettest.Open(t, envoys[1], p, 1, client)
 		wait.Until(t, func() error { // the goodbye comes before the next event of the backend
 			if old.Live() {
 				envoys[0].Backend.Send(old.ID, "event")
@@ -44,11 +45,11 @@ func TestRejectNew(t *testing.T) {
 	t.Parallel()
 	for _, claimAt := range []string{"request", "response"} {
 		t.Run(claimAt, func(t *testing.T) {
-			e := startEtcd(t)
-			envoys := start(t, e, 2, `"on_duplicate": "reject_new", "claim_at": "`+claimAt+`"`)
+			e := fleettest.StartEtcd(t, 1)
+			envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"on_duplicate": "reject_new", "claim_at": "` + claimAt + `"`, Ports: e.Ports(t)})
 			rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 				client := rigtest.NewClient()
-				first := open(t, envoys[0], p, 0, client)
+				first := fleettest.Open(t, envoys[0], p, 0, client)
 				r := rigtest.Do(t, rigtest.Dial(t, envoys[1], p, 1), rigtest.Get("events", client))
 				if r.Status != http.StatusConflict {
 					t.Errorf("the second stream got status %d, want 409", r.Status)
@@ -58,9 +59,9 @@ func TestRejectNew(t *testing.T) {
 				}
 				rigtest.WantLive(t, envoys[0], client, first)
 				first.Close()
-				e.wantStreams(t, 0)
-				open(t, envoys[1], p, 0, client).Close()
-				e.wantStreams(t, 0)
+				e.WantStreams(t, 0)
+				fleettest.Open(t, envoys[1], p, 0, client).Close()
+				e.WantStreams(t, 0)
 			})
 		})
 	}
@@ -70,12 +71,12 @@ func TestRejectNew(t *testing.T) {
 // come back, and a program gets a status.
 func TestTakeoverLimit(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}`, Ports: e.Ports(t)})
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		client := rigtest.NewClient()
-		first := open(t, envoys[0], p, 0, client)
-		second := open(t, envoys[1], p, 0, client)
+		first := fleettest.Open(t, envoys[0], p, 0, client)
+		second := fleettest.Open(t, envoys[1], p, 0, client)
 		rigtest.WantEnd(t, first, rig.Reset)
 		r := rigtest.Do(t, rigtest.Dial(t, envoys[0], p, 1), rigtest.Get("events", client))
 		if m := rigtest.SoftRefusal.FindStringSubmatch(r.Body); r.Status != http.StatusOK || m == nil || m[2] != "takeover_limit" {
@@ -88,32 +89,32 @@ func TestTakeoverLimit(t *testing.T) {
 		}
 		rigtest.WantLive(t, envoys[0], client, second)
 		second.Close()
-		e.wantStreams(t, 0)
+		e.WantStreams(t, 0)
 	})
 }
 
 // A client may have two streams over all Envoys. The oldest of three ends.
 func TestTwoStreams(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"max_streams": 2`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"max_streams": 2`, Ports: e.Ports(t)})
 	rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
 		client := rigtest.NewClient()
 		var streams []*rig.Stream
 		for i := range 4 {
-			streams = append(streams, open(t, envoys[i%2], p, i/2, client))
+			streams = append(streams, fleettest.Open(t, envoys[i%2], p, i/2, client))
 		}
 		rigtest.WantEnd(t, streams[0], rig.Reset)
 		rigtest.WantEnd(t, streams[1], rig.Reset)
 		rigtest.WantLive(t, envoys[0], client, streams[2:]...)
-		e.wantStreams(t, 2)
+		e.WantStreams(t, 2)
 		streams[2].Close()
-		e.wantStreams(t, 1)
-		again := open(t, envoys[1], p, 0, client) // there is room
+		e.WantStreams(t, 1)
+		again := fleettest.Open(t, envoys[1], p, 0, client) // there is room
 		rigtest.WantLive(t, envoys[0], client, streams[3], again)
 		streams[3].Close()
 		again.Close()
-		e.wantStreams(t, 0)
+		e.WantStreams(t, 0)
 	})
 }
 
@@ -123,11 +124,11 @@ func TestObserveAndScope(t *testing.T) {
 	t.Parallel()
 	for about, more := range map[string]string{"observe": `"mode": "observe"`, "scope envoy": `"scope": "envoy"`} {
 		t.Run(about, func(t *testing.T) {
-			e := startEtcd(t)
-			envoys := start(t, e, 2, more)
+			e := fleettest.StartEtcd(t, 1)
+			envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: more, Ports: e.Ports(t)})
 			client := rigtest.NewClient()
-			first := open(t, envoys[0], rig.HTTP2, 0, client)
-			second := open(t, envoys[1], rig.HTTP2, 0, client)
+			first := fleettest.Open(t, envoys[0], rig.HTTP2, 0, client)
+			second := fleettest.Open(t, envoys[1], rig.HTTP2, 0, client)
 			if about == "observe" {
 				wait.Until(t, func() error {
 					total := uint64(0)
@@ -140,7 +141,7 @@ func TestObserveAndScope(t *testing.T) {
 					return nil
 				})
 			} else {
-				e.wantNothing(t)
+				e.WantNothing(t)
 			}
 			rigtest.WantLive(t, envoys[0], client, first, second)
 			rigtest.WantFlow(t, envoys[0], first)
@@ -152,18 +153,18 @@ func TestObserveAndScope(t *testing.T) {
 // When all Envoys have stopped, nothing is left of them in etcd.
 func TestNothingIsLeft(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, "")
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{Ports: e.Ports(t)})
 	for i, r := range envoys {
 		for range 3 {
-			open(t, r, rig.HTTP2, i, rigtest.NewClient())
+			fleettest.Open(t, r, rig.HTTP2, i, rigtest.NewClient())
 		}
 	}
-	e.wantStreams(t, 6)
+	e.WantStreams(t, 6)
 	for _, r := range envoys {
 		if err := r.Stop(); err != nil {
 			t.Error(err)
 		}
 	}
-	e.wantNothing(t)
+	e.WantNothing(t)
 }
