@@ -40,8 +40,11 @@ func TestOnlyTheFirstWaits(t *testing.T) {
 // newest stream: its token is spent, and its superseded page stays out.
 func TestMemoryWhileAway(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	envoys := start(t, e, 2, `"takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}, "instance": [{"header": "x-page"}]`)
+	e := fleettest.StartEtcd(t, 1)
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{
+		Rule:  `"takeover_limit": {"max_tokens": 1, "fill_interval": "1h"}, "instance": [{"header": "x-page"}]`,
+		Ports: e.Ports(t),
+	})
 	client := rigtest.NewClient()
 	page := func(name string) rig.Request {
 		r := rigtest.Get("events", client)
@@ -51,26 +54,26 @@ func TestMemoryWhileAway(t *testing.T) {
 	old := rigtest.Open(t, rigtest.Dial(t, envoys[0], rig.HTTP2, 0), page("one"))
 	fresh := rigtest.Open(t, rigtest.Dial(t, envoys[1], rig.HTTP2, 0), page("two"))
 	rigtest.WantEnd(t, old, rig.Reset)
-	e.stop(t)
+	e.Stop(t)
 	c := rigtest.Dial(t, envoys[1], rig.HTTP2, 1)
 	for name, want := range map[string]string{"one": "superseded", "three": "takeover_limit"} {
 		if got := rigtest.Do(t, c, page(name)).Header.Get(reply.Marker); got != want {
 			t.Errorf("page %s is refused for %q, want %s", name, got, want)
 		}
 	}
-	e.goOn(t)
+	e.GoOn(t)
 	rigtest.WantLive(t, envoys[0], client, fresh)
-	e.wantStreams(t, 1)
+	e.WantStreams(t, 1)
 }
 
 // The status of an Envoy says what each of its workers has in the fleet, and that etcd is away.
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	e := startEtcd(t)
-	r := start(t, e, 1, "")[0]
+	e := fleettest.StartEtcd(t, 1)
+	r := fleettest.Envoys(t, 1, fleettest.Options{Ports: e.Ports(t)})[0]
 	clients := rigtest.NewClients(4)
 	for i, client := range clients[:3] {
-		open(t, r, rig.HTTP2, i%2, client)
+		fleettest.Open(t, r, rig.HTTP2, i%2, client)
 	}
 	operator := rigtest.Operator(t, r, rig.HTTP2)
 	want := func(away bool, registered, unregistered int) {
@@ -106,10 +109,10 @@ func TestStatus(t *testing.T) {
 		})
 	}
 	want(false, 3, 0)
-	e.stop(t)
-	open(t, r, rig.HTTP2, 0, clients[3])
+	e.Stop(t)
+	fleettest.Open(t, r, rig.HTTP2, 0, clients[3])
 	want(true, 3, 1)
-	e.goOn(t)
+	e.GoOn(t)
 	want(false, 4, 0)
 }
 

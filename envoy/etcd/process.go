@@ -41,7 +41,8 @@ type Process struct {
 }
 
 // Start starts the etcd at path on a port of 127.0.0.1, which must be free, and returns when it
-// serves. It has no data. Its log goes to log. ctx only bounds the start. The caller must Stop the process.
+// serves. It has no data. Its log goes to log. ctx only bounds the start. The caller must Stop the
+// process.
 func Start(ctx context.Context, path string, port int, log io.Writer) (*Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
