@@ -149,6 +149,28 @@ func TestContinueAfterLocalReply(t *testing.T) {
 	wantAction(t, s.RequestBody([]byte("late"), true), host.None)
 }
 
+// The same within the callback that replies.
+func TestContinueBehindLocalReply(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{})
+	s := open(w.Worker(0), "request-headers", "reply 409 _ x; continue 0")
+	if s.Ending() != host.Completed || s.ToUpstream().Headers != nil {
+		t.Errorf("got %v, to upstream %+v; want completed, and nothing at the upstream", s.Ending(), s.ToUpstream())
+	}
+}
+
+// A body that the filter buffers can be read until it goes on, even after proxy_continue_stream.
+func TestBufferedBodyAfterContinue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{}, "configure: tick 1000", "tick: effective 2; continue 0; body 0 0 9")
+	s := w.Worker(0).Open(request("request-body", "return 1"))
+	s.RequestHeaders(false)
+	s.RequestBody([]byte("held"), false)
+	w.Worker(0).Tick()
+	w.Worker(0).Tick()
+	wantLog(t, w.Logs().OfWorker(0), `body 0 0 9 -> Ok "held"`, `body 0 0 9 -> Ok ""`)
+}
+
 func TestLocalReplyToHead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})

@@ -86,8 +86,14 @@ type flow struct {
 	out Message // what went on to the next filter
 }
 
-// hide makes everything unreachable for the guest.
-func (f *flow) hide() { f.visibleHeaders, f.visibleTrailers, f.visibleBody = nil, nil, nil }
+// hide makes everything unreachable for the guest, except a body that it has asked to buffer: this
+// one goes only when it goes on.
+func (f *flow) hide() {
+	f.visibleHeaders, f.visibleTrailers = nil, nil
+	if !f.buffering {
+		f.visibleBody = nil
+	}
+}
 
 func (s *Stream) headersArrive(f *flow, end bool) Action {
 	f.started, f.ended = true, end
@@ -223,7 +229,7 @@ func (s *Stream) showMetadata(f *flow, metadata map[string]string) Action {
 // itself, the headers go on, and the result of that callback applies only to what follows them. A
 // request does not go on after a local reply.
 func (s *Stream) resume(f *flow) {
-	if s.ended || f == &s.request && s.reply != nil {
+	if s.ended || f == &s.request && (s.reply != nil || s.prepared != nil) {
 		return
 	}
 	switch f.iteration {

@@ -74,11 +74,11 @@ func headersAction(result uint32, stopped bool) Action {
 	switch {
 	case stopped:
 		return StopAllIterationAndWatermark
-	case result == 0:
+	case result == 0, result == 2: // 2 is ContinueAndEndStream, which Envoy does not know
 		return Continue
-	case result == 2:
+	case result == 3:
 		return StopAllIterationAndBuffer
-	default: // 1, 3, and every unknown number
+	default: // 1, 4, and every unknown number
 		return StopAllIterationAndWatermark
 	}
 }

@@ -12,8 +12,8 @@ func TestActions(t *testing.T) {
 	}{
 		{0, false, Continue, Continue, Continue},
 		{1, false, StopAllIterationAndWatermark, StopIterationAndBuffer, StopIteration},
-		{2, false, StopAllIterationAndBuffer, StopIterationAndWatermark, StopIteration},
-		{3, false, StopAllIterationAndWatermark, StopIterationNoBuffer, StopIteration},
+		{2, false, Continue, StopIterationAndWatermark, StopIteration},
+		{3, false, StopAllIterationAndBuffer, StopIterationNoBuffer, StopIteration},
 		{4, false, StopAllIterationAndWatermark, StopIterationNoBuffer, StopIteration},
 		{0, true, StopAllIterationAndWatermark, StopIterationNoBuffer, StopIteration},
 		{1, true, StopAllIterationAndWatermark, StopIterationNoBuffer, StopIteration},
