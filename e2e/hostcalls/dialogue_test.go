@@ -24,6 +24,10 @@ type dialogue struct {
 	// before the callbacks of the plugin, and $id for the stream's context id.
 	scripts []string
 	headers host.Headers // more headers of the request
+
+	// steps are what the client and the upstream do after the request headers: see step. Nil: the
+	// request has no body, and the upstream answers with an empty 200.
+	steps []string
 }
 
 // request returns the request headers that carry the scripts, for the stream with this id.
@@ -36,32 +40,63 @@ func (d dialogue) request(id int) host.Headers {
 	return append(h, d.headers...)
 }
 
-// A stage is one of the two hosts. It has one worker and one guest, so ids and tokens grow from
-// dialogue to dialogue, in the same way on both.
+// A record is what a dialogue was on one stage.
+type record struct {
+	lines []string // that the guest has logged
+	after []int    // how many of them there were after the request headers, and after each step
+	ends  []string // what the upstream and the client have got, if the dialogue has steps
+}
+
+func (r record) all() []string { return withoutDiffering(slices.Concat(r.lines, r.ends)) }
+
+// A stage is a host that plays dialogues. It has one worker and one guest, so ids and tokens grow
+// from dialogue to dialogue, in the same way on all stages.
 type stage interface {
-	// play sends a request. It returns the lines that the guest logs, once nothing more can happen.
-	// Envoy's stage cannot know that, and waits until there are this many lines.
-	play(t *testing.T, request host.Headers, lines int) []string
+	// play plays a dialogue, whose stream gets this id, to its end. Where a stage cannot know that
+	// nothing more comes, as in Envoy, it waits for as much as there is in want.
+	play(t *testing.T, d dialogue, id int, want record) record
 }
 
 // firstStream is the context id of the first stream. The plugin's is 1.
 const firstStream = 2
 
-// compare plays the dialogues on both stages.
+// compare plays the dialogues on the test host and in Envoy, and for its score on proxytest.
 func compare(t *testing.T, dialogues []dialogue) {
+	t.Helper()
+	group := groupOf(t)
 	var copied, original stage = newHostStage(t), newEnvoyStage(t)
-	for i, d := range dialogues {
+	id := firstStream
+	for _, d := range dialogues {
 		t.Run(d.name, func(t *testing.T) {
-			request := d.request(firstStream + i)
-			want := withoutDiffering(copied.play(t, request, 0))
-			got := withoutDiffering(original.play(t, request, len(want)))
-			count(t, got, want)
-			if len(want) == 0 || !slices.Equal(got, want) {
-				t.Error(differences(got, want))
+			want := copied.play(t, d, id, record{})
+			got := original.play(t, d, id, want)
+			scores.count(group, d.name, got.all(), want.all())
+			if len(want.lines) == 0 || !slices.Equal(got.all(), want.all()) {
+				t.Error(differences(got.all(), want.all()))
 			}
 		})
+		id += 1 + d.others()
 	}
 }
+
+// others returns how many other streams the dialogue has.
+func (d dialogue) others() (n int) {
+	for _, step := range d.steps {
+		if strings.HasPrefix(step, stepOther+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+// groupOf returns the name of a test without its first word.
+func groupOf(t *testing.T) string {
+	group, _, _ := strings.Cut(strings.TrimPrefix(t.Name(), "Test"), "/")
+	return group
+}
+
+// mostDifferences is how many bytes of differences are enough for a reader.
+const mostDifferences = 2000
 
 // differences returns the lines that Envoy and the test host do not agree about, each with the line
 // before it.
@@ -75,7 +110,7 @@ func differences(envoy, host []string) string {
 				lines[side] = log[i]
 			}
 		}
-		if lines[0] != lines[1] {
+		if lines[0] != lines[1] && b.Len() < mostDifferences {
 			fmt.Fprintf(&b, "line %d, after %s:\n\tEnvoy:     %s\n\ttest host: %s\n", i+1, before, lines[0], lines[1])
 		}
 		before = lines[0]

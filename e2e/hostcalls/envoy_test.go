@@ -26,8 +26,9 @@ func context() stdcontext.Context { return stdcontext.Background() }
 
 // envoyStage is a real Envoy.
 type envoyStage struct {
-	rig  *rig.Rig
-	seen int // lines of the guest's log
+	rig     *rig.Rig
+	seen    int          // lines of the guest's log
+	backend *stepBackend // the upstream of the dialogues with steps
 }
 
 func newEnvoyStage(t *testing.T) *envoyStage {
@@ -36,14 +37,14 @@ func newEnvoyStage(t *testing.T) *envoyStage {
 	for name, u := range upstreams {
 		clusters.WriteString(cluster(name, endpoint(t, name, u)))
 	}
+	backend := &stepBackend{}
 	r := rigtest.Start(t, rig.Options{
-		Concurrency: 1, Module: guest, LogLevel: "wasm:trace",
-		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		Concurrency: 1, Module: guest, LogLevel: "wasm:trace", Handler: backend,
 		Base: func(s envoy.Settings) (string, error) {
 			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String()).Replace(envoyYAML), nil
 		},
 	})
-	return &envoyStage{rig: r, seen: linesOfStart(t, r, 1)}
+	return &envoyStage{rig: r, seen: linesOfStart(t, r, 1), backend: backend}
 }
 
 // endpoint returns the address of an upstream, and starts its server. It returns "" if the cluster
@@ -89,38 +90,54 @@ func cluster(name, address string) string {
 	return fmt.Sprintf(text, name, name, endpoints)
 }
 
-func (e *envoyStage) play(t *testing.T, request host.Headers, lines int) []string {
+func (e *envoyStage) play(t *testing.T, d dialogue, id int, want record) (r record) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+e.rig.Address()+"/", nil)
+	if d.steps != nil {
+		r.ends = e.converse(t, d, id, want)
+	} else {
+		ask(t, &http.Transport{DisableKeepAlives: true, DisableCompression: true}, "http://"+e.rig.Address()+"/", d.request(id))
+	}
+	r.lines = e.await(t, len(want.lines))
+	e.seen += len(r.lines)
+	return r
+}
+
+// ask sends a request without a body, and reads the response.
+func ask(t *testing.T, transport http.RoundTripper, url string, headers host.Headers) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, h := range request {
+	for _, h := range headers {
 		r.Header.Add(h.Name, h.Value)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}, Timeout: wait.Patience}
+	client := http.Client{Transport: transport, Timeout: wait.Patience}
 	if response, err := client.Do(r); err == nil { // the guest may reset the stream
 		response.Body.Close()
 	}
-	var log []string
+}
+
+// await returns what the guest has logged in this dialogue, once there are so many lines.
+func (e *envoyStage) await(t *testing.T, lines int) (log []string) {
+	t.Helper()
 	wait.Until(t, func() error {
 		if log = e.log()[e.seen:]; len(log) < lines {
 			return fmt.Errorf("the guest has logged %d lines, want %d:\n%s", len(log), lines, strings.Join(log, "\n"))
 		}
 		return nil
 	})
-	e.seen += len(log)
 	return log
 }
 
 // log returns what the guest has logged.
 func (e *envoyStage) log() []string { return guestLog(e.rig) }
 
-// guestLog returns what the guests have logged.
+// guestLog returns what the guests have logged, without the traces of their panics.
 func guestLog(r *rig.Rig) (lines []string) {
 	for _, line := range r.Log.Lines() {
 		entry, ok := proxy.ParseLogEntry(line)
-		if message, isGuest := strings.CutPrefix(entry.Message, "wasm log: "); ok && isGuest && entry.Logger == "wasm" {
+		if message, isGuest := strings.CutPrefix(entry.Message, "wasm log: "); ok && isGuest && entry.Logger == "wasm" && entry.Level == "info" {
 			lines = append(lines, message)
 		}
 	}

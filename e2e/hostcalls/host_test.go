@@ -45,9 +45,38 @@ func newHostStage(t *testing.T) *hostStage {
 	return &hostStage{world: world, seen: len(world.Logs().OfWorker(0)), progress: make(map[*host.GRPCCall]*int)}
 }
 
-func (h *hostStage) play(_ *testing.T, request host.Headers, _ int) []string {
-	s := h.world.Worker(0).Open(append(host.Request("GET", "/"), request...))
-	s.RequestHeaders(true)
+func (h *hostStage) play(_ *testing.T, d dialogue, id int, _ record) (r record) {
+	s := h.world.Worker(0).Open(append(host.Request("GET", "/"), d.request(id)...))
+	if d.steps != nil {
+		s.SetProtocol(host.HTTP2)
+	}
+	s.RequestHeaders(d.steps == nil)
+	h.settle()
+	r.after = append(r.after, len(h.lines()))
+	others := &others{stream: id, newest: id}
+	for _, text := range d.steps {
+		takeStep(h, s, text, others)
+		h.settle()
+		r.after = append(r.after, len(h.lines()))
+	}
+	if d.steps == nil {
+		h.world.Advance(time.Second) // longer than any time-out
+		if s.ToUpstream().Complete {
+			s.ResponseHeaders(host.Response(200), true)
+		}
+	}
+	s.End()
+	h.settle()
+	r.lines = h.lines()
+	h.seen += len(r.lines)
+	if d.steps != nil {
+		r.ends = []string{upstreamGot(s.ToUpstream()), clientGot(s)}
+	}
+	return r
+}
+
+// settle lets everything happen that happens without the client, the upstream and the clock.
+func (h *hostStage) settle() {
 	h.world.Run()
 	for _, c := range h.world.HTTPCalls() {
 		upstreams[c.Cluster].answer(c)
@@ -60,15 +89,14 @@ func (h *hostStage) play(_ *testing.T, request host.Headers, _ int) []string {
 			upstreams[c.Cluster].serve(c, h.progress[c])
 		}
 	}
-	h.world.Advance(time.Second) // longer than any time-out
-	if s.ToUpstream().Complete {
-		s.ResponseHeaders(host.Response(200), true)
-	}
-	s.End()
-	var lines []string
+}
+
+// lines returns what the guest has logged in this dialogue.
+func (h *hostStage) lines() (lines []string) {
 	for _, entry := range h.world.Logs().OfWorker(0)[h.seen:] {
-		lines = append(lines, entry.Message)
+		if entry.Level == host.LogInfo {
+			lines = append(lines, entry.Message)
+		}
 	}
-	h.seen += len(lines)
 	return lines
 }

@@ -34,29 +34,38 @@ type score struct {
 	differ           int // lines that are not the same on both
 }
 
-var scores struct {
+var scores scoreboard
+
+// A scoreboard keeps the score of each test, and the dialogues that have been played.
+type scoreboard struct {
 	sync.Mutex
-	all []*score
+	all    []*score
+	played map[string]bool // whether Envoy and the test host agree, by "group/dialogue"
 }
 
-// count adds a dialogue to the score of its test.
-func count(t *testing.T, envoy, host []string) {
-	group, _, _ := strings.Cut(strings.TrimPrefix(t.Name(), "Test"), "/")
-	scores.Lock()
-	defer scores.Unlock()
-	i := slices.IndexFunc(scores.all, func(s *score) bool { return s.group == group })
+// count adds a dialogue.
+func (b *scoreboard) count(group, dialogue string, envoy, host []string) {
+	b.Lock()
+	defer b.Unlock()
+	i := slices.IndexFunc(b.all, func(s *score) bool { return s.group == group })
 	if i < 0 {
-		i = len(scores.all)
-		scores.all = append(scores.all, &score{group: group})
+		i = len(b.all)
+		b.all = append(b.all, &score{group: group})
 	}
-	s := scores.all[i]
+	s := b.all[i]
 	s.dialogues++
 	s.lines += max(len(envoy), len(host))
+	differ := 0
 	for line := range max(len(envoy), len(host)) {
 		if line >= len(envoy) || line >= len(host) || envoy[line] != host[line] {
-			s.differ++
+			differ++
 		}
 	}
+	s.differ += differ
+	if b.played == nil {
+		b.played = make(map[string]bool)
+	}
+	b.played[group+"/"+dialogue] = differ == 0
 }
 
 // notObservable are rules of host/ENVOY.md that no dialogue can show, and why.

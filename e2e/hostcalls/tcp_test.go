@@ -141,7 +141,7 @@ func TestTCP(t *testing.T) {
 			if d.name == "a trap" {
 				got = got[:2]
 			}
-			count(t, got, want)
+			scores.count(groupOf(t), d.name, got, want)
 			if len(want) == 0 || !slices.Equal(got, want) {
 				t.Error(differences(got, want))
 			}
