@@ -60,18 +60,30 @@ type stage interface {
 // firstStream is the context id of the first stream. The plugin's is 1.
 const firstStream = 2
 
-// compare plays the dialogues on the test host and in Envoy, and for its score on proxytest.
+// A setup is what stages start with. The zero value is the guest without a configuration.
+type setup struct {
+	tags   []string // of the guest's build
+	plugin string   // the plugin's configuration
+	vm     string   // the VM's configuration
+}
+
+// compare plays the dialogues on the test host and in Envoy.
 func compare(t *testing.T, dialogues []dialogue) {
 	t.Helper()
+	compareWith(t, setup{}, dialogues)
+}
+
+func compareWith(t *testing.T, from setup, dialogues []dialogue) {
+	t.Helper()
 	group := groupOf(t)
-	var copied, original stage = newHostStage(t), newEnvoyStage(t)
+	var copied, original stage = newHostStage(t, from), newEnvoyStage(t, from)
 	id := firstStream
 	for _, d := range dialogues {
 		t.Run(d.name, func(t *testing.T) {
 			want := copied.play(t, d, id, record{})
 			got := original.play(t, d, id, want)
 			scores.count(group, d.name, got.all(), want.all())
-			if len(want.lines) == 0 || !slices.Equal(got.all(), want.all()) {
+			if len(want.all()) == 0 || !slices.Equal(got.all(), want.all()) {
 				t.Error(differences(got.all(), want.all()))
 			}
 		})
@@ -119,6 +131,17 @@ func differences(envoy, host []string) string {
 }
 
 // guest builds the guest, once.
-var guest = sync.OnceValues(func() ([]byte, error) {
-	return gobuild.Build(context(), "github.com/streamlatch/streamlatch/host/testdata/guest", "")
-})
+var guest = sync.OnceValues(func() ([]byte, error) { return guestWith() })
+
+// guestWith builds the guest with build tags.
+func guestWith(tags ...string) ([]byte, error) {
+	return gobuild.Build(context(), "github.com/streamlatch/streamlatch/host/testdata/guest", "", tags...)
+}
+
+// module returns the guest.
+func (s setup) module() ([]byte, error) {
+	if len(s.tags) == 0 {
+		return guest()
+	}
+	return guestWith(s.tags...)
+}

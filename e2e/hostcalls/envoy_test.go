@@ -31,7 +31,7 @@ type envoyStage struct {
 	backend *stepBackend // the upstream of the dialogues with steps
 }
 
-func newEnvoyStage(t *testing.T) *envoyStage {
+func newEnvoyStage(t *testing.T, from setup) *envoyStage {
 	t.Helper()
 	var clusters strings.Builder
 	for name, u := range upstreams {
@@ -39,9 +39,10 @@ func newEnvoyStage(t *testing.T) *envoyStage {
 	}
 	backend := &stepBackend{}
 	r := rigtest.Start(t, rig.Options{
-		Concurrency: 1, Module: guest, LogLevel: "wasm:trace", Handler: backend,
+		Concurrency: 1, Module: from.module, LogLevel: "wasm:trace", Handler: backend,
 		Base: func(s envoy.Settings) (string, error) {
-			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String()).Replace(envoyYAML), nil
+			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String(),
+				"VM_CONFIGURATION", from.vm, "PLUGIN_CONFIGURATION", from.plugin).Replace(envoyYAML), nil
 		},
 	})
 	return &envoyStage{rig: r, seen: linesOfStart(t, r, 1), backend: backend}

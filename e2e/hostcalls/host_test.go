@@ -11,13 +11,13 @@ import (
 // hostStage is the test host.
 type hostStage struct {
 	world    *host.World
-	seen     int                     // log lines
+	seen     int                     // log entries
 	progress map[*host.GRPCCall]*int // how far the servers of gRPC are
 }
 
-func newHostStage(t *testing.T) *hostStage {
+func newHostStage(t *testing.T, from setup) *hostStage {
 	t.Helper()
-	wasm, err := guest()
+	wasm, err := from.module()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func newHostStage(t *testing.T) *hostStage {
 			clusters[name] = host.NoEndpoints
 		}
 	}
-	world, err := host.NewWorld(module, host.Config{Clusters: clusters})
+	world, err := host.NewWorld(module, host.Config{Clusters: clusters, VMConfig: []byte(from.vm), PluginConfig: []byte(from.plugin)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func (h *hostStage) play(_ *testing.T, d dialogue, id int, _ record) (r record) 
 	s.End()
 	h.settle()
 	r.lines = h.lines()
-	h.seen += len(r.lines)
+	h.seen = len(h.world.Logs().OfWorker(0))
 	if d.steps != nil {
 		r.ends = []string{upstreamGot(s.ToUpstream()), clientGot(s)}
 	}
@@ -91,7 +91,7 @@ func (h *hostStage) settle() {
 	}
 }
 
-// lines returns what the guest has logged in this dialogue.
+// lines returns what the guest has logged in this dialogue, as guestLog does.
 func (h *hostStage) lines() (lines []string) {
 	for _, entry := range h.world.Logs().OfWorker(0)[h.seen:] {
 		if entry.Level == host.LogInfo {

@@ -8,9 +8,6 @@ import (
 //go:wasmimport env proxy_log
 func proxyLog(level, message, size uint32) uint32
 
-//go:wasmimport env proxy_get_log_level
-func proxyGetLogLevel(at uint32) uint32
-
 //go:wasmimport env proxy_get_shared_data
 func proxyGetSharedData(key, keySize, valueAt, sizeAt, casAt uint32) uint32
 
@@ -47,23 +44,14 @@ func proxyGetHeaderMapPairs(kind, pairsAt, sizeAt uint32) uint32
 //go:wasmimport env proxy_set_header_map_pairs
 func proxySetHeaderMapPairs(kind, pairs, size uint32) uint32
 
-//go:wasmimport env proxy_get_header_map_size
-func proxyGetHeaderMapSize(kind, sizeAt uint32) uint32
-
 //go:wasmimport env proxy_get_buffer_bytes
 func proxyGetBufferBytes(kind, start, length, dataAt, sizeAt uint32) uint32
 
 //go:wasmimport env proxy_set_buffer_bytes
 func proxySetBufferBytes(kind, start, length, data, size uint32) uint32
 
-//go:wasmimport env proxy_get_buffer_status
-func proxyGetBufferStatus(kind, lengthAt, flagsAt uint32) uint32
-
 //go:wasmimport env proxy_set_tick_period_milliseconds
 func proxySetTickPeriodMilliseconds(period uint32) uint32
-
-//go:wasmimport env proxy_get_current_time_nanoseconds
-func proxyGetCurrentTimeNanoseconds(at uint32) uint32
 
 //go:wasmimport env proxy_set_effective_context
 func proxySetEffectiveContext(id uint32) uint32
@@ -92,32 +80,8 @@ func proxySetProperty(path, pathSize, value, valueSize uint32) uint32
 //go:wasmimport env proxy_send_local_response
 func proxySendLocalResponse(code, details, detailsSize, body, bodySize, headers, headersSize, grpc uint32) uint32
 
-//go:wasmimport env proxy_continue_stream
-func proxyContinueStream(kind uint32) uint32
-
-//go:wasmimport env proxy_close_stream
-func proxyCloseStream(kind uint32) uint32
-
 //go:wasmimport env proxy_http_call
 func proxyHTTPCall(cluster, clusterSize, headers, headersSize, body, bodySize, trailers, trailersSize, timeout, tokenAt uint32) uint32
-
-//go:wasmimport env proxy_get_status
-func proxyGetStatus(codeAt, messageAt, sizeAt uint32) uint32
-
-//go:wasmimport env proxy_grpc_call
-func proxyGRPCCall(service, serviceSize, name, nameSize, method, methodSize, metadata, metadataSize, message, messageSize, timeout, tokenAt uint32) uint32
-
-//go:wasmimport env proxy_grpc_stream
-func proxyGRPCStream(service, serviceSize, name, nameSize, method, methodSize, metadata, metadataSize, tokenAt uint32) uint32
-
-//go:wasmimport env proxy_grpc_send
-func proxyGRPCSend(token, message, messageSize, end uint32) uint32
-
-//go:wasmimport env proxy_grpc_close
-func proxyGRPCClose(token uint32) uint32
-
-//go:wasmimport env proxy_grpc_cancel
-func proxyGRPCCancel(token uint32) uint32
 
 //go:wasmimport env proxy_call_foreign_function
 func proxyCallForeignFunction(name, nameSize, arguments, argumentsSize, resultAt, sizeAt uint32) uint32

@@ -10,6 +10,9 @@
 //	configure: set k v 0; tick 100
 //	stream: say hello
 //
+// With the build tag abi010 it is a filter of ABI 0.1.0. With proxytest it imports only what the
+// SDK's proxytest has.
+//
 // The callback "stream" is on_context_create of a stream, and "unknown" is any callback of a stream
 // that has no context. The scripts of a TCP connection are "connection-new-connection",
 // "connection-downstream-data", "connection-log" and so on. The scripts of a stream are request headers: "on-request-headers", "on-log"
@@ -44,9 +47,6 @@ var connectionCallbacks = []string{"new-connection", "downstream-data", "upstrea
 
 // pluginCallbacks are the callbacks whose script a request may replace.
 var pluginCallbacks = []string{"tick", "queue-ready", "http-call-response", "grpc-initial", "grpc-receive", "grpc-trailing", "grpc-close"}
-
-//go:wasmexport proxy_abi_version_0_2_1
-func abiVersion() {}
 
 //go:wasmexport proxy_on_memory_allocate
 func onMemoryAllocate(size uint32) unsafe.Pointer {
@@ -89,8 +89,8 @@ func onQueueReady(id, token uint32) {
 	onPlugin("queue-ready", id, 0)
 }
 
-//go:wasmexport proxy_on_request_headers
-func onRequestHeaders(id, count, end uint32) uint32 {
+// requestHeaders reads the scripts of a stream, and runs the first.
+func requestHeaders(id uint32) uint32 {
 	for _, phase := range callbacks {
 		if streams[id] == nil {
 			break
@@ -134,9 +134,6 @@ func onRequestBody(id, size, end uint32) uint32 { return onStream("request-body"
 
 //go:wasmexport proxy_on_request_trailers
 func onRequestTrailers(id, count uint32) uint32 { return onStream("request-trailers", id) }
-
-//go:wasmexport proxy_on_response_headers
-func onResponseHeaders(id, count, end uint32) uint32 { return onStream("response-headers", id) }
 
 //go:wasmexport proxy_on_response_body
 func onResponseBody(id, size, end uint32) uint32 { return onStream("response-body", id) }

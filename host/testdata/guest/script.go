@@ -32,6 +32,9 @@ func execute(script string, normal uint32) uint32 {
 		}
 		command, ok := commands[words[0]]
 		if !ok {
+			command, ok = ownCommands[words[0]]
+		}
+		if !ok {
 			panic("unknown command " + words[0])
 		}
 		logInfo(strings.Join(words, " ") + " -> " + command(words[1:]))
@@ -42,6 +45,9 @@ func execute(script string, normal uint32) uint32 {
 // commands are the commands of a script. In their arguments "_" stands for an empty string, "$" for
 // the last number, "+" for a space, and in a property path "/" for NUL.
 var commands map[string]func(w []string) string
+
+// ownCommands are those of an ABI version that this guest has by a build tag.
+var ownCommands map[string]func(w []string) string
 
 func init() {
 	commands = map[string]func(w []string) string{
