@@ -20,8 +20,8 @@ type vm struct {
 	instance  api.Module
 	memory    api.Memory
 	functions map[string]api.Function
-	allocator string // malloc or proxy_on_memory_allocate
-	stack     [5]uint64
+	allocator string      // malloc or proxy_on_memory_allocate
+	stacks    []callStack // of the calls of the guest that have not returned, the innermost last
 
 	contexts      map[uint32]*vmContext
 	nextContextID uint32
@@ -53,6 +53,10 @@ type vm struct {
 	callouts     [3]uint32 // how many were sent, by kind
 	dnsToken     uint32
 }
+
+// callStack is where wazero finds the arguments of a call of the guest, and leaves its result. A VM
+// keeps them, as one on Go's stack would go to the heap at each call.
+type callStack [5]uint64
 
 // vmContext is a context in the sense of the ABI: that of the VM (id 0), of a plugin, of a stream,
 // or of a TCP connection.
@@ -243,19 +247,20 @@ func (v *vm) mustBeIdle(name string) {
 //
 // cpp-host: include/proxy-wasm/wasm_vm.h, SaveRestoreContext.
 func (v *vm) enter(c *vmContext, name string, arguments ...uint64) (uint32, bool) {
-	current, effective := v.current, v.effective
+	current, effective, depth := v.current, v.effective, len(v.stacks)
 	v.current, v.effective = c, 0
-	defer func() { v.current, v.effective = current, effective }()
+	v.stacks = append(v.stacks, callStack{})
+	stack := v.stacks[depth][:]
+	defer func() { v.current, v.effective, v.stacks = current, effective, v.stacks[:depth] }()
 
 	returned := v.traceCallback(name, arguments)
-	stack := v.stack
-	copy(stack[:], arguments)
+	copy(stack, arguments)
 	ctx, end := v.ctx, func() {}
 	if limit := v.world.module.callLimit; limit > 0 {
 		ctx, end = context.WithTimeout(ctx, limit)
 	}
 	defer end()
-	if err := v.functions[name].CallWithStack(ctx, stack[:]); err != nil {
+	if err := v.functions[name].CallWithStack(ctx, stack); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("it has not returned within %v", v.world.module.callLimit)
 		}
