@@ -339,3 +339,30 @@ func TestRetiredIsNotAsked(t *testing.T) {
 		t.Errorf("%d members, replies %v and %v, want one that was asked by both", n, held.reply, late.reply)
 	}
 }
+
+// A request that waits for its backend may have come when there was another member. It claims with
+// one that is still there, and has room.
+func TestClaimsWithAMemberThatStays(t *testing.T) {
+	e := newEdge(t)
+	w := e.worker(configured("", inFleet))
+	call := get.with(":method", "POST", "x-client-id", "patient")
+	early := w.send(call)
+	var all []*exchange
+	for i := range fleet.MostStreams {
+		all = append(all, w.open(fmt.Sprint("client ", i)))
+	}
+	late := w.send(call)
+	early.answer(eventStream)
+	all = append(all, early, w.open("one more"))
+	for _, m := range w.worker.fleet.members {
+		if n := m.Streams().All; n > fleet.MostStreams {
+			t.Errorf("a member has %d streams, want at most %d", n, fleet.MostStreams)
+		}
+	}
+	for _, x := range all {
+		x.end(byClient)
+	}
+	e.advance(1)
+	late.answer(eventStream)
+	w.knows(1)
+}

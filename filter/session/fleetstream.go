@@ -25,9 +25,8 @@ func (f *fleetSide) enroll(s *Stream, key []byte, context uint32) {
 	if f == nil || s.rule.Scope != config.FleetScope {
 		return
 	}
-	id := f.client(s.rule.Mode, s.rule.Name, key)
 	s.fleet = &fleetPlace{Stream: fleet.Stream{
-		Client: id, Context: context, Limits: s.rule.limits, Of: s,
+		Client: f.client(s.rule.Mode, s.rule.Name, key), Context: context, Limits: s.rule.limits, Of: s,
 		RefuseUnavailable: s.rule.OnUnavailable == config.RefuseUnavailable,
 		RefuseContended:   f.worker.config.OnContention == config.Refuse,
 	}}
@@ -37,7 +36,7 @@ func (f *fleetSide) enroll(s *Stream, key []byte, context uint32) {
 // refused, else for a place. The verdict comes at once, or the stream waits for it in the phase.
 func (f *fleetSide) ask(s *Stream, now int64, look bool, wait phase) (v *fleet.Verdict, came bool) {
 	place := s.fleet
-	if place.member == nil || place.member.Gone(&place.Stream) { // a member that knows no stream may retire
+	if place.member == nil || place.member.Gone(&place.Stream) { // one that does not know the stream may be full by now, or have retired
 		place.member = f.memberFor(place.Client)
 	}
 	place.askedAt = now
