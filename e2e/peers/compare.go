@@ -21,11 +21,11 @@ import (
 // A contender is one way to keep one live stream per client, and what it needs.
 type contender struct {
 	name    string
-	filter  bool     // the filter is in Envoy
-	fleet   string   // and asks the store, an etcd, with this configuration; "": it does not
-	extProc bool     // the external processor is in Envoy
-	backend bool     // the backend uses the store, a Redis
-	store   *process // nil: it uses none
+	filter  bool   // the filter is in Envoy
+	fleet   string // and asks the store, an etcd, with this configuration; "": it does not
+	extProc bool   // the external processor is in Envoy
+	backend bool   // the backend uses the store, a Redis
+	store   *store // nil: it uses none
 	envoys  int
 
 	rigs      []*rig.Rig
@@ -167,19 +167,13 @@ func (c *contender) start(ctx context.Context) error {
 
 // options are those of one Envoy. They start what it needs.
 func (c *contender) options(ctx context.Context, backend *process) (rig.Options, error) {
-	port, err := backend.port()
-	if err != nil {
-		return rig.Options{}, err
-	}
+	port := portOf(backend.address)
 	o := rig.Options{Concurrency: workers, Filter: unlimited, Base: func(s envoy.Settings) (string, error) {
 		s.Backend = port
 		return envoy.Render(s)
 	}}
 	if c.fleet != "" {
-		etcd, err := c.store.port()
-		if err != nil {
-			return o, err
-		}
+		etcd := portOf(c.store.address)
 		o.Filter = c.fleet
 		o.Base = func(s envoy.Settings) (string, error) {
 			s.Backend, s.Etcd = port, etcd
@@ -239,7 +233,7 @@ func (c *contender) stop() (err error) {
 		err = errors.Join(err, r.Stop())
 	}
 	for _, p := range c.processes {
-		err = errors.Join(err, p.stop())
+		p.stop()
 	}
 	return err
 }
@@ -261,7 +255,7 @@ func (c *contender) cpu() (all, store time.Duration, err error) {
 		all += one
 	}
 	if c.store != nil {
-		store, err = measure.CPU(c.store.Process.Pid)
+		store, err = measure.CPU(c.store.pid)
 	}
 	return all + store, store, err
 }

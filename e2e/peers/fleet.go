@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 
@@ -27,12 +26,7 @@ func compareFleet(ctx context.Context, rounds, streams, open, takeovers int) (er
 		return err
 	}
 	defer redis.stop()
-	dir, err := os.MkdirTemp("", "etcd")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	etcd, err := startEtcd(ctx, dir)
+	etcd, err := startEtcd(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,7 +69,7 @@ func (c *contender) moveAndRest(ctx context.Context, clients, takeovers int) (ms
 }
 
 // openWhileAway measures how long clients wait while etcd does not answer.
-func openWhileAway(ctx context.Context, etcd *process, streams int) (err error) {
+func openWhileAway(ctx context.Context, etcd *store, streams int) (err error) {
 	c := &contender{name: "etcd is away", filter: true, fleet: away, envoys: 1, store: etcd}
 	defer func() { err = errors.Join(err, c.stop()) }()
 	if err := c.start(ctx); err != nil {
@@ -101,10 +95,10 @@ func openWhileAway(ctx context.Context, etcd *process, streams int) (err error) 
 	if err != nil {
 		return err
 	}
-	if err := etcd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(etcd.pid, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	defer etcd.Process.Signal(syscall.SIGCONT)
+	defer syscall.Kill(etcd.pid, syscall.SIGCONT)
 	after, err := measured(streams)
 	if err != nil {
 		return err

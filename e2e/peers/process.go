@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"time"
+
+	"github.com/streamlatch/streamlatch/envoy/etcd"
 )
 
 // A process is a child that serves at an address.
@@ -19,19 +22,9 @@ type process struct {
 	end     context.CancelFunc
 }
 
-func (p *process) stop() error {
+func (p *process) stop() {
 	p.end()
 	p.Wait() // that it was killed is no error
-	return nil
-}
-
-// port returns the port of its address.
-func (p *process) port() (int, error) {
-	_, port, err := net.SplitHostPort(p.address)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(port)
 }
 
 func start(ctx context.Context, program string, arguments ...string) (*process, io.Reader, error) {
@@ -49,52 +42,65 @@ func start(ctx context.Context, program string, arguments ...string) (*process, 
 	return p, out, nil
 }
 
+// A store is what Envoys, or what stands beside them, share.
+type store struct {
+	address string
+	pid     int
+	stop    func()
+}
+
 // startRedis starts a Redis that keeps nothing on disk, and waits until it serves.
-func startRedis(ctx context.Context) (*process, error) {
-	return startStore(ctx, "redis-server", func(port string) []string {
-		return []string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--daemonize", "no"}
-	})
-}
-
-// startEtcd starts an etcd of one node with its data in a folder, and waits until it serves.
-func startEtcd(ctx context.Context, dir string) (*process, error) {
-	return startStore(ctx, "etcd", func(port string) []string {
-		client, peer := "http://127.0.0.1:"+port, "http://127.0.0.1:0"
-		return []string{
-			"--name", "one", "--data-dir", dir, "--logger", "zap", "--log-level", "error",
-			"--listen-client-urls", client, "--advertise-client-urls", client,
-			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "one=" + peer,
-		}
-	})
-}
-
-// startStore starts a program of a Debian package, which listens on the port that is among its
-// arguments.
-func startStore(ctx context.Context, program string, arguments func(port string) []string) (*process, error) {
-	path, err := exec.LookPath(program)
+func startRedis(ctx context.Context) (*store, error) {
+	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		return nil, fmt.Errorf("%s is not on PATH; Debian and others have it in the package redis-server or etcd-server", program)
+		return nil, errors.New("redis-server is not on PATH; it is in the package redis-server of Debian and others")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	address := listener.Addr().String()
-	listener.Close()
-	_, port, _ := net.SplitHostPort(address)
-	p, out, err := start(ctx, path, arguments(port)...)
+	p, out, err := start(ctx, path, "--bind", "127.0.0.1", "--port", strconv.Itoa(portOf(address)), "--save", "", "--appendonly", "no", "--daemonize", "no")
 	if err != nil {
 		return nil, err
 	}
 	go io.Copy(io.Discard, out)
-	p.address = address
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
-			return p, conn.Close()
+			return &store{address, p.Process.Pid, p.stop}, conn.Close()
 		}
 		if time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("%s does not serve: %w", program, err), p.stop())
+			p.stop()
+			return nil, fmt.Errorf("redis does not serve: %w", err)
 		}
 	}
 }
+
+// startEtcd starts an etcd of one node, and waits until it serves.
+func startEtcd(ctx context.Context) (*store, error) {
+	path, _, err := etcd.Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	p, err := etcd.Start(ctx, path, portOf(address), io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return &store{address, p.PID(), p.Stop}, nil
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// portOf returns the port of an address that a listener had.
+func portOf(address string) int { return int(netip.MustParseAddrPort(address).Port()) }
