@@ -203,7 +203,9 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 			m.release(c.context, r.id, r.known)
 		}
 	}
-	m.goAway(fault) // gives the verdict on the call's stream, too, if no Txn was sent for it
+	if !c.hurried {
+		m.goAway(fault) // gives the verdict on the call's stream, too, if no Txn was sent for it
+	}
 	s := c.stream
 	if s == nil {
 		return

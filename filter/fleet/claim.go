@@ -36,10 +36,11 @@ func (m *Member) Claim(now int64, s *Stream) {
 	m.streams[s.Context] = s
 	m.set(s, Waiting)
 	s.since, s.tries = now, 0
+	s.queued = m.turns[s.Client] != nil
 	switch {
 	case m.away:
 		m.unavailable(s)
-	case m.turns[s.Client] != nil:
+	case s.queued:
 		m.queues[s.Client] = append(m.queues[s.Client], s)
 	default:
 		m.turns[s.Client] = s
@@ -101,13 +102,19 @@ func (m *Member) left(s *Stream) policy.Millis {
 	return m.config.Timeout - s.waited - policy.Millis(m.now-s.since)
 }
 
-func (m *Member) sendLook(s *Stream) {
-	prefix := m.keys.client(s.Client)
-	timeout := m.config.Timeout
+// ask sends a call for s. A newcomer waits no longer than its caller.
+func (m *Member) ask(s *Stream, k kind, r etcd.Request) {
+	c, timeout := call{kind: k, stream: s}, m.config.Timeout
 	if !s.state.in() {
 		timeout = max(1, m.left(s))
+		c.hurried = s.queued && timeout < m.config.Timeout/2
 	}
-	s.call = m.send(call{kind: looking, stream: s}, etcd.RangeRequest{Key: prefix, End: etcd.PrefixEnd(prefix)}, timeout)
+	s.call = m.send(c, r, timeout)
+}
+
+func (m *Member) sendLook(s *Stream) {
+	prefix := m.keys.client(s.Client)
+	m.ask(s, looking, etcd.RangeRequest{Key: prefix, End: etcd.PrefixEnd(prefix)})
 }
 
 // claim goes on with the claim of s, which has its turn.
@@ -177,11 +184,7 @@ func (m *Member) decide(s *Stream) {
 	p.yield, p.more = verdict.Superseded, len(verdict.Superseded) > mostYield
 	p.yield = p.yield[:min(len(p.yield), mostYield)]
 	s.plan, s.sent, s.doubt, s.sending = p, m.lease, 0, true
-	timeout := m.config.Timeout
-	if !s.state.in() {
-		timeout = max(1, m.left(s))
-	}
-	s.call = m.send(call{kind: claiming, stream: s}, m.txn(s.Client, p, s.view), timeout)
+	m.ask(s, claiming, m.txn(s.Client, p, s.view))
 }
 
 // seen goes on with s after a Range has shown its client's streams.
@@ -267,6 +270,8 @@ func (m *Member) contended(s *Stream) {
 		m.settle(s, Unregistered) // a tick tries again
 	case s.RefuseContended:
 		m.refuse(s, policy.Contended, 0)
+	case s.RefuseUnavailable && m.left(s) <= 0:
+		m.unavailable(s)
 	default:
 		m.letIn(s, Alone)
 	}

@@ -108,6 +108,7 @@ type Member struct {
 type call struct {
 	kind
 	stream    *Stream
+	hurried   bool   // its stream stood in a queue, and had little time left: a failure says little of etcd
 	context   uint32 // of the stream that is released
 	dismissal *dismissal
 	lease     int64

@@ -55,6 +55,61 @@ func TestAway(t *testing.T) {
 	}
 }
 
+// A client that comes with many requests at once waits for itself. That the last ones have no time
+// left for etcd says nothing about etcd: nobody else is to go without it.
+func TestLittleTimeLeft(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 3, most: one})
+	me := &w.works[0]
+	w.open(0)
+	w.open(0)
+	w.now += 200
+	for w.opened[0].condition == waiting {
+		if me.calls[0].done {
+			w.answer(0, 0)
+		} else {
+			w.execute(0, 0)
+		}
+	}
+	if got := me.calls[0].Timeout; got >= 125 || got <= 0 {
+		t.Fatalf("the second stream asks with a time-out of %d ms, want less than half of 250", got)
+	}
+	w.timeOut(0, 0)
+	if me.member.Away() {
+		t.Error("etcd is taken for away")
+	}
+	w.open(0)
+	if w.opened[1].condition != live || w.opened[2].condition != waiting {
+		t.Errorf("conditions %d and %d, want the second stream in, and the third one waiting", w.opened[1].condition, w.opened[2].condition)
+	}
+	w.settle(t)
+}
+
+// A stream that has stood behind others until its time was over has had no answer of etcd: where
+// limits must hold, it is refused.
+func TestNoTimeLeft(t *testing.T) {
+	for _, refuse := range []bool{false, true} {
+		w := newWorld(size{workers: []int{1}, streams: 2, most: one, refuse: refuse})
+		w.open(0)
+		w.open(0)
+		w.opened[1].RefuseContended = false
+		w.now += 300
+		for len(w.works[0].calls) > 0 {
+			if w.works[0].calls[0].done {
+				w.answer(0, 0)
+			} else {
+				w.execute(0, 0)
+			}
+		}
+		want := live
+		if refuse {
+			want = refused
+		}
+		if w.opened[1].condition != want {
+			t.Errorf("refuse %t: condition %d, want %d", refuse, w.opened[1].condition, want)
+		}
+	}
+}
+
 // A stream is not refused for a restored etcd: members join anew, and all streams return.
 func TestRestoredFromABackup(t *testing.T) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 3, most: []int{2}})

@@ -32,6 +32,7 @@ type Stream struct {
 	tries   int    // Txns of this claim or return that have lost a race
 	since   int64  // the caller waits since then, in states Looking, Waiting and Claiming
 	waited  policy.Millis
+	queued  bool // its claim has stood behind others of its client in this member
 }
 
 // State is where a stream stands. The states and what leads from one to the next:
