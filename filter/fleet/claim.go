@@ -310,6 +310,9 @@ func (m *Member) letIn(s *Stream, how Outcome) {
 	verdict.Stamp, verdict.Memory = s.stamp, s.memory
 	m.out.Verdicts = append(m.out.Verdicts, verdict)
 	s.tries = 0
+	if how == Alone { // the caller may refuse it yet: a tick begins the return
+		s.tries = mostTries
+	}
 	m.settle(s, Unregistered)
 }
 

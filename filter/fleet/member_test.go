@@ -110,6 +110,54 @@ func TestNoTimeLeft(t *testing.T) {
 	}
 }
 
+// A stream that its Envoy alone decides about is not registered before the Envoy has let it in: if
+// it does not, others would have ended for nothing.
+func TestAloneWaitsForItsEnvoy(t *testing.T) {
+	for _, in := range []bool{false, true} {
+		w := newWorld(size{workers: []int{1}, streams: 2, most: one})
+		me := &w.works[0]
+		m := me.member
+		w.open(0)
+		for len(me.calls) > 0 {
+			if me.calls[0].done {
+				w.answer(0, 0)
+			} else {
+				w.execute(0, 0)
+			}
+		}
+		first := &Stream{Client: ID{9}, Context: 7, Limits: w.opened[0].Limits}
+		s := &Stream{Client: ID{9}, Context: 8, Limits: w.opened[0].Limits}
+		m.Claim(w.now, first)
+		m.Claim(w.now, s)
+		w.now += 300
+		m.Ended(w.now, first) // the turn comes too late for s
+		out := m.Take()
+		if len(out.Verdicts) != 1 || out.Verdicts[0].Outcome != Alone {
+			t.Fatalf("verdicts %+v, want that the Envoy decides alone", out.Verdicts)
+		}
+		if !in {
+			m.Ended(w.now, s)
+			out.Calls = append(out.Calls, m.Take().Calls...)
+		}
+		txns := func(calls []Call) (n int) {
+			for _, c := range calls {
+				if c.Request.Method() == etcd.KVTxn {
+					n++
+				}
+			}
+			return n
+		}
+		if n := txns(out.Calls); n > 0 {
+			t.Errorf("let in %t: %d Txns before the Envoy's verdict, want none", in, n)
+		}
+		w.now += 1000
+		m.Tick(w.now)
+		if n := txns(m.Take().Calls); in != (n == 1) {
+			t.Errorf("let in %t: %d Txns in the next tick", in, n)
+		}
+	}
+}
+
 // A stream is not refused for a restored etcd: members join anew, and all streams return.
 func TestRestoredFromABackup(t *testing.T) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 3, most: []int{2}})
