@@ -169,7 +169,7 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 		m.dismissedAll(c.dismissal, fault)
 		return
 	}
-	if etcd.LeaseLost(status, message) && c.kind != granting && c.kind != revoking {
+	if etcd.LeaseLost(status, message) && (c.kind == claiming || c.kind == planting || c.kind == keepingAlive) {
 		if c.lease == m.lease && m.lease != 0 {
 			m.loseLease()
 		}

@@ -158,6 +158,26 @@ func TestAloneWaitsForItsEnvoy(t *testing.T) {
 	}
 }
 
+// Whatever status a call fails with, its stream does not wait for ever: also if it says that a
+// lease is gone, and the call has none.
+func TestLookWithoutALease(t *testing.T) {
+	for _, looks := range []bool{false, true} {
+		w := newWorld(size{workers: []int{1}, streams: 1, most: one, looks: looks})
+		w.open(0)
+		call := w.works[0].calls[0]
+		if call.Request.Method() != etcd.KVRange {
+			t.Fatalf("%T is under way, want the look", call.Request)
+		}
+		w.works[0].calls = nil
+		w.works[0].member.Failed(w.now, call.ID, 5, "etcdserver: requested lease not found")
+		w.act(0)
+		if w.opened[0].condition != live {
+			t.Errorf("looks %t: condition %d, want the stream let in", looks, w.opened[0].condition)
+		}
+		w.settle(t)
+	}
+}
+
 // A stream is not refused for a restored etcd: members join anew, and all streams return.
 func TestRestoredFromABackup(t *testing.T) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 3, most: []int{2}})
