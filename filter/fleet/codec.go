@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,6 @@ const (
 	nameSize = 16 + 8 // of a stream: its member's lease and its context, in hex
 
 	dismissed = "!dismissed" // value of a key that lists a stream: an operator wants it ended
-
 )
 
 // ErrMalformed says that a value under the prefix is not of this format.
@@ -156,7 +156,11 @@ func ParseRecord(b []byte) (Record, error) {
 		}
 	}
 	for b := b[fixedSize:]; len(b) > 0; b = b[instanceSize:] {
-		r.Superseded = append(r.Superseded, policy.Instance(binary.BigEndian.Uint64(b)))
+		instance := policy.Instance(binary.BigEndian.Uint64(b))
+		if instance == 0 || slices.Contains(r.Superseded, instance) {
+			return Record{}, fmt.Errorf("%w: superseded instance %x, want each once and none 0", ErrMalformed, uint64(instance))
+		}
+		r.Superseded = append(r.Superseded, instance)
 	}
 	return r, nil
 }

@@ -62,6 +62,18 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// The registry of an Envoy gets a record's instances. It takes a bucket of many clients that has an
+// instance twice, or none, for damaged, and begins it afresh.
+func TestInstancesOfARecord(t *testing.T) {
+	for _, bad := range [][]policy.Instance{{0}, {7, 7}, {7, 8, 7}, {7, 0}} {
+		r := someRecord
+		r.Superseded = bad
+		if _, err := ParseRecord(r.Append(nil)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%v: got %v, want ErrMalformed", bad, err)
+		}
+	}
+}
+
 // A later claim has the larger stamp, whatever the clocks say.
 func TestStampsGrow(t *testing.T) {
 	for _, c := range []struct {
