@@ -1,0 +1,244 @@
+package main_test
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/streamlatch/streamlatch/e2e/etcdhost"
+	"github.com/streamlatch/streamlatch/filter/fleet"
+	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
+	"github.com/streamlatch/streamlatch/host"
+)
+
+// orders calls run once for each order in which things can happen. choose(n) returns a number below
+// n: over all runs each of them, with each way to choose before and after.
+func orders(run func(choose func(n int) int)) (runs int) {
+	type choice struct{ chosen, of int }
+	var path []choice
+	for {
+		at := 0
+		run(func(n int) int {
+			if at == len(path) {
+				path = append(path, choice{0, n})
+			}
+			at++
+			return path[at-1].chosen
+		})
+		runs++
+		for len(path) > 0 && path[len(path)-1].chosen == path[len(path)-1].of-1 {
+			path = path[:len(path)-1]
+		}
+		if len(path) == 0 {
+			return runs
+		}
+		path[len(path)-1].chosen++
+	}
+}
+
+// placed is a stream in one of the orders.
+type placed struct {
+	*host.Stream
+	place    int
+	answered bool // by its backend
+	hungUp   bool
+}
+
+// Streams of a client open and end at two Envoys, and etcd carries out their requests, answers, and
+// tells of changes: in every possible order, or if these are too many in some at random.
+func TestFleetOrders(t *testing.T) {
+	const reject, atRequest, two = `"on_duplicate": "reject_new"`, `"claim_at": "request"`, `"max_streams": 2`
+	for _, c := range []struct {
+		name, rule string
+		before     string // places where a stream is open
+		then       string // places where one opens meanwhile; "e": the first of these ends
+		random     int    // so many orders; 0: all
+	}{
+		{"a new client", ``, "", "02", 0},
+		{"takeover", ``, "0", "2", 0},
+		{"takeover and hang-up", ``, "0", "2e", 0},
+		{"takeover and hang-up, claim at request", atRequest, "0", "2e", 0},
+		{"two may stay", two, "02", "1", 0},
+		{"reject_new", reject, "0", "2", 0},
+		{"one Envoy", ``, "2", "01", 200},
+		{"one worker", ``, "2", "00", 200},
+		{"takeover by three", ``, "0", "123e", 200},
+		{"takeover by three, claim at request", atRequest, "0", "123e", 200},
+		{"two of five", two, "01", "230", 200},
+		{"two of five, claim at request", two + `, ` + atRequest, "01", "230", 200},
+		{"reject_new by three", reject, "", "0213", 200},
+		{"reject_new by three, claim at request", reject + `, ` + atRequest, "", "0213", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, `"takeover_limit": false, "instance": [{"header": "x-instance"}]`+and(c.rule), "")
+			leases := map[int]int64{}
+			for place := range places {
+				f.open(place, "somebody")
+				leases[place] = f.Granted
+				f.endAll()
+			}
+			stay := 1
+			if strings.Contains(c.rule, two) {
+				stay = 2
+			}
+			instance := 0
+			run := func(choose func(int) int) {
+				r := inOrder{fleetOf: f, leases: leases, choose: choose, instance: &instance}
+				r.run(c.before, c.then)
+				r.check(stay, strings.Contains(c.rule, reject))
+				f.endAll()
+			}
+			if c.random > 0 {
+				random := rand.New(rand.NewPCG(1, 1))
+				if testing.Short() {
+					c.random /= 4
+				}
+				for range c.random {
+					run(random.IntN)
+				}
+			} else {
+				t.Logf("%d orders", orders(run))
+			}
+		})
+	}
+}
+
+// inOrder is one order.
+type inOrder struct {
+	*fleetOf
+	leases map[int]int64 // by place
+	choose func(n int) int
+	all    []*placed
+	began  int // the length of etcd's history
+	told   []string
+
+	instance *int // the last one. A client that comes back under the same one is held.
+}
+
+func (r *inOrder) opens(place byte) {
+	p := int(place - '0')
+	*r.instance++
+	r.all = append(r.all, &placed{Stream: r.ask(p, "alice", "x-instance", fmt.Sprint(*r.instance)), place: p})
+}
+
+func (r *inOrder) run(before, then string) {
+	r.began = len(r.History)
+	for _, place := range []byte(before) {
+		r.opens(place)
+		r.settle()
+		r.Run()
+		r.settle()
+		r.Run()
+	}
+	first := len(r.all)
+	for {
+		steps := r.Steps()
+		n := len(steps)
+		if len(then) > 0 {
+			n++
+		}
+		if n == 0 {
+			return
+		}
+		chosen := r.choose(n)
+		switch {
+		case chosen < len(steps):
+			r.told = append(r.told, steps[chosen].String())
+			r.do(steps[chosen])
+		case then[0] == 'e':
+			r.told = append(r.told, "hang up")
+			r.all[first].hungUp = true
+			r.all[first].End()
+			then = then[1:]
+		default:
+			r.told = append(r.told, "open at "+then[:1])
+			r.opens(then[0])
+			then = then[1:]
+		}
+		r.settle()
+	}
+}
+
+// do lets a step happen. A look is answered when it is carried out: nobody sees the difference.
+func (r *inOrder) do(s etcdhost.Step) {
+	r.Do(s)
+	if _, look := s.Request.(etcd.RangeRequest); look && s.Kind == etcdhost.Carry {
+		s.Kind = etcdhost.Answer
+		r.Do(s)
+	}
+}
+
+// settle does what needs no order: wake-ups come, and the backend answers.
+func (r *inOrder) settle() {
+	for _, e := range r.edges {
+		e.World.Run()
+	}
+	for _, s := range r.all {
+		if !s.answered && s.ToUpstream().Headers != nil {
+			s.answered = true
+			answer(s.Stream)
+		}
+	}
+	for _, e := range r.edges {
+		e.World.Run()
+	}
+}
+
+// check checks what is left: the streams with the largest stamps, or with reject_new the first that
+// were registered. If one of these has hung up, others may have yielded to it or not: then it is
+// those that etcd has.
+func (r *inOrder) check(stay int, reject bool) {
+	r.t.Helper()
+	type put struct {
+		*placed
+		stamp fleet.Stamp
+	}
+	var puts []put
+	hungUp := false
+	for _, c := range r.History[r.began:] {
+		if !strings.HasPrefix(c.Key, "streamlatch/1/c/") || c.Deleted {
+			continue
+		}
+		record, err := fleet.ParseRecord([]byte(c.Value))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		s := r.stream(c.Key)
+		puts = append(puts, put{s, record.Stamp})
+		hungUp = hungUp || s.hungUp
+	}
+	if !reject {
+		slices.SortFunc(puts, func(a, b put) int { return cmp.Compare(b.stamp, a.stamp) })
+	}
+	var want []*host.Stream
+	if hungUp {
+		for _, k := range r.registeredStreams() {
+			want = append(want, r.stream(k.Name).Stream)
+		}
+	} else {
+		for _, p := range puts[:min(stay, len(puts))] {
+			want = append(want, p.Stream)
+		}
+	}
+	if r.wantOpen(want...); len(puts) == 0 && !r.all[0].hungUp || len(want) > stay {
+		r.t.Errorf("%d streams were registered, and %d are left, want at most %d", len(puts), len(want), stay)
+	}
+	if r.t.Failed() {
+		r.t.Fatalf("after: %s", strings.Join(r.told, ", "))
+	}
+}
+
+// stream returns the stream of a key in etcd.
+func (r *inOrder) stream(key string) *placed {
+	for _, s := range r.all {
+		if strings.HasSuffix(key, fmt.Sprintf("/%016x%08x", r.leases[s.place], s.ID())) {
+			return s
+		}
+	}
+	r.t.Fatalf("%s is the key of no stream", key)
+	return nil
+}
