@@ -11,7 +11,6 @@ import (
 	"github.com/streamlatch/streamlatch/e2e/etcdhost"
 	"github.com/streamlatch/streamlatch/filter/fleet"
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
-	"github.com/streamlatch/streamlatch/host"
 )
 
 // orders calls run once for each order in which things can happen. choose(n) returns a number below
@@ -37,14 +36,6 @@ func orders(run func(choose func(n int) int)) (runs int) {
 		}
 		path[len(path)-1].chosen++
 	}
-}
-
-// placed is a stream in one of the orders.
-type placed struct {
-	*host.Stream
-	place    int
-	answered bool // by its backend
-	hungUp   bool
 }
 
 // Streams of a client open and end at two Envoys, and etcd carries out their requests, answers, and
@@ -112,17 +103,17 @@ type inOrder struct {
 	*fleetOf
 	leases map[int]int64 // by place
 	choose func(n int) int
-	all    []*placed
-	began  int // the length of etcd's history
+	all    []*fleetStream
+	hungUp *fleetStream // nil: none has
+	began  int          // the length of etcd's history
 	told   []string
 
 	instance *int // the last one. A client that comes back under the same one is held.
 }
 
 func (r *inOrder) opens(place byte) {
-	p := int(place - '0')
 	*r.instance++
-	r.all = append(r.all, &placed{Stream: r.ask(p, "alice", "x-instance", fmt.Sprint(*r.instance)), place: p})
+	r.all = append(r.all, r.ask(int(place-'0'), "alice", "x-instance", fmt.Sprint(*r.instance)))
 }
 
 func (r *inOrder) run(before, then string) {
@@ -151,8 +142,8 @@ func (r *inOrder) run(before, then string) {
 			r.do(steps[chosen])
 		case then[0] == 'e':
 			r.told = append(r.told, "hang up")
-			r.all[first].hungUp = true
-			r.all[first].End()
+			r.hungUp = r.all[first]
+			r.hungUp.End()
 			then = then[1:]
 		default:
 			r.told = append(r.told, "open at "+then[:1])
@@ -178,10 +169,7 @@ func (r *inOrder) settle() {
 		e.World.Run()
 	}
 	for _, s := range r.all {
-		if !s.answered && s.ToUpstream().Headers != nil {
-			s.answered = true
-			answer(s.Stream)
-		}
+		s.answer()
 	}
 	for _, e := range r.edges {
 		e.World.Run()
@@ -194,7 +182,7 @@ func (r *inOrder) settle() {
 func (r *inOrder) check(stay int, reject bool) {
 	r.t.Helper()
 	type put struct {
-		*placed
+		*fleetStream
 		stamp fleet.Stamp
 	}
 	var puts []put
@@ -209,22 +197,22 @@ func (r *inOrder) check(stay int, reject bool) {
 		}
 		s := r.stream(c.Key)
 		puts = append(puts, put{s, record.Stamp})
-		hungUp = hungUp || s.hungUp
+		hungUp = hungUp || s == r.hungUp
 	}
 	if !reject {
 		slices.SortFunc(puts, func(a, b put) int { return cmp.Compare(b.stamp, a.stamp) })
 	}
-	var want []*host.Stream
+	var want []*fleetStream
 	if hungUp {
 		for _, k := range r.registeredStreams() {
-			want = append(want, r.stream(k.Name).Stream)
+			want = append(want, r.stream(k.Name))
 		}
 	} else {
 		for _, p := range puts[:min(stay, len(puts))] {
-			want = append(want, p.Stream)
+			want = append(want, p.fleetStream)
 		}
 	}
-	if r.wantOpen(want...); len(puts) == 0 && !r.all[0].hungUp || len(want) > stay {
+	if r.wantOpen(want...); len(puts) == 0 && r.hungUp == nil || len(want) > stay {
 		r.t.Errorf("%d streams were registered, and %d are left, want at most %d", len(puts), len(want), stay)
 	}
 	if r.t.Failed() {
@@ -233,7 +221,7 @@ func (r *inOrder) check(stay int, reject bool) {
 }
 
 // stream returns the stream of a key in etcd.
-func (r *inOrder) stream(key string) *placed {
+func (r *inOrder) stream(key string) *fleetStream {
 	for _, s := range r.all {
 		if strings.HasSuffix(key, fmt.Sprintf("/%016x%08x", r.leases[s.place], s.ID())) {
 			return s

@@ -19,7 +19,14 @@ type fleetOf struct {
 	*etcdhost.Etcd
 	t       *testing.T
 	edges   []*edge
-	streams []*host.Stream // all that were opened
+	streams []*fleetStream // all that were opened
+}
+
+// fleetStream is a stream, and where it is.
+type fleetStream struct {
+	*host.Stream
+	place    int
+	answered bool // by its backend
 }
 
 const places = 4
@@ -52,59 +59,58 @@ func and(fields string) string {
 func (f *fleetOf) worker(place int) *host.Worker { return f.edges[place/2].Worker(place % 2) }
 
 // ask lets a request arrive. It may have more headers.
-func (f *fleetOf) ask(place int, client string, headers ...string) *host.Stream {
+func (f *fleetOf) ask(place int, client string, headers ...string) *fleetStream {
 	headers = append([]string{"accept", "text/event-stream", "x-client-id", client}, headers...)
-	s := f.worker(place).Open(host.Request("GET", "/events", headers...))
+	s := &fleetStream{Stream: f.worker(place).Open(host.Request("GET", "/events", headers...)), place: place}
 	f.streams = append(f.streams, s)
 	s.RequestHeaders(true)
 	return s
 }
 
-// answer lets the backend answer, if it has the request.
-func answer(s *host.Stream) {
-	if s.ToUpstream().Headers != nil && s.LocalReply() == nil && !s.Ended() {
+// answer lets the backend answer, if it has the request and has not answered yet.
+func (s *fleetStream) answer() {
+	if !s.answered && s.ToUpstream().Headers != nil && s.LocalReply() == nil && !s.Ended() {
+		s.answered = true
 		s.ResponseHeaders(eventStream, false)
 		s.ResponseBody([]byte("data: hello\n\n"), false)
 	}
 }
 
 // open lets a request arrive and the backend answer it, while etcd answers at once.
-func (f *fleetOf) open(place int, client string, headers ...string) *host.Stream {
+func (f *fleetOf) open(place int, client string, headers ...string) *fleetStream {
 	f.t.Helper()
 	s := f.ask(place, client, headers...)
 	f.Run()
-	answer(s)
+	s.answer()
 	f.Run()
 	return s
 }
 
 // isOpen reports whether the client has received events, and the stream has not ended.
-func isOpen(s *host.Stream) bool { return len(s.ToClient().Body) > 0 && !s.Ended() }
+func (s *fleetStream) isOpen() bool { return len(s.ToClient().Body) > 0 && !s.Ended() }
 
 // wantOpen fails the test unless of all streams exactly these are open, at etcd and in the Envoys'
 // registries, and nothing is on the way.
-func (f *fleetOf) wantOpen(want ...*host.Stream) {
+func (f *fleetOf) wantOpen(want ...*fleetStream) {
 	f.t.Helper()
 	f.Run()
-	here := map[*edge]int{}
+	var here [2]int
 	for n, s := range f.streams {
-		if got, want := isOpen(s), slices.Contains(want, s); got != want {
-			f.t.Errorf("stream %d: open %t, want %t; its end is %v, %q", n, got, want, s.Ending(), reason(s))
+		if got, want := s.isOpen(), slices.Contains(want, s); got != want {
+			f.t.Errorf("stream %d: open %t, want %t; its end is %v, %q", n, got, want, s.Ending(), s.reason())
 		}
-		if !s.Ended() && !isOpen(s) {
+		if !s.Ended() && !s.isOpen() {
 			f.t.Errorf("stream %d waits for ever", n)
 		}
-		for _, e := range f.edges {
-			if isOpen(s) && s.Worker() == e.Worker(s.Worker().Index()) {
-				here[e]++
-			}
+		if s.isOpen() {
+			here[s.place/2]++
 		}
 	}
 	for i, e := range f.edges {
-		if got := e.registered(); got != here[e] {
-			f.t.Errorf("Envoy %d has %d streams in its registry, want %d", i, got, here[e])
+		if got := e.registered(); got != here[i] {
+			f.t.Errorf("Envoy %d has %d streams in its registry, want %d", i, got, here[i])
 		}
-		e.counted(map[string]uint64{"events.active": uint64(here[e]), "fleet_unregistered": 0})
+		e.counted(map[string]uint64{"events.active": uint64(here[i]), "fleet_unregistered": 0})
 	}
 	names := map[string]bool{}
 	for _, k := range f.registeredStreams() {
@@ -129,12 +135,12 @@ func (f *fleetOf) registeredStreams() []etcdtest.Key {
 	return f.Within("streamlatch/1/c/", "streamlatch/1/c0")
 }
 
-func reason(s *host.Stream) string { return s.FilterState()["wasm.streamlatch.reason"] }
+func (s *fleetStream) reason() string { return s.FilterState()["wasm.streamlatch.reason"] }
 
 // wantReason fails the test unless a stream has ended for this reason.
-func (f *fleetOf) wantReason(s *host.Stream, want string) {
+func (f *fleetOf) wantReason(s *fleetStream, want string) {
 	f.t.Helper()
-	if got := reason(s); !s.Ended() || got != want {
+	if got := s.reason(); !s.Ended() || got != want {
 		f.t.Errorf("the stream has ended %t for reason %q, want %s", s.Ended(), got, want)
 	}
 }
@@ -155,16 +161,6 @@ func (f *fleetOf) endAll() {
 	}
 	f.wantOpen()
 	f.streams = nil
-}
-
-// calls returns the calls of an Envoy that wait for etcd, other than streams.
-func (f *fleetOf) waiting(envoy int) (calls []*host.GRPCCall) {
-	for _, c := range f.edges[envoy].GRPCCalls() {
-		if !c.Streaming {
-			calls = append(calls, c)
-		}
-	}
-	return calls
 }
 
 // The newest stream of a client ends the one before, whichever worker of which Envoy has it.
@@ -205,7 +201,7 @@ func TestFleetVerdicts(t *testing.T) {
 			t.Run(c.name+", at "+at, func(t *testing.T) {
 				t.Parallel()
 				f := newFleet(t, c.rule+`, "claim_at": "`+at+`"`, "")
-				var all, open []*host.Stream
+				var all, open []*fleetStream
 				for _, o := range c.opens {
 					all = append(all, f.open(int(o[0]-'0'), "alice", "x-instance", o[1:]))
 				}
@@ -267,7 +263,7 @@ func TestFleetDismiss(t *testing.T) {
 	}
 	for asked := range places {
 		other := f.open(asked, "bob")
-		var streams []*host.Stream
+		var streams []*fleetStream
 		for place := range places {
 			streams = append(streams, f.open(place, "alice"))
 		}

@@ -47,6 +47,7 @@ const (
 	Answered Reach = iota
 	Silent         // nothing comes back
 	Failing        // calls fail at once, and streams end
+	Nonsense       // answers are no messages of etcd
 )
 
 // call is what etcd knows of a call.
@@ -55,6 +56,7 @@ type call struct {
 	answer  []byte // that is on its way
 	failed  *etcdtest.Failure
 	watch   etcdtest.Watch
+	muted   bool // see [Etcd.Mute]
 }
 
 // New returns an etcd without keys.
@@ -121,20 +123,67 @@ func (e *Etcd) steps(v *Envoy) (all []Step) {
 		k := v.call(c)
 		m, sent := e.method(c), c.Received()
 		switch {
+		case k.muted:
 		case k.carried < len(sent):
-			request, err := etcdtest.ParseRequest(m, sent[k.carried])
-			if err != nil {
-				e.t.Fatal(err)
-			}
-			all = append(all, Step{Carry, v, c, request})
+			all = append(all, Step{Carry, v, c, e.request(m, sent[k.carried])})
 		case !m.Streams():
-			request, _ := etcdtest.ParseRequest(m, sent[0])
-			all = append(all, Step{Answer, v, c, request})
+			all = append(all, Step{Answer, v, c, e.request(m, sent[0])})
 		case m == etcd.WatchWatch && len(k.watch.Next(e.Store)) > 0:
 			all = append(all, Step{Kind: Tell, Envoy: v, Call: c})
 		}
 	}
 	return all
+}
+
+// Waiting returns the step in which etcd carries out the only request of an Envoy that waits for
+// it. The test may let it happen later than [Etcd.Steps] has it, also after its caller has given
+// up.
+func (e *Etcd) Waiting(v *Envoy) Step {
+	e.t.Helper()
+	var calls []*host.GRPCCall
+	for _, c := range v.GRPCCalls() {
+		if !c.Streaming {
+			calls = append(calls, c)
+		}
+	}
+	if len(calls) != 1 {
+		e.t.Fatalf("%d calls wait for etcd, want 1", len(calls))
+	}
+	return Step{Carry, v, calls[0], e.request(e.method(calls[0]), calls[0].Received()[0])}
+}
+
+// Watches returns the watches of an Envoy.
+func (e *Etcd) Watches(v *Envoy) (all []*host.GRPCCall) {
+	for _, c := range v.GRPCCalls() {
+		if e.method(c) == etcd.WatchWatch {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Mute makes etcd say nothing more on a stream, without its end.
+func (e *Etcd) Mute(v *Envoy, c *host.GRPCCall) { v.call(c).muted = true }
+
+// Restore puts a backup in place of what etcd has. All streams end.
+func (e *Etcd) Restore(backup *etcdtest.Store) {
+	e.Store = backup
+	for _, l := range e.Leases {
+		e.prolong(l.ID)
+	}
+	for _, v := range e.Envoys {
+		for _, c := range v.GRPCCalls() {
+			c.Reset(host.ConnectionTermination)
+		}
+	}
+}
+
+func (e *Etcd) request(m etcd.Method, message []byte) etcd.Request {
+	r, err := etcdtest.ParseRequest(m, message)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return r
 }
 
 func (v *Envoy) call(c *host.GRPCCall) *call {
@@ -230,6 +279,11 @@ func (e *Etcd) run(v *Envoy) (did bool) {
 	case Failing:
 		for _, c := range v.GRPCCalls() {
 			c.Reset(host.ConnectionFailure)
+			did = true
+		}
+	case Nonsense:
+		for _, c := range v.GRPCCalls() {
+			c.Respond([]byte("nonsense"))
 			did = true
 		}
 	}

@@ -38,6 +38,11 @@ func (s *Store) leaseAnswer(id, ttl int64) []byte { return number(number(s.heade
 // WatchCreated is the first message of a watch.
 func (s *Store) WatchCreated() []byte { return number(s.header(), 3, 1) }
 
+// WatchCompacted is the last message of a watch whose revisions are not there any more.
+func (s *Store) WatchCompacted() []byte {
+	return number(number(s.header(), 4, 1), 5, s.Revision)
+}
+
 // WatchAnswer is a message of a watch that tells of changes.
 func (s *Store) WatchAnswer(changes ...Change) []byte {
 	b := s.header()
