@@ -67,6 +67,7 @@ func run(s *Store, r etcd.Request) string {
 	return b
 }
 
+// TestSimulatedEtcd in e2e/across compares this etcd with a real one.
 func TestStore(t *testing.T) {
 	s := New()
 	for _, c := range []struct {
