@@ -6,9 +6,7 @@ package across
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -137,55 +135,6 @@ func TestRefusedWhileAway(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	fleettest.Open(t, envoys[0], rig.HTTP2, 0, rigtest.NewClient())
 	e.WantStreams(t, 1)
-}
-
-// Clients open streams at random, at all Envoys and workers at once. In the end each has one: at
-// its own end, at the backend, and in etcd. Nothing is left when all have gone.
-func TestStorm(t *testing.T) {
-	t.Parallel()
-	const clients, opens = 100, 10
-	e := fleettest.StartEtcd(t, 1)
-	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"takeover_limit": false`, Ports: e.Ports(t)})
-	var conns []*rig.Conn
-	for i := range 4 {
-		conns = append(conns, rigtest.Dial(t, envoys[i%2], rig.HTTP2, i/2))
-	}
-	names := rigtest.NewClients(clients)
-	streams := make([][]*rig.Stream, clients)
-	var all sync.WaitGroup
-	for i, client := range names {
-		all.Go(func() {
-			for range opens {
-				s, err := conns[rand.IntN(len(conns))].Open(t.Context(), rigtest.Get("events", client))
-				if err != nil { // it was superseded before its response
-					continue
-				}
-				streams[i] = append(streams[i], s)
-			}
-		})
-	}
-	all.Wait()
-	e.WantStreams(t, clients)
-	for i, client := range names {
-		wait.Until(t, func() error {
-			live := 0
-			for _, s := range streams[i] {
-				if s.Live() {
-					live++
-				}
-			}
-			if at := len(envoys[0].Backend.Live(client)); live != 1 || at != 1 {
-				return fmt.Errorf("client %d has %d streams, and the backend %d, want 1", i, live, at)
-			}
-			return nil
-		})
-	}
-	for _, of := range streams {
-		for _, s := range of {
-			s.Close()
-		}
-	}
-	e.WantStreams(t, 0)
 }
 
 // At the request: the backend does not see the newcomer before its place is taken. With a limit

@@ -3,6 +3,7 @@
 package fleettest
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ const Secret = "000102030405060708090a0b0c0d0e0f"
 // Options say how Envoys differ from those of envoy/fleet/envoy.yaml.
 type Options struct {
 	Rule     string         // more fields of the rule events
+	LeaseTTL string         // "": 5s
 	Ports    []int          // of etcd on this machine
 	Backend  *rig.Rig       // whose backend is theirs; nil: the first one's
 	Launcher proxy.Launcher // starts them; nil: the rig's
@@ -46,7 +48,7 @@ func start(t *testing.T, o Options) *rig.Rig {
 		more = ", " + more
 	}
 	// The time-out is for a busy machine: after it, an Envoy decides alone.
-	const fleet = `"fleet": {"clusters": ["etcd"], "secret": "` + Secret + `", "lease_ttl": "5s", "timeout": "2s"}`
+	fleet := `"fleet": {"clusters": ["etcd"], "secret": "` + Secret + `", "lease_ttl": "` + cmp.Or(o.LeaseTTL, "5s") + `", "timeout": "2s"}`
 	options := rig.Options{
 		Concurrency: 2,
 		Filter:      fmt.Sprintf(`{"rules": [%s], %s}`, rigtest.OneRule("events", more), fleet),

@@ -225,10 +225,27 @@ func (e *Etcd) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
-// Put writes a key.
-func (e *Etcd) Put(t *testing.T, key, value string) {
+// Get returns the value of a key.
+func (e *Etcd) Get(t *testing.T, key string) []byte {
 	t.Helper()
-	e.must(t, "kv/put", map[string]any{"key": encoded(key), "value": encoded(value)}, &struct{}{})
+	var answer struct{ KVs []struct{ Value []byte } }
+	e.must(t, "kv/range", map[string]any{"key": encoded(key)}, &answer)
+	if len(answer.KVs) != 1 {
+		t.Fatalf("etcd has %d values of %s, want one", len(answer.KVs), key)
+	}
+	return answer.KVs[0].Value
+}
+
+// Put writes a key.
+func (e *Etcd) Put(t *testing.T, key string, value []byte) {
+	t.Helper()
+	e.must(t, "kv/put", map[string]any{"key": encoded(key), "value": value}, &struct{}{})
+}
+
+// Replace changes the value of a key, which keeps its lease.
+func (e *Etcd) Replace(t *testing.T, key string, value []byte) {
+	t.Helper()
+	e.must(t, "kv/put", map[string]any{"key": encoded(key), "value": value, "ignore_lease": true}, &struct{}{})
 }
 
 // Delete deletes keys, in one step.

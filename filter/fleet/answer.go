@@ -195,6 +195,7 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 		return
 	case keepingAlive:
 		m.keepAlive = 0
+		m.keptAlive = m.now - m.interval // the next tick tries again
 		return
 	case revoking:
 		return

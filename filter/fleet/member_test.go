@@ -178,6 +178,23 @@ func TestLookWithoutALease(t *testing.T) {
 	}
 }
 
+// When the stream that keeps the lease alive breaks, the next tick begins another: with three tries
+// in the lease's time, each of which may meet a dead node, it would end too often.
+func TestKeepAliveIsTriedAgain(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	w.open(0)
+	w.settle(t)
+	m := w.works[0].member
+	m.Failed(w.now, m.keepAlive, 14, "connection termination")
+	m.Tick(w.now + 1000)
+	for _, c := range m.Take().Calls {
+		if c.Request == (etcd.LeaseKeepAliveRequest{ID: m.lease}) {
+			return
+		}
+	}
+	t.Error("nothing keeps the lease alive after a tick")
+}
+
 // A stream is not refused for a restored etcd: members join anew, and all streams return.
 func TestRestoredFromABackup(t *testing.T) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 3, most: []int{2}})
