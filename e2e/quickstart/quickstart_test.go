@@ -59,16 +59,20 @@ type program struct {
 	stdout *bufio.Scanner
 	stderr strings.Builder
 	log    string
+	tmp    string // the folder for its temporary files
 	exit   chan error
 
 	envoy                int // the process id of Envoy
 	url, admin, internal string
+
+	others []int    // process ids of what else it has started
+	urls   []string // of all that it serves, but the backend
 }
 
 // launch starts a quick start in the root of the repository, on free ports, with these additional
-// environment variables.
-func launch(t *testing.T, environment ...string) *program {
-	p := &program{t: t, log: filepath.Join(t.TempDir(), "envoy.log"), exit: make(chan error, 1)}
+// environment variables and flags.
+func launch(t *testing.T, environment []string, flags ...string) *program {
+	p := &program{t: t, log: filepath.Join(t.TempDir(), "envoy.log"), tmp: t.TempDir(), exit: make(chan error, 1)}
 	wasm, err := rig.Filter()
 	if err != nil {
 		t.Fatal(err)
@@ -85,9 +89,9 @@ func launch(t *testing.T, environment ...string) *program {
 	if err := os.WriteFile(filter, wasm, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(path, "-wasm", filter, "-listen", "0", "-internal", "0", "-admin", "0", "-backend", "0", "-log", p.log)
+	p.cmd = exec.Command(path, append(flags, "-wasm", filter, "-listen", "0", "-internal", "0", "-admin", "0", "-backend", "0", "-log", p.log)...)
 	p.cmd.Dir = root
-	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+t.TempDir()), environment...)
+	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+p.tmp), environment...)
 	p.cmd.Stderr = &p.stderr
 	r, w := io.Pipe()
 	p.cmd.Stdout, p.stdout = w, bufio.NewScanner(r)
@@ -116,7 +120,7 @@ var statusCommand = regexp.MustCompile(`(?m)^  curl (http://127\.0\.0\.1:\d+)/st
 
 // start launches a quick start and waits until it serves. It also returns the output until then.
 func start(t *testing.T) (*program, string) {
-	p := launch(t)
+	p := launch(t, nil)
 	printed := p.read("Press Ctrl-C to stop everything.")
 	found, status := serves.FindStringSubmatch(printed), statusCommand.FindStringSubmatch(printed)
 	if found == nil || status == nil {
@@ -124,6 +128,7 @@ func start(t *testing.T) (*program, string) {
 	}
 	p.envoy, _ = strconv.Atoi(found[1])
 	p.url, p.admin, p.internal = found[2], found[3], status[1]
+	p.urls = []string{p.url, p.admin, p.internal}
 	return p, printed
 }
 
@@ -163,10 +168,12 @@ func (p *program) end(code int) {
 	if printed := <-rest; printed != "" {
 		p.t.Errorf("got the output %q at its end, want none", printed)
 	}
-	if wait.Runs(p.envoy) {
-		p.t.Errorf("Envoy, pid %d, still runs: want it ended", p.envoy)
+	for _, pid := range append(p.others, p.envoy) {
+		if wait.Runs(pid) {
+			p.t.Errorf("process %d still runs: want it ended", pid)
+		}
 	}
-	for _, url := range []string{p.url, p.admin, p.internal} {
+	for _, url := range p.urls {
 		if conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
 			conn.Close()
 			p.t.Errorf("%s is still served: want it closed", url)
@@ -183,9 +190,14 @@ func (p *program) signal(s os.Signal) {
 
 func (p *program) get(path string) *http.Response {
 	p.t.Helper()
+	return p.open(p.url + path)
+}
+
+func (p *program) open(url string) *http.Response {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), wait.Patience)
 	p.t.Cleanup(cancel)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -337,7 +349,7 @@ func TestInterruptedAtStart(t *testing.T) {
 	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := launch(t, "ENVOY="+wrapper)
+	p := launch(t, []string{"ENVOY=" + wrapper})
 	p.read("Starting Envoy ")
 	wait.Until(t, func() error {
 		text, err := os.ReadFile(pid)
