@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"regexp"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -18,6 +21,7 @@ type file struct {
 	Config     string            `yaml:"config"`     // of the plugin
 	VMConfig   string            `yaml:"vm_config"`  //
 	VMID       string            `yaml:"vm_id"`      //
+	RootID     string            `yaml:"root_id"`    // for a .wasm with several filters
 	Properties map[string]string `yaml:"properties"` // by path, with dots between its parts
 	Clusters   map[string]answer `yaml:"clusters"`   // what answers callouts, by name
 	Steps      []step            `yaml:"steps"`
@@ -65,6 +69,20 @@ type send struct {
 	End    bool   `yaml:"end"`
 }
 
+func (r *respond) stream() string {
+	if r == nil {
+		return ""
+	}
+	return r.Stream
+}
+
+func (s *send) stream() string {
+	if s == nil {
+		return ""
+	}
+	return s.Stream
+}
+
 // want is what must be true. What is left out is not looked at.
 type want struct {
 	Stream   string             `yaml:"stream"`   // "": that of the step
@@ -102,11 +120,14 @@ func read(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
+	if bytes.HasPrefix(text, []byte("\x00asm")) {
+		return nil, fmt.Errorf("%s is a filter, want a file of expectations, which names it", path)
+	}
 	f := &file{Workers: 1}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, explain(path, err)
 	}
 	var document struct {
 		Steps []yaml.Node `yaml:"steps"`
@@ -118,6 +139,37 @@ func read(path string) (*file, error) {
 		f.lines = append(f.lines, node.Line)
 	}
 	return f, f.check(path)
+}
+
+var unknownField = regexp.MustCompile(`^line (\d+): field (.*) not found in type main\.(.*)$`)
+
+// explain says where an error of the YAML decoder is, and names the fields that there are.
+func explain(path string, err error) error {
+	var faults *yaml.TypeError
+	if !errors.As(err, &faults) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var errs []error
+	for _, fault := range faults.Errors {
+		if m := unknownField.FindStringSubmatch(fault); m != nil {
+			fault = fmt.Sprintf("line %s: no field %q in a %s, want %s", m[1], m[2], m[3], strings.Join(fields(m[3]), ", "))
+		}
+		errs = append(errs, fmt.Errorf("%s: %s", path, fault))
+	}
+	return errors.Join(errs...)
+}
+
+// fields returns the names that a part of a file can have.
+func fields(part string) (names []string) {
+	for _, v := range []any{file{}, answer{}, step{}, open{}, respond{}, send{}, want{}, message{}} {
+		t := reflect.TypeOf(v)
+		for i := range t.NumField() {
+			if name := t.Field(i).Tag.Get("yaml"); t.Name() == part && name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 func (f *file) check(path string) error {

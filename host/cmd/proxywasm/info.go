@@ -27,7 +27,7 @@ func info(ctx context.Context, file string, out io.Writer) error {
 		return fmt.Errorf("%s is not a WebAssembly module: %w", file, err)
 	}
 	var version string
-	var callbacks, others []string
+	var callbacks, start, others []string
 	for name := range compiled.ExportedFunctions() {
 		switch v, isVersion := strings.CutPrefix(name, "proxy_abi_version_"); {
 		case isVersion && (version == "" || v < version):
@@ -35,6 +35,8 @@ func info(ctx context.Context, file string, out io.Writer) error {
 		case isVersion:
 		case strings.HasPrefix(name, "proxy_"):
 			callbacks = append(callbacks, strings.TrimPrefix(name, "proxy_"))
+		case slices.Contains([]string{"_initialize", "_start", "main", "__main_void", "malloc"}, name):
+			start = append(start, name)
 		default:
 			others = append(others, name)
 		}
@@ -49,6 +51,7 @@ func info(ctx context.Context, file string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%s: %d bytes\nABI version: %s\n", file, len(wasm), strings.ReplaceAll(version, "_", "."))
 	list(out, "callbacks", callbacks)
+	list(out, "start and memory", start)
 	list(out, "other exports", others)
 	for _, module := range slices.Sorted(maps.Keys(imports)) {
 		list(out, "imports from "+module, imports[module])
@@ -64,9 +67,18 @@ func info(ctx context.Context, file string, out io.Writer) error {
 	return module.Close(ctx)
 }
 
+// most is how many names a line has. A linker may export every function of C++'s library.
+const most = 50
+
 func list(out io.Writer, what string, names []string) {
-	if len(names) > 0 {
-		slices.Sort(names)
-		fmt.Fprintf(out, "%s: %s\n", what, strings.Join(names, ", "))
+	if len(names) == 0 {
+		return
 	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	more := ""
+	if len(names) > most {
+		names, more = names[:most], fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	fmt.Fprintf(out, "%s: %s%s\n", what, strings.Join(names, ", "), more)
 }

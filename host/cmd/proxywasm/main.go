@@ -32,6 +32,8 @@ flags of serve:
   -listen ADDRESS  default 127.0.0.1:10000
   -workers N       default 2
   -config FILE     the configuration of the filter
+  -vm-config FILE  the configuration of its VM
+  -root-id ID      for a .wasm with several filters
 `
 
 // errUsage is the error of a command line that makes no sense.
@@ -50,6 +52,8 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 			return errUsage
 		}
 		switch name, rest := arguments[0], arguments[1:]; name {
+		case "help", "-h", "-help", "--help":
+			return flag.ErrHelp
 		case "info":
 			if len(rest) != 1 {
 				return errUsage
@@ -59,8 +63,8 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 			flags := flag.NewFlagSet("run", flag.ContinueOnError)
 			flags.SetOutput(io.Discard)
 			trace := flags.Bool("trace", false, "write every callback and hostcall")
-			if err := flags.Parse(rest); err != nil || flags.NArg() == 0 {
-				return errUsage
+			if err := parse(flags, rest); err != nil {
+				return err
 			}
 			return run(ctx, flags.Args(), *trace, stdout)
 		case "serve":
@@ -70,8 +74,13 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 			flags.StringVar(&s.listen, "listen", "127.0.0.1:10000", "")
 			flags.StringVar(&s.upstream, "upstream", "", "")
 			flags.StringVar(&s.config, "config", "", "")
+			flags.StringVar(&s.vmConfig, "vm-config", "", "")
+			flags.StringVar(&s.rootID, "root-id", "", "")
 			flags.IntVar(&s.workers, "workers", 2, "")
-			if err := flags.Parse(rest); err != nil || flags.NArg() != 1 || s.workers < 1 {
+			if err := parse(flags, rest); err != nil {
+				return err
+			}
+			if flags.NArg() > 1 || s.workers < 1 {
 				return errUsage
 			}
 			return serve(ctx, flags.Arg(0), s, stdout, func(address net.Addr) {
@@ -82,6 +91,8 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 		}
 	}()
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
 	case errors.Is(err, errUsage):
 		fmt.Fprintf(stderr, "proxywasm: %v\n%s", err, usage)
 		return 2
@@ -90,4 +101,18 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 		return 1
 	}
 	return 0
+}
+
+// parse reads flags. At least one argument must follow them.
+func parse(flags *flag.FlagSet, arguments []string) error {
+	err := flags.Parse(arguments)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUsage, err)
+	case flags.NArg() == 0:
+		return fmt.Errorf("%w: no file", errUsage)
+	}
+	return nil
 }

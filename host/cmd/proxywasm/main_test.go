@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,8 @@ func TestUnmet(t *testing.T) {
 		{one + "{metrics: {ticks: 1}}", "metric ticks: got 0 (defined: true), want 1"},
 		{one + "{metrics: {other: 0}}", "metric other: got 0 (defined: false), want 0"},
 		{reply + "{client: {status: 200}}", "client status:\n\tgot  \"403\"\n\twant \"200\""},
+		{"filter: hits.wasm\nsteps:\n- open: {stream: a}\n- send: {stream: a, body: x}", "DIR/a.yaml:4: send to a: ResponseBody before ResponseHeaders"},
+		{"filter: hits.wasm\nsteps:\n- open: {stream: a, path: /forbidden}\n- respond: {stream: a}", "DIR/a.yaml:4: respond to a: the stream has ended before: completed"},
 		{"filter: hits.wasm\nsteps:\n- open: {stream: a}\n- want: {ending: open}", "want says nothing of which stream: name one"},
 	} {
 		dir := folder(t, map[string]string{"a.yaml": test.text})
@@ -86,20 +89,30 @@ func TestUnmet(t *testing.T) {
 	}
 }
 
+// A .wasm may have several filters: the root id says which. Here the guest logs it.
+func TestRootID(t *testing.T) {
+	dir := folder(t, map[string]string{"a.yaml": "filter: hits.wasm\nroot_id: counter\nsteps:\n- want: {log: [I am counter]}\n"})
+	if code, out := called(t, dir, "run", filepath.Join(dir, "a.yaml")); code != 0 {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	const head = "filter: hits.wasm\nsteps:\n"
 	for text, want := range map[string]string{
-		"":                                      "DIR/a.yaml: no filter, want the path of a .wasm",
-		"filter: hits.wasm":                     "DIR/a.yaml: no steps, want at least one",
-		head + "- opne: {}":                     "field opne not found",
-		head + "- {}":                           "DIR/a.yaml:3: a step with 0 things that happen",
-		head + "- open: {path: /}":              "DIR/a.yaml:3: open without stream, want a name for it",
-		head + "- advance: soon":                `line 3: "soon" is no duration, want for example 1.5s or 2m`,
-		head + "- close: b":                     `DIR/a.yaml:3: no stream "b", want one that an earlier step has opened`,
-		head + "- respond: {}":                  `DIR/a.yaml:3: no stream "", want one that an earlier step has opened`,
-		head + "- open: {stream: a, worker: 1}": "DIR/a.yaml:3: worker 1, want 0 to 0",
-		head + "- open: {stream: a}\n  advance: 1s":                    "DIR/a.yaml:3: a step with 2 things that happen",
-		head + "- open: {stream: a}\n- open: {stream: a}":              `DIR/a.yaml:4: stream "a" is there already`,
+		"":                                                "DIR/a.yaml: no filter, want the path of a .wasm",
+		"filter: hits.wasm":                               "DIR/a.yaml: no steps, want at least one",
+		head + "- opne: {}":                               `DIR/a.yaml: line 3: no field "opne" in a step, want open, respond, send, close, advance, want`,
+		head + "- open: {stream: a, headers: 1}":          "DIR/a.yaml: line 3: cannot unmarshal",
+		"\x00asm\x01\x00\x00\x00":                         "DIR/a.yaml is a filter, want a file of expectations",
+		head + "- {}":                                     "DIR/a.yaml:3: a step with 0 things that happen",
+		head + "- open: {path: /}":                        "DIR/a.yaml:3: open without stream, want a name for it",
+		head + "- advance: soon":                          `line 3: "soon" is no duration, want for example 1.5s or 2m`,
+		head + "- close: b":                               `DIR/a.yaml:3: no stream "b", want one that an earlier step has opened`,
+		head + "- respond: {}":                            `DIR/a.yaml:3: no stream "", want one that an earlier step has opened`,
+		head + "- open: {stream: a, worker: 1}":           "DIR/a.yaml:3: worker 1, want 0 to 0",
+		head + "- open: {stream: a}\n  advance: 1s":       "DIR/a.yaml:3: a step with 2 things that happen",
+		head + "- open: {stream: a}\n- open: {stream: a}": `DIR/a.yaml:4: stream "a" is there already`,
 		"filter: hits.wasm\nworkers: 0\nsteps:\n- open: {stream: a}\n": "DIR/a.yaml: 0 workers, want at least 1",
 		"filter: none.wasm\nsteps:\n- open: {stream: a}\n":             "none.wasm: no such file",
 		"filter: a.yaml\nsteps:\n- open: {stream: a}\n":                "DIR/a.yaml: compile guest: ",
@@ -114,7 +127,7 @@ func TestBadFiles(t *testing.T) {
 func TestInfo(t *testing.T) {
 	dir := folder(t, map[string]string{"text": "hello"})
 	code, out := called(t, dir, "info", filepath.Join(dir, "hits.wasm"))
-	for _, want := range []string{"DIR/hits.wasm: ", " bytes\nABI version: 0.2.0\n", "callbacks: ", "on_request_headers, ", "\nimports from env: ",
+	for _, want := range []string{"DIR/hits.wasm: ", " bytes\nABI version: 0.2.0\n", "callbacks: ", "on_request_headers, ", "\nstart and memory: _initialize\n", "\nimports from env: ",
 		"get_shared_data", "\nneeds: Envoy 1.33 or newer", "\nthe host can run it\n"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("exit code %d, want 0 and %q in\n%s", code, want, out)
@@ -126,10 +139,26 @@ func TestInfo(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, arguments := range [][]string{nil, {"walk"}, {"info"}, {"info", "a", "b"}, {"run"}, {"run", "-trace"}, {"run", "-x", "a"}} {
+	if code, out := called(t, "", "help"); code != 0 || out != usage {
+		t.Errorf("help: exit code %d, %s\nwant 0 and the usage", code, out)
+	}
+	for _, arguments := range [][]string{nil, {"serve", "-x"}, {"walk"}, {"info"}, {"info", "a", "b"}, {"run"}, {"run", "-trace"}, {"run", "-x", "a"}} {
 		if code, out := called(t, "", arguments...); code != 2 || !strings.Contains(out, usage) {
 			t.Errorf("%q: exit code %d, %s\nwant 2 and the usage", arguments, code, out)
 		}
+	}
+}
+
+// A C++ linker may export a whole library.
+func TestInfoOfManyExports(t *testing.T) {
+	var out strings.Builder
+	names := make([]string, most+7)
+	for i := range names {
+		names[i] = fmt.Sprint("f", 100+i)
+	}
+	list(&out, "other exports", names)
+	if text := out.String(); !strings.HasPrefix(text, "other exports: f100, f101, ") || !strings.HasSuffix(text, ", f149 and 7 more\n") {
+		t.Error(text)
 	}
 }
 

@@ -69,7 +69,7 @@ func (f *file) play(ctx context.Context, path string, trace io.Writer) (p *playe
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, module.Close(ctx)) }()
-	c := host.Config{Workers: f.Workers, PluginConfig: []byte(f.Config), VMConfig: []byte(f.VMConfig), VMID: f.VMID, Trace: trace,
+	c := host.Config{Workers: f.Workers, PluginConfig: []byte(f.Config), VMConfig: []byte(f.VMConfig), VMID: f.VMID, RootID: f.RootID, Trace: trace,
 		Properties: map[string][]byte{}, Clusters: map[string]http.Handler{}}
 	for path, value := range f.Properties {
 		c.Properties[host.PropertyPath(strings.Split(path, ".")...)] = []byte(value)
@@ -85,7 +85,11 @@ func (f *file) play(ctx context.Context, path string, trace io.Writer) (p *playe
 	p = &player{world: world, streams: map[string]*host.Stream{}}
 	for i, s := range f.Steps {
 		p.place = fmt.Sprintf("%s:%d: %s", path, f.lines[i], s)
-		stream := p.do(s)
+		stream, err := p.try(s)
+		if err != nil {
+			p.expect(false, "%v", err)
+			return p, nil
+		}
 		world.Run()
 		if s.Want != nil {
 			if s.Want.Stream != "" {
@@ -121,6 +125,23 @@ func (s step) String() string {
 		return "advance " + time.Duration(s.Advance).String()
 	}
 	return "want"
+}
+
+// try does a step. What cannot happen is an error, for example a body before its headers.
+func (p *player) try(s step) (stream *host.Stream, err error) {
+	if target := cmp.Or(s.Respond.stream(), s.Send.stream()); target != "" && p.streams[target].Ended() {
+		return nil, fmt.Errorf("the stream has ended before: %v", p.streams[target].Ending())
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			text, ok := r.(string)
+			if !ok || !strings.HasPrefix(text, "host: ") {
+				panic(r)
+			}
+			err = errors.New(strings.TrimPrefix(text, "host: "))
+		}
+	}()
+	return p.do(s), nil
 }
 
 // do makes the step's thing happen, and returns the stream that it is about.

@@ -20,8 +20,9 @@ import (
 
 // settings are the flags of serve.
 type settings struct {
-	listen, upstream, config string
-	workers                  int
+	listen, upstream, config, vmConfig, rootID string
+
+	workers int
 }
 
 // serve puts a filter on a port, in front of an upstream, until ctx is done. started is called with
@@ -35,18 +36,22 @@ func serve(ctx context.Context, path string, s settings, out io.Writer, started 
 	if err != nil {
 		return err
 	}
-	var config []byte
-	if s.config != "" {
-		if config, err = os.ReadFile(s.config); err != nil {
-			return err
-		}
+	config, err := readIfNamed(s.config)
+	if err != nil {
+		return err
+	}
+	vmConfig, err := readIfNamed(s.vmConfig)
+	if err != nil {
+		return err
 	}
 	module, err := host.Compile(ctx, wasm)
 	if err != nil {
 		return err
 	}
 	defer module.Close(context.Background())
-	world, err := host.NewWorld(module, host.Config{Workers: s.workers, PluginConfig: config, Start: time.Now(), FailurePolicy: host.FailReload})
+	world, err := host.NewWorld(module, host.Config{
+		Workers: s.workers, PluginConfig: config, VMConfig: vmConfig, RootID: s.rootID, Start: time.Now(), FailurePolicy: host.FailReload,
+	})
 	if err != nil {
 		return err
 	}
@@ -75,6 +80,14 @@ func serve(ctx context.Context, path string, s settings, out io.Writer, started 
 		return nil
 	}
 	return err
+}
+
+// readIfNamed returns what is in a file, or nothing if no file is named.
+func readIfNamed(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	return os.ReadFile(file)
 }
 
 // An edge is a World with real clients, a real upstream and real time. The World is for one

@@ -147,6 +147,7 @@ func TestServeRefuses(t *testing.T) {
 		`upstream "", want for example http://127.0.0.1:9000`: {filepath.Join(dir, "hits.wasm")},
 		`upstream "here", want for example`:                   {"-upstream", "here", filepath.Join(dir, "hits.wasm")},
 		"none.wasm: no such file":                             {"-upstream", "http://127.0.0.1:1", filepath.Join(dir, "none.wasm")},
+		"vm.json: no such file":                               {"-upstream", "http://127.0.0.1:1", "-vm-config", filepath.Join(dir, "vm.json"), filepath.Join(dir, "hits.wasm")},
 		"none.json: no such file":                             {"-upstream", "http://127.0.0.1:1", "-config", filepath.Join(dir, "none.json"), filepath.Join(dir, "hits.wasm")},
 	} {
 		if code, out := called(t, dir, append([]string{"serve"}, arguments...)...); code != 1 || !strings.Contains(out, want) {

@@ -1,5 +1,6 @@
 // Command hits counts requests over all workers, tells the upstream the number, and lets nobody see
-// /forbidden. It asks a cluster who a caller with a token is, and counts its ticks.
+// /forbidden. It asks a cluster who a caller with a token is, counts its ticks, and logs its root
+// id if it has one.
 package main
 
 import (
@@ -21,6 +22,9 @@ type plugin struct {
 }
 
 func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
+	if id, err := proxywasm.GetProperty([]string{"plugin_root_id"}); err == nil && len(id) > 0 {
+		proxywasm.LogInfo("I am " + string(id))
+	}
 	p.ticks = proxywasm.DefineCounterMetric("ticks")
 	if err := proxywasm.SetTickPeriodMilliSeconds(uint32(time.Second.Milliseconds())); err != nil {
 		return types.OnPluginStartStatusFailed
