@@ -319,7 +319,7 @@ func TestFleetStoppedEnvoy(t *testing.T) {
 		f.Envoys[0].Stopped = false
 		f.Advance(3 * time.Second)
 		waiting.answer()
-		f.Advance(time.Second)
+		f.Advance(2 * time.Second) // a tick registers it, and the next one counts it
 		f.wantOpen(staying, other, fresh, waiting)
 		f.wantReason(old, "superseded")
 		f.endAll()

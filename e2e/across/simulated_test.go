@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/streamlatch/streamlatch/e2e/fleettest"
 	wire "github.com/streamlatch/streamlatch/filter/fleet/etcd"
 	"github.com/streamlatch/streamlatch/filter/fleet/etcdtest"
 )
@@ -20,8 +21,8 @@ import (
 // The simulated etcd of other tests answers as a real one does, and its watches tell the same.
 func TestSimulatedEtcd(t *testing.T) {
 	t.Parallel()
-	real, simulated := startEtcd(t), etcdtest.New()
-	c := newCaller(real.address)
+	real, simulated := fleettest.StartEtcd(t, 1).Nodes[0], etcdtest.New()
+	c := newCaller(real.Address)
 	var leases [2][]int64 // their ids differ
 	for step := range uint64(400) {
 		var shown [2]string
