@@ -214,7 +214,7 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 	sent := s.sending
 	m.answered(s)
 	switch {
-	case s.state == Returning && s.revision != 0:
+	case s.state == Returning && s.revision != 0 && !s.more:
 		m.registered(s, 0)
 	case s.state == Returning:
 		m.settle(s, Unregistered)

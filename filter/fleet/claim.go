@@ -35,7 +35,7 @@ func (m *Member) Claim(now int64, s *Stream) {
 	}
 	m.streams[s.Context] = s
 	m.set(s, Waiting)
-	s.since, s.tries = now, 0
+	s.since, s.tries, s.more = now, 0, false
 	s.queued = m.turns[s.Client] != nil
 	switch {
 	case m.away:
@@ -181,8 +181,8 @@ func (m *Member) decide(s *Stream) {
 	if len(client.Streams) == 0 && s.state.in() {
 		p.Memory = s.memory
 	}
-	p.yield, p.more = verdict.Superseded, len(verdict.Superseded) > mostYield
-	p.yield = p.yield[:min(len(p.yield), mostYield)]
+	p.yield = verdict.Superseded
+	s.more = s.more || p.more()
 	s.plan, s.sent, s.doubt, s.sending = p, m.lease, 0, true
 	m.ask(s, claiming, m.txn(s.Client, p, s.view))
 }
@@ -201,9 +201,9 @@ func (m *Member) seen(s *Stream, v *view) {
 		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Proceed})
 		return
 	}
-	// An earlier Txn whose answer was lost was carried out. If more were to yield to it than
+	// An earlier Txn was carried out, perhaps without an answer. If more were to yield to it than
 	// one Txn can name, this one names the rest.
-	if own, found := v.find(m.name(s)); found && s.state.in() && !s.plan.more {
+	if own, found := v.find(m.name(s)); found && s.state.in() && !s.more {
 		m.registered(s, own.written)
 		return
 	}
@@ -219,14 +219,14 @@ func (m *Member) seen(s *Stream, v *view) {
 func (m *Member) carriedOut(s *Stream, lease, revision int64) {
 	known := lease == m.lease && (s.doubt == 0 || revision > s.doubt)
 	newcomer := !s.state.in()
-	s.stamp, s.memory = s.plan.Stamp, s.plan.Memory
+	s.stamp, s.memory, s.more = s.plan.Stamp, s.plan.Memory, s.plan.more()
 	if newcomer {
 		m.out.Verdicts = append(m.out.Verdicts, Verdict{
 			Stream: s, Outcome: Admitted, Stamp: s.stamp, Memory: s.memory, Superseded: s.plan.yield,
 		})
 	}
 	switch {
-	case known && s.plan.more:
+	case known && s.more:
 		s.revision, s.tries = max(s.revision, revision), 0
 		m.settle(s, Unregistered) // and look at once for those that are still to yield
 	case known:

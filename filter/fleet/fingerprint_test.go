@@ -147,7 +147,7 @@ func (p *printer) stream(s *Stream) {
 	p.put(int64(s.state), int64(s.stamp), int64(s.tries), s.sent, s.plan.lease, int64(s.plan.Stamp), int64(s.waited))
 	p.revision(s.revision, s.doubt)
 	p.call(s.call)
-	p.flag(s.sending, s.plan.more, s.view != nil, s.queued)
+	p.flag(s.sending, s.more, s.view != nil, s.queued)
 	for _, y := range s.plan.yield {
 		p.put(int64(y.Claim))
 	}

@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
 	"github.com/streamlatch/streamlatch/filter/fleet/etcdtest"
+	"github.com/streamlatch/streamlatch/filter/policy"
 )
 
 // settle lets all that is on the way arrive, and checks the promise.
@@ -408,6 +410,63 @@ func TestManyReleases(t *testing.T) {
 		}
 	}
 	t.Errorf("%d streams are not released", len(m.releases))
+}
+
+// However many streams of a client are registered, one more is let in, and the others yield: as
+// many at a time as etcd allows operations in a Txn. So it is after max_streams was lowered.
+func TestManyYield(t *testing.T) {
+	for _, streams := range []uint32{policy.MaxStreams, 5 * mostYield} {
+		for lost := range 4 {
+			t.Run(fmt.Sprintf("%d, answer %d is lost", streams, lost), func(t *testing.T) { manyYield(t, streams, lost) })
+		}
+	}
+}
+
+// manyYield loses the answer to one of the Txns: the first, the second, ...; 0: none. But the watch
+// tells that the stream is registered.
+func manyYield(t *testing.T, streams uint32, lost int) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	m := w.works[0].member
+	const lease = 100
+	w.etcd.Granted, w.etcd.Leases = lease, []etcdtest.Lease{{ID: lease, TTL: 10}}
+	for context := range streams {
+		key := m.keys.stream(client, name{lease, context})
+		w.etcd.Do(etcd.PutRequest{Key: key, Value: Record{Stamp: Stamp(context + 1)}.Append(nil), Lease: lease})
+	}
+	s := &Stream{Client: client, Context: 7, Limits: &policy.Limits{MaxStreams: 1}}
+	m.Claim(w.now, s)
+	for range 20 {
+		for _, c := range m.Take().Calls {
+			if c.Request.Method().Streams() {
+				continue
+			}
+			answer, failed := w.etcd.Do(c.Request)
+			if c.Request.Method() == etcd.KVTxn {
+				lost--
+			}
+			switch {
+			case c.Request.Method() == etcd.KVTxn && lost == 0:
+				m.Failed(w.now, c.ID, etcdtest.NoAnswer.Status, etcdtest.NoAnswer.Message)
+				put := etcdtest.Change{Key: m.keys.listed(m.name(s)), Value: string(appendID(client)), Revision: w.etcd.Revision}
+				m.Answer(w.now, m.watch.call, w.etcd.WatchAnswer(put))
+			case failed != nil:
+				m.Failed(w.now, c.ID, failed.Status, failed.Message)
+			default:
+				m.Answer(w.now, c.ID, answer)
+			}
+		}
+		if m.Away() {
+			w.now += 1000
+			m.Tick(w.now)
+		}
+	}
+	prefix := m.keys.client(client)
+	if n := len(w.etcd.Within(prefix, etcd.PrefixEnd(prefix))); s.State() != Registered || n != 1 {
+		t.Errorf("away %t (%s), the stream is %v, etcd has %d; want it registered, and no other", m.Away(), m.Fault(), s.State(), n)
+	}
+	if n := m.Counts().Away; n > 1 {
+		t.Errorf("etcd was taken for away %d times", n)
+	}
 }
 
 // A member that has nothing to do may leave: its lease ends, and its watch and its keepalives,

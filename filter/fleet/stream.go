@@ -27,6 +27,7 @@ type Stream struct {
 	sending bool   // the call is a Txn
 	sent    int64  // the lease of a Txn that may be carried out, now or later; 0: there is none
 	plan    plan   // what the last Txn does
+	more    bool   // there may be streams that yield to it and that its Txn did not name: too many
 	doubt   int64  // revision of a list that lacked it, while the Txn was under way
 	view    *view  // of the client's streams, for the next Txn; nil: look first
 	tries   int    // Txns of this claim or return that have lost a race

@@ -101,8 +101,10 @@ type plan struct {
 	name
 	Record
 	yield []policy.Stream // oldest first
-	more  bool            // others are to yield in a second Txn
 }
+
+// more reports whether more streams are to yield than one Txn can name.
+func (p plan) more() bool { return len(p.yield) > mostYield }
 
 // txn returns the claim or return of p under v.
 //
@@ -128,10 +130,11 @@ func (m *Member) txn(id ID, p plan, v *view) etcd.Txn {
 			}
 		}
 	}
-	for _, s := range p.yield {
+	named := p.yield[:min(len(p.yield), mostYield)]
+	for _, s := range named {
 		t.Success = append(t.Success, m.deletes(id, nameOf(s))...)
 	}
-	for _, n := range v.stale[:min(len(v.stale), mostYield-len(p.yield))] {
+	for _, n := range v.stale[:min(len(v.stale), mostYield-len(named))] {
 		t.Success = append(t.Success, m.deletes(id, n)...)
 	}
 	return t

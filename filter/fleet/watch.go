@@ -112,9 +112,9 @@ func (m *Member) compare(s *Stream, kv etcd.KV, found bool, revision int64) {
 	switch {
 	case found && string(kv.Value) == dismissed:
 		m.dismissed(s, kv.ModRevision)
-	case found && s.state == Unregistered:
+	case found && s.state == Unregistered && !s.more:
 		m.registered(s, kv.ModRevision)
-	case found && s.state == Returning:
+	case found && s.state.in():
 		s.revision = max(s.revision, kv.ModRevision)
 	case !found && s.state.in() && s.revision != 0 && s.revision <= revision:
 		m.end(s, Superseded)
@@ -151,7 +151,7 @@ func (m *Member) changed(w etcd.Watch) {
 			m.ghost(context, e.KV.Value)
 		case string(e.KV.Value) == dismissed:
 			m.dismissed(s, e.KV.ModRevision)
-		case s.state == Unregistered:
+		case s.state == Unregistered && !s.more:
 			m.registered(s, e.KV.ModRevision)
 		case s.state.in():
 			s.revision = max(s.revision, e.KV.ModRevision)

@@ -54,6 +54,7 @@ var NoAnswer = Failure{14, "upstream request timeout"}
 var (
 	leaseMissing = Failure{5, "etcdserver: requested lease not found"}
 	keyMissing   = Failure{3, "etcdserver: key not found"}
+	tooManyOps   = Failure{3, "etcdserver: too many operations in txn request"}
 )
 
 // New returns an etcd without keys.
@@ -154,6 +155,10 @@ func (s *Store) refuse(p etcd.PutRequest) *Failure {
 }
 
 func (s *Store) txn(t etcd.Txn) ([]byte, *Failure) {
+	const mostOps = 128 // etcd's default
+	if max(len(t.Compare), len(t.Success), len(t.Failure)) > mostOps {
+		return nil, &tooManyOps
+	}
 	for _, c := range t.Compare {
 		if !s.holds(c) {
 			return s.txnAnswer(false, s.rangeAnswer(t.Failure[0].(etcd.RangeRequest))), nil
