@@ -149,12 +149,15 @@ func (m *Member) newest(s *Stream) Stamp {
 	if first := m.turns[id]; first != nil && first.sending {
 		newest = max(newest, first.plan.Stamp)
 	}
-	for _, v := range m.out.Verdicts {
-		if v.Stream.Client == id {
-			newest = max(newest, v.Stamp)
-		}
+	return max(newest, m.given[id])
+}
+
+// give gives a verdict.
+func (m *Member) give(v Verdict) {
+	m.out.Verdicts = append(m.out.Verdicts, v)
+	if v.Stamp > 0 {
+		m.given[v.Stream.Client] = max(m.given[v.Stream.Client], v.Stamp)
 	}
-	return newest
 }
 
 // decide decides about s on its view, and sends its Txn.
@@ -198,7 +201,7 @@ func (m *Member) seen(s *Stream, v *view) {
 		}
 		m.set(s, Looked)
 		s.waited += policy.Millis(m.now - s.since)
-		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Proceed})
+		m.give(Verdict{Stream: s, Outcome: Proceed})
 		return
 	}
 	// An earlier Txn was carried out, perhaps without an answer. If more were to yield to it than
@@ -221,9 +224,7 @@ func (m *Member) carriedOut(s *Stream, lease, revision int64) {
 	newcomer := !s.state.in()
 	s.stamp, s.memory, s.more = s.plan.Stamp, s.plan.Memory, s.plan.more()
 	if newcomer {
-		m.out.Verdicts = append(m.out.Verdicts, Verdict{
-			Stream: s, Outcome: Admitted, Stamp: s.stamp, Memory: s.memory, Superseded: s.plan.yield,
-		})
+		m.give(Verdict{Stream: s, Outcome: Admitted, Stamp: s.stamp, Memory: s.memory, Superseded: s.plan.yield})
 	}
 	switch {
 	case known && s.more:
@@ -284,12 +285,12 @@ func (m *Member) unavailable(s *Stream) {
 	s.call = 0
 	switch {
 	case s.RefuseUnavailable:
-		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Unavailable})
+		m.give(Verdict{Stream: s, Outcome: Unavailable})
 		m.forget(s)
 	case s.state == Looking:
 		m.set(s, Looked)
 		s.waited += policy.Millis(m.now - s.since)
-		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Proceed})
+		m.give(Verdict{Stream: s, Outcome: Proceed})
 	default:
 		m.letIn(s, Alone)
 	}
@@ -308,7 +309,7 @@ func (m *Member) letIn(s *Stream, how Outcome) {
 		s.stamp = after(m.newest(s), m.wall(), m.random())
 	}
 	verdict.Stamp, verdict.Memory = s.stamp, s.memory
-	m.out.Verdicts = append(m.out.Verdicts, verdict)
+	m.give(verdict)
 	s.tries = 0
 	if how == Alone { // the caller may refuse it yet: a tick begins the return
 		s.tries = mostTries
@@ -317,7 +318,7 @@ func (m *Member) letIn(s *Stream, how Outcome) {
 }
 
 func (m *Member) refuse(s *Stream, why policy.Refusal, wait policy.Millis) {
-	m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Refused, Refusal: why, Wait: wait})
+	m.give(Verdict{Stream: s, Outcome: Refused, Refusal: why, Wait: wait})
 	m.forget(s)
 }
 
@@ -326,7 +327,7 @@ func (m *Member) end(s *Stream, why Why) {
 	if s.state.in() {
 		m.out.Ends = append(m.out.Ends, End{s, why})
 	} else {
-		m.out.Verdicts = append(m.out.Verdicts, Verdict{Stream: s, Outcome: Overtaken})
+		m.give(Verdict{Stream: s, Outcome: Overtaken})
 	}
 	m.forget(s)
 }

@@ -75,6 +75,7 @@ type Member struct {
 	now    int64 // by the clock of the calls
 	ahead  int64 // the wall clock is ahead of it
 	out    Actions
+	given  map[ID]Stamp // the largest stamp of the verdicts in out, by client
 	counts Counts
 	fault  string // why the last call failed
 
@@ -146,7 +147,7 @@ func New(config Config, local Local, random func() uint64) *Member {
 	return &Member{
 		config: config, keys: newKeys(config.Prefix), local: local, random: random,
 		streams: map[uint32]*Stream{}, turns: map[ID]*Stream{}, queues: map[ID][]*Stream{},
-		releases: map[uint32]release{}, calls: map[uint32]call{},
+		given: map[ID]Stamp{}, releases: map[uint32]release{}, calls: map[uint32]call{},
 	}
 }
 
@@ -162,6 +163,9 @@ func (m *Member) wall() int64 { return m.now + m.ahead }
 func (m *Member) Take() Actions {
 	out := m.out
 	m.out = Actions{}
+	if len(m.given) > 0 {
+		m.given = map[ID]Stamp{}
+	}
 	return out
 }
 

@@ -27,6 +27,7 @@ type fleetSide struct {
 	// What is still to be carried out. Only callbacks that are no stream's do that, as many as each
 	// may; see carryOut.
 	verdicts []fleet.Verdict
+	given    map[fleet.ID]fleet.Stamp // the largest stamp of verdicts, by client; perhaps of earlier ones
 	ends     []fleet.End
 
 	running *Stream        // the stream whose callback is running
@@ -55,7 +56,10 @@ func newFleetSide(w *Worker) *fleetSide {
 	if w.config.Fleet == nil {
 		return nil
 	}
-	return &fleetSide{worker: w, config: w.config.Fleet, calls: map[uint32]sentCall{}, dismissals: map[fleet.ID]*dismissal{}, metrics: w.defineFleetMetrics()}
+	return &fleetSide{
+		worker: w, config: w.config.Fleet, metrics: w.defineFleetMetrics(),
+		calls: map[uint32]sentCall{}, dismissals: map[fleet.ID]*dismissal{}, given: map[fleet.ID]fleet.Stamp{},
+	}
 }
 
 // hash makes ids as all Envoys of the fleet make them.
@@ -105,13 +109,7 @@ func (f *fleetSide) setClock(m *member) {
 func (f *fleetSide) Newest(s *fleet.Stream) fleet.Stamp {
 	registered, err := f.worker.registry.Newest(s.Of.(*Stream).place.Client)
 	f.worker.warn(err)
-	newest := fleet.Stamp(registered)
-	for _, v := range f.verdicts {
-		if v.Stream.Client == s.Client {
-			newest = max(newest, v.Stamp)
-		}
-	}
-	return newest
+	return max(fleet.Stamp(registered), f.given[s.Client])
 }
 
 // ended tells a stream's member, if it has one, that it has ended.
@@ -141,6 +139,7 @@ func (f *fleetSide) pump(m *member, now int64) {
 				f.verdict = &v
 			} else {
 				f.verdicts = append(f.verdicts, v)
+				f.given[v.Stream.Client] = max(f.given[v.Stream.Client], v.Stamp)
 			}
 		}
 		f.ends = append(f.ends, actions.Ends...)

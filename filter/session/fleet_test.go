@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/streamlatch/streamlatch/filter/fleet"
+	"github.com/streamlatch/streamlatch/filter/registry"
 )
 
 const inFleet = `"fleet": {"clusters": ["etcd"], "secret": "000102030405060708090a0b0c0d0e0f"}`
@@ -189,6 +190,27 @@ func TestManyVerdicts(t *testing.T) {
 	}
 	if n := len(w.worker.fleet.calls); n > 0 {
 		t.Errorf("%d calls are remembered, want none", n)
+	}
+}
+
+// A stream is newer than those of its client that were given a stamp before, and are not in the
+// registry yet: more verdicts came at once than one callback carries out.
+func TestStampsGrowBeforeTheRegistryHasThem(t *testing.T) {
+	w := newEdge(t).worker(configured(`"claim_at": "request", "max_streams": 3`, inFleet))
+	w.silent = true
+	for i := range registry.EndsPerCall {
+		w.ask(fmt.Sprint("client ", i))
+	}
+	w.ask("alice")
+	w.ask("alice")
+	w.fail(1)
+	waiting := w.worker.fleet.verdicts
+	if len(waiting) != 2 {
+		t.Fatalf("%d verdicts wait, want alice's two", len(waiting))
+	}
+	third := w.ask("alice")
+	if a, b, c := waiting[0].Stamp, waiting[1].Stamp, fleet.Stamp(third.stream.place.Stamp); a >= b || b >= c {
+		t.Errorf("stamps %d, %d and %d, want them to grow", a, b, c)
 	}
 }
 

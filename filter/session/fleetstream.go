@@ -198,6 +198,9 @@ func (f *fleetSide) carryOut(now int64) {
 		f.verdicts = f.verdicts[1:]
 		f.decided(v, now)
 	}
+	if len(f.verdicts) == 0 && len(f.given) > 0 {
+		f.given = map[fleet.ID]fleet.Stamp{}
+	}
 	for len(f.ends) > 0 && w.acted < registry.EndsPerCall {
 		end := f.ends[0]
 		f.ends = f.ends[1:]
