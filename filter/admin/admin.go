@@ -122,7 +122,7 @@ type Member struct {
 	Lease        int64  // the member's name in etcd; 0: it has none
 	Age          int64  // of the lease, milliseconds
 	Away         bool   // etcd does not answer
-	Fault        string // why the last call failed; "": it did not
+	Fault        string // why etcd is away, or why the watch was cancelled; "": all is well
 	Registered   int    // streams
 	Unregistered int    // streams that are in and are to be registered
 	Returning    int    // of Unregistered: etcd is being asked

@@ -105,10 +105,14 @@ func (m *Member) read(c call, id uint32, message []byte) error {
 		if m.heard(c, w.Header) {
 			m.changed(w)
 		}
-		if w.Canceled && m.watch.call == id {
-			m.fault = "watch cancelled: " + string(w.Reason)
+		switch {
+		case m.watch.call != id:
+		case w.Canceled:
+			m.fault = brief("watch cancelled: " + string(w.Reason))
 			m.watch.end(m)
 			m.resume()
+		case w.Created && !m.away:
+			m.fault = ""
 		}
 	}
 	return nil
@@ -148,6 +152,9 @@ func (m *Member) readLease(c call, l etcd.Lease, same bool) {
 	}
 }
 
+// brief returns the beginning of what etcd has said, or a proxy in front of it.
+func brief(fault string) string { return fault[:min(len(fault), 256)] }
+
 // answered notes that no call is under way for s.
 func (m *Member) answered(s *Stream) { s.call, s.sending = 0, false }
 
@@ -164,7 +171,7 @@ func (m *Member) again(s *Stream) {
 
 // failed goes on after a call has failed.
 func (m *Member) failed(c call, id uint32, status int, message string) {
-	fault := fmt.Sprintf("status %d: %s", status, message)
+	fault := brief(fmt.Sprintf("status %d: %s", status, message))
 	if c.dismissal != nil { // for an operator, who can try again
 		m.dismissedAll(c.dismissal, fault)
 		return

@@ -172,7 +172,7 @@ func (m *Member) Take() Actions {
 // Away reports whether etcd does not answer, as far as the member knows.
 func (m *Member) Away() bool { return m.away }
 
-// Fault says why the last call failed; "" if none did.
+// Fault says why etcd is away, or why the watch was cancelled last; "" if all is well.
 func (m *Member) Fault() string { return m.fault }
 
 // Lease returns the member's lease, which is its name; 0: it has none.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
@@ -195,6 +196,32 @@ func TestKeepAliveIsTriedAgain(t *testing.T) {
 		}
 	}
 	t.Error("nothing keeps the lease alive after a tick")
+}
+
+// What etcd says goes into the log and the status: not more of it than fits there, and not for
+// longer than it is true.
+func TestFault(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	w.openAndClaim(0)
+	m := w.works[0].member
+	long := strings.Repeat("no permission ", 1000)
+	m.Answer(w.now, m.watch.call, w.etcd.WatchCancelled(long))
+	if got := m.Fault(); !strings.HasPrefix(got, "watch cancelled: no permission") || len(got) > 1000 {
+		t.Errorf("after the watch was cancelled: fault %.40q of %d bytes", got, len(got))
+	}
+	w.act(0)
+	w.execute(0, 0) // the list
+	w.answer(0, 0)
+	m.Answer(w.now, m.watch.call, w.etcd.WatchCreated())
+	if got := m.Fault(); got != "" {
+		t.Errorf("the watch has begun again, and the fault is still %.40q", got)
+	}
+	m.Dismiss(w.now, client)
+	w.act(0)
+	m.Failed(w.now, w.works[0].calls[0].ID, 14, long)
+	if d := m.Take().Dismissals; len(d) != 1 || len(d[0].Fault) > 1000 {
+		t.Errorf("a dismissal is answered with %.400v", d)
+	}
 }
 
 // A stream is not refused for a restored etcd: members join anew, and all streams return.

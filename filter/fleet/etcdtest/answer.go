@@ -43,6 +43,11 @@ func (s *Store) WatchCompacted() []byte {
 	return number(number(s.header(), 4, 1), 5, s.Revision)
 }
 
+// WatchCancelled is the last message of a watch that etcd ends for another reason.
+func (s *Store) WatchCancelled(reason string) []byte {
+	return field(number(s.header(), 4, 1), 6, []byte(reason))
+}
+
 // WatchAnswer is a message of a watch that tells of changes.
 func (s *Store) WatchAnswer(changes ...Change) []byte {
 	b := s.header()
