@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"slices"
+
 	"github.com/streamlatch/streamlatch/filter/fleet/etcd"
 )
 
@@ -14,12 +16,14 @@ type Dismissal struct {
 // dismissal is one that is under way.
 type dismissal struct {
 	Dismissal
-	tries int // Txns that have lost a race
-	named int // streams that the Txn names
+	tries  int   // Txns that have lost a race
+	named  int   // streams that the Txn names
+	newest Stamp // that was seen before the first Txn; newer streams stay
 }
 
 // Dismiss takes the places of all streams that a client has, at every Envoy. Their members are
-// told, and end them. The member that is called needs no lease, and no stream of that client.
+// told, and end them. Streams that come later stay: a client that comes back at once would never be
+// done with. The member that is called needs no lease, and no stream of that client.
 func (m *Member) Dismiss(now int64, id ID) {
 	m.now = now
 	d := &dismissal{Dismissal: Dismissal{Client: id}}
@@ -39,7 +43,11 @@ func (m *Member) seek(d *dismissal) {
 // dismissSeen sends the Txn for the streams that a view shows: as many as fit, and none if one has
 // come or gone meanwhile.
 func (m *Member) dismissSeen(d *dismissal, v *view) {
-	if len(v.streams) == 0 {
+	if d.Streams == 0 {
+		d.newest = v.newest()
+	}
+	old := slices.DeleteFunc(slices.Clone(v.streams), func(s seen) bool { return s.Stamp > d.newest })
+	if len(old) == 0 {
 		m.dismissedAll(d, "")
 		return
 	}
@@ -53,7 +61,7 @@ func (m *Member) dismissSeen(d *dismissal, v *view) {
 		Compare: []etcd.Compare{{Key: all.Key, End: all.End, Target: etcd.ModLess, Revision: v.revision + 1}},
 		Failure: []etcd.Op{all},
 	}
-	named := v.streams[:min(len(v.streams), mostYield)]
+	named := old[:min(len(old), mostYield)]
 	for _, s := range named {
 		key := m.keys.stream(d.Client, s.name)
 		t.Compare = append(t.Compare, etcd.Compare{Key: key, Target: etcd.CreateEqual, Revision: s.created})
