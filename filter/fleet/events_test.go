@@ -244,7 +244,7 @@ func (w *world) clone() *world {
 		m := *me.member
 		m.local, m.random = c.local(i), c.random(i)
 		m.streams, m.turns, m.queues = maps.Clone(m.streams), maps.Clone(m.turns), maps.Clone(m.queues)
-		m.releases, m.calls = maps.Clone(m.releases), maps.Clone(m.calls)
+		m.releases, m.calls, m.given = maps.Clone(m.releases), maps.Clone(m.calls), maps.Clone(m.given)
 		m.former, m.freed, m.unsent = slices.Clone(m.former), slices.Clone(m.freed), slices.Clone(m.unsent)
 		for k, s := range m.streams {
 			m.streams[k] = twin(s)
