@@ -114,27 +114,26 @@ func TestDismissMany(t *testing.T) {
 func TestDismissedClientComesBack(t *testing.T) {
 	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
 	m := asker(w)
-	lease := w.etcd.granted + 1
-	w.etcd.granted, w.etcd.leases = lease, append(w.etcd.leases, lease)
+	w.etcd.Do(etcd.LeaseGrantRequest{TTL: 10})
+	lease := w.etcd.Granted
 	opened := uint32(0)
 	open := func() {
 		opened++
 		n := name{lease, opened}
-		w.etcd.revision++
-		w.etcd.put(etcd.PutRequest{Key: m.keys.stream(client, n), Value: Record{Stamp: Stamp(opened)}.Append(nil), Lease: lease})
-		w.etcd.put(etcd.PutRequest{Key: m.keys.listed(n), Value: appendID(client), Lease: lease})
+		w.etcd.Do(etcd.PutRequest{Key: m.keys.stream(client, n), Value: Record{Stamp: Stamp(opened)}.Append(nil), Lease: lease})
+		w.etcd.Do(etcd.PutRequest{Key: m.keys.listed(n), Value: appendID(client), Lease: lease})
 	}
 	open()
 	m.Dismiss(w.now, client)
 	for range 20 {
-		before := w.etcd.revision
+		before := w.etcd.Revision
 		if done := next(t, w, m); len(done) > 0 {
 			if done[0].Streams != 1 || done[0].Fault != "" {
 				t.Errorf("got %+v, want one stream", done[0])
 			}
 			return
 		}
-		if w.etcd.revision != before { // dismissed
+		if w.etcd.Revision != before { // dismissed
 			open()
 		}
 	}
