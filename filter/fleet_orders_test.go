@@ -45,14 +45,14 @@ func TestFleetOrders(t *testing.T) {
 	for _, c := range []struct {
 		name, rule string
 		before     string // places where a stream is open
-		then       string // places where one opens meanwhile; "e": the first of these ends
+		then       string // places where one opens meanwhile; "e": the first of these ends, "b": the last before
 		random     int    // so many orders; 0: all
 	}{
 		{"a new client", ``, "", "02", 0},
 		{"takeover", ``, "0", "2", 0},
 		{"takeover and hang-up", ``, "0", "2e", 0},
 		{"takeover and hang-up, claim at request", atRequest, "0", "2e", 0},
-		{"two may stay", two, "02", "1", 0},
+		{"two may stay, and one of them ends", two, "02", "1b", 0},
 		{"reject_new", reject, "0", "2", 0},
 		{"one Envoy", ``, "2", "01", 200},
 		{"one worker", ``, "2", "00", 200},
@@ -140,9 +140,11 @@ func (r *inOrder) run(before, then string) {
 		case chosen < len(steps):
 			r.told = append(r.told, steps[chosen].String())
 			r.do(steps[chosen])
-		case then[0] == 'e':
+		case then[0] == 'e', then[0] == 'b':
+			if r.hungUp = r.all[first]; then[0] == 'b' {
+				r.hungUp = r.all[first-1]
+			}
 			r.told = append(r.told, "hang up")
-			r.hungUp = r.all[first]
 			r.hungUp.End()
 			then = then[1:]
 		default:
@@ -212,11 +214,53 @@ func (r *inOrder) check(stay int, reject bool) {
 			want = append(want, p.fleetStream)
 		}
 	}
+	r.checkYields(stay)
 	if r.wantOpen(want...); len(puts) == 0 && r.hungUp == nil || len(want) > stay {
 		r.t.Errorf("%d streams were registered, and %d are left, want at most %d", len(puts), len(want), stay)
 	}
 	if r.t.Failed() {
 		r.t.Fatalf("after: %s", strings.Join(r.told, ", "))
+	}
+}
+
+// checkYields checks each Txn that made a stream yield: as many newer ones as may stay were there.
+func (r *inOrder) checkYields(stay int) {
+	r.t.Helper()
+	stamps := map[string]fleet.Stamp{} // of the streams that etcd has
+	for changes := r.History[r.began:]; len(changes) > 0; {
+		n := 1
+		for n < len(changes) && changes[n].Revision == changes[0].Revision {
+			n++
+		}
+		claims := false
+		var yield []fleet.Stamp
+		for _, c := range changes[:n] {
+			if !strings.HasPrefix(c.Key, "streamlatch/1/c/") {
+				continue
+			}
+			if c.Deleted {
+				yield = append(yield, stamps[c.Key])
+				delete(stamps, c.Key)
+				continue
+			}
+			record, err := fleet.ParseRecord([]byte(c.Value))
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			claims, stamps[c.Key] = true, record.Stamp
+		}
+		for _, y := range yield {
+			newer := 0
+			for _, stamp := range stamps {
+				if stamp > y {
+					newer++
+				}
+			}
+			if claims && newer < stay {
+				r.t.Errorf("at revision %d a stream yields to %d newer ones, want %d", changes[0].Revision, newer, stay)
+			}
+		}
+		changes = changes[n:]
 	}
 }
 

@@ -136,21 +136,30 @@ func (e *Etcd) steps(v *Envoy) (all []Step) {
 }
 
 // Waiting returns the step in which etcd carries out the only request of an Envoy that waits for
-// it. The test may let it happen later than [Etcd.Steps] has it, also after its caller has given
-// up.
+// it: see [Etcd.Late].
 func (e *Etcd) Waiting(v *Envoy) Step {
 	e.t.Helper()
-	var calls []*host.GRPCCall
+	steps := e.Late(v)
+	if len(steps) != 1 {
+		e.t.Fatalf("%d requests wait for etcd, want 1", len(steps))
+	}
+	return steps[0]
+}
+
+// Late returns the steps in which etcd carries out what an Envoy waits for. The test may let them
+// happen when nobody waits any more. See also [Etcd.Pending].
+func (e *Etcd) Late(v *Envoy) (all []Step) {
 	for _, c := range v.GRPCCalls() {
-		if !c.Streaming {
-			calls = append(calls, c)
+		if s := (Step{Carry, v, c, nil}); !c.Streaming && e.Pending(s) {
+			s.Request = e.request(e.method(c), c.Received()[0])
+			all = append(all, s)
 		}
 	}
-	if len(calls) != 1 {
-		e.t.Fatalf("%d calls wait for etcd, want 1", len(calls))
-	}
-	return Step{Carry, v, calls[0], e.request(e.method(calls[0]), calls[0].Received()[0])}
+	return all
 }
+
+// Pending reports whether etcd has not carried out the request of a step of [Etcd.Late].
+func (e *Etcd) Pending(s Step) bool { return s.Envoy.call(s.Call).carried == 0 }
 
 // Watches returns the watches of an Envoy.
 func (e *Etcd) Watches(v *Envoy) (all []*host.GRPCCall) {
