@@ -27,16 +27,37 @@ func TestFleetSearch(t *testing.T) {
 	if testing.Short() {
 		searches = min(searches, 3)
 	}
+	total := sights{}
 	for seed := *fleetSeed; seed < *fleetSeed+searches; seed++ {
 		s := newFleetSearch(t, seed)
+		s.sights = total
 		for range 4 {
 			s.episode()
 			if t.Failed() {
 				t.Fatalf("replay: go test ./filter -run TestFleetSearch -fleet-searches 1 -fleet-seed %d\n%s", seed, strings.Join(s.told, "\n"))
 			}
 		}
+		for _, what := range seen {
+			if what != sawNewest {
+				total[what] += int(s.counts(what))
+			}
+		}
+	}
+	t.Logf("%d searches: %v", searches, total)
+	for _, what := range seen {
+		if total[what] == 0 && !testing.Short() {
+			t.Errorf("no search has counted %s: it does not see what it is for", what)
+		}
 	}
 }
+
+// seen are the metrics that searches must move.
+var seen = []string{
+	"events.opened", "events.superseded", "events.dismissed", "fleet_unavailable", "fleet_returned",
+	"fleet_leases_lost", "fleet_resyncs", "fleet_ghosts", sawNewest,
+}
+
+const sawNewest = "newest stream that nobody may end"
 
 type fleetSearch struct {
 	*fleetOf
@@ -46,6 +67,11 @@ type fleetSearch struct {
 	late   []etcdhost.Step // requests that may be carried out, whoever waits for them
 	opened int
 	told   []string // of this episode
+	sights sights   // the filters' counters
+
+	settled map[string]bool // clients of whom nothing has been on the way for a while
+	last    map[string]*fleetStream
+	newest  map[string]bool // last opened when its client was settled: it is the newest
 }
 
 func newFleetSearch(t *testing.T, seed uint64) *fleetSearch {
@@ -73,6 +99,7 @@ func (s *fleetSearch) note(format string, args ...any) {
 // episode is some seconds of all that may happen, then quiet, and the promise.
 func (s *fleetSearch) episode() {
 	s.told = nil
+	s.settled, s.last, s.newest = map[string]bool{}, map[string]*fleetStream{}, map[string]bool{}
 	for range 40 + s.r.IntN(40) {
 		s.happen()
 		for _, e := range s.Envoys {
@@ -114,8 +141,7 @@ func (s *fleetSearch) happen() {
 		}
 	case n < 28:
 		d := time.Duration(s.r.IntN(8)) * 100 * time.Millisecond
-		s.note("%v pass", d)
-		s.Etcd.Advance(d)
+		s.pass(d)
 	case n < 31:
 		envoy.Reach = []etcdhost.Reach{etcdhost.Answered, etcdhost.Silent, etcdhost.Failing}[s.r.IntN(3)]
 		s.note("reach %d", envoy.Reach)
@@ -141,8 +167,7 @@ func (s *fleetSearch) happen() {
 		envoy.Stopped = !envoy.Stopped
 		s.note("stopped: %t", envoy.Stopped)
 	case n < 39:
-		s.note("15 s pass")
-		s.Etcd.Advance(longOutage)
+		s.pass(longOutage)
 	case n < 40 && !s.stopped(place) && s.r.IntN(3) == 0:
 		s.note("dismiss alice")
 		s.worker(place).Open(host.Request("DELETE", "/admin/streams/events/alice")).RequestHeaders(true)
@@ -152,7 +177,28 @@ func (s *fleetSearch) happen() {
 func (s *fleetSearch) opens(place int, client string) *fleetStream {
 	s.opened++
 	s.note("%s opens at place %d", client, place)
-	return s.ask(place, client, "x-instance", fmt.Sprint(s.opened))
+	one := s.ask(place, client, "x-instance", fmt.Sprint(s.opened))
+	s.last[client], s.newest[client], s.settled[client] = one, s.settled[client], false
+	return one
+}
+
+// pass lets time pass.
+func (s *fleetSearch) pass(d time.Duration) {
+	s.note("%v pass", d)
+	settled := map[string]bool{"alice": true, "bob": true}
+	look := func() {
+		for _, one := range s.streams {
+			if !one.isOpen() && !one.Ended() {
+				settled[one.client] = false
+			}
+		}
+	}
+	look()
+	s.Etcd.Advance(d)
+	look()
+	if d >= 200*time.Millisecond { // stamps may be some milliseconds ahead of the clock
+		s.settled = settled
+	}
 }
 
 // crash ends a worker's VM. Envoy cuts its streams at their next chunk.
@@ -207,6 +253,14 @@ func (s *fleetSearch) check() {
 		}
 	}
 	s.wantOpen(open...)
+	for client, one := range s.last {
+		if s.newest[client] && !s.reject {
+			s.sights[sawNewest]++
+			if strings.HasSuffix(one.reason(), "superseded") {
+				s.t.Errorf("the newest stream of %s was superseded", client)
+			}
+		}
+	}
 }
 
 // probe lets a client open one more stream.
