@@ -141,14 +141,16 @@ func (m *Member) readRange(c call, r etcd.Range, same bool) {
 func (m *Member) readLease(c call, l etcd.Lease, same bool) {
 	switch {
 	case c.kind == granting && m.joining:
-		if !same || l.ID == 0 || l.TTL <= 0 {
-			m.joining = false
+		switch {
+		case !same:
+			m.goAway(otherEtcd)
+		case l.ID == 0 || l.TTL <= 0:
 			m.goAway(fmt.Sprintf("lease %x for %d s, want an id and a time", l.ID, l.TTL))
-			return
+		default:
+			m.granted(l)
 		}
-		m.granted(l)
 	case c.kind == keepingAlive && l.ID == m.lease && l.TTL <= 0:
-		m.loseLease()
+		m.loseLease("etcd has ended it")
 	}
 }
 
@@ -171,14 +173,17 @@ func (m *Member) again(s *Stream) {
 
 // failed goes on after a call has failed.
 func (m *Member) failed(c call, id uint32, status int, message string) {
-	fault := brief(fmt.Sprintf("status %d: %s", status, message))
+	fault := brief(message) // of an answer that could not be read
+	if status != 0 {
+		fault = brief(fmt.Sprintf("status %d: %s", status, message))
+	}
 	if c.dismissal != nil { // for an operator, who can try again
 		m.dismissedAll(c.dismissal, fault)
 		return
 	}
 	if etcd.LeaseLost(status, message) && (c.kind == claiming || c.kind == planting || c.kind == keepingAlive) {
 		if c.lease == m.lease && m.lease != 0 {
-			m.loseLease()
+			m.loseLease(fault)
 		}
 		switch c.kind {
 		case claiming:
@@ -195,6 +200,7 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 	}
 	switch c.kind {
 	case watching:
+		m.fault = fault
 		m.watch.end(m)
 		if !m.away && m.lease != 0 {
 			m.resume()

@@ -77,7 +77,7 @@ type Member struct {
 	out    Actions
 	given  map[ID]Stamp // the largest stamp of the verdicts in out, by client
 	counts Counts
-	fault  string // why the last call failed
+	fault  string // what went wrong last
 
 	streams map[uint32]*Stream  // by context
 	turns   map[ID]*Stream      // whose claim or return is under way; one for each client
@@ -172,7 +172,8 @@ func (m *Member) Take() Actions {
 // Away reports whether etcd does not answer, as far as the member knows.
 func (m *Member) Away() bool { return m.away }
 
-// Fault says why etcd is away, or why the watch was cancelled last; "" if all is well.
+// Fault says what went wrong last: why etcd is away, the lease was lost, or the watch had broken; ""
+// if all is well again.
 func (m *Member) Fault() string { return m.fault }
 
 // Lease returns the member's lease, which is its name; 0: it has none.
@@ -342,7 +343,8 @@ func (m *Member) stayAlive() {
 // loseLease notes that etcd has said that the lease is gone, with all keys that hung on it. Only
 // etcd says so: as long as it is silent, the lease may live. No Txn under the old lease can come
 // late, because etcd refuses it.
-func (m *Member) loseLease() {
+func (m *Member) loseLease(why string) {
+	m.fault = why
 	m.counts.LeasesLost++
 	m.lease = 0
 	m.watch.end(m)
@@ -363,6 +365,8 @@ func (m *Member) loseLease() {
 	m.startJoin()
 }
 
+const otherEtcd = "another etcd answers, or it was restored from a backup"
+
 // restored notes that etcd was restored from a backup: no revision that the member knows means
 // anything any more. The old lease and its keys may be there again; nobody keeps them alive.
 func (m *Member) restored() {
@@ -375,7 +379,7 @@ func (m *Member) restored() {
 	m.former = append(m.former, m.lease)
 	m.former = m.former[max(0, len(m.former)-mostFormer):]
 	m.send(call{kind: revoking}, etcd.LeaseRevokeRequest{ID: m.lease}, m.config.Timeout)
-	m.loseLease()
+	m.loseLease(otherEtcd)
 }
 
 // heard reads the header of an answer. It reports whether the answer is from the store that the

@@ -92,7 +92,7 @@ func (m *Member) listed(r etcd.Range, revision int64) {
 		}
 	}
 	if !sentinel { // the keys are gone with the lease: no stream has yielded
-		m.loseLease()
+		m.loseLease("its keys are gone")
 		return
 	}
 	m.watchFrom(revision + 1)
@@ -133,7 +133,7 @@ func (m *Member) changed(w etcd.Watch) {
 		}
 		if string(e.KV.Key) == prefix {
 			if e.Delete { // etcd tells of it before the other keys of the lease
-				m.loseLease()
+				m.loseLease("its keys were deleted")
 			}
 			continue
 		}

@@ -51,16 +51,23 @@ func (f *fleetSide) showUnregistered(n int) {
 	f.metrics.shown = n
 }
 
-// tell logs once that etcd does not answer, and once that it answers again.
+// tell logs what has gone wrong since the last tick, and that etcd answers again.
 func (f *fleetSide) tell(m *member) {
+	before := m.counted
 	f.count(m)
-	if m.Away() == m.away {
-		return
+	warn := func(what string) {
+		f.worker.host.Log(Warn, fmt.Sprintf("fleet %s cluster=%s fault=%q", what, m.cluster, m.Fault()))
+	}
+	switch {
+	case m.Away() && m.counted.Away > before.Away: // perhaps it was back for a moment
+		warn("away")
+	case m.Away():
+	case m.away:
+		f.worker.host.Log(Info, fmt.Sprintf("fleet back cluster=%s lease=%x", m.cluster, m.Lease()))
+	case m.counted.LeasesLost > before.LeasesLost:
+		warn("lease lost")
+	case m.counted.Resyncs > before.Resyncs:
+		warn("watch broken")
 	}
 	m.away = m.Away()
-	if m.away {
-		f.worker.host.Log(Warn, fmt.Sprintf("fleet away cluster=%s fault=%q", m.cluster, m.Fault()))
-	} else {
-		f.worker.host.Log(Info, fmt.Sprintf("fleet back cluster=%s lease=%x", m.cluster, m.Lease()))
-	}
 }
