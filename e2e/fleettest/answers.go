@@ -31,7 +31,7 @@ func NewBetween(t *testing.T, to string) *Between {
 		t.Fatal(err)
 	}
 	b := &Between{Port: listener.Addr().(*net.TCPAddr).Port}
-	b.Answer(func(http.ResponseWriter, *http.Request) bool { return false })
+	b.Answer(nil)
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	etcd := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
@@ -48,12 +48,16 @@ func NewBetween(t *testing.T, to string) *Between {
 	return b
 }
 
-// Answer asks a for an answer from now on.
-func (b *Between) Answer(a Answer) { b.answer.Store(&a) }
+// Answer asks a for an answer from now on; nil: etcd.
+func (b *Between) Answer(a Answer) {
+	if a == nil {
+		a = func(http.ResponseWriter, *http.Request) bool { return false }
+	}
+	b.answer.Store(&a)
+}
 
-// Messages answers a call with messages, and then leaves it open, as etcd does with a stream, or
-// ends it with a status of gRPC.
-func Messages(w http.ResponseWriter, r *http.Request, status int, fault string, messages ...[]byte) {
+// Messages answers a call with messages, and then with a status of gRPC.
+func Messages(w http.ResponseWriter, status int, fault string, messages ...[]byte) {
 	w.Header().Set("Content-Type", "application/grpc")
 	for _, message := range messages {
 		head := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -31,19 +32,38 @@ type Node struct {
 
 	name, peer, dir string
 	all             string // names and addresses of all nodes
-	args            []string
+	clients         Clients
 	process         *exec.Cmd
 	output          bytes.Buffer
 }
 
-// StartEtcd starts nodes of the etcd that $ETCD names, or that of the PATH, with more arguments.
-// The end of the test stops them.
-func StartEtcd(t *testing.T, nodes int, args ...string) *Etcd {
+// Clients says how clients reach an etcd. The zero value is HTTP.
+type Clients struct {
+	TLS  *tls.Config // of this test
+	Args []string    // for etcd
+}
+
+func (c Clients) scheme() string {
+	if c.TLS != nil {
+		return "https://"
+	}
+	return "http://"
+}
+
+// StartEtcd starts nodes of the etcd that $ETCD names, or that of the PATH. The end of the test
+// stops them.
+func StartEtcd(t *testing.T, nodes int) *Etcd {
+	t.Helper()
+	return StartEtcdFor(t, nodes, Clients{})
+}
+
+// StartEtcdFor is like [StartEtcd].
+func StartEtcdFor(t *testing.T, nodes int, c Clients) *Etcd {
 	t.Helper()
 	e := &Etcd{}
 	var all []string
 	for i := range nodes {
-		n := &Node{Address: freeAddress(t), name: fmt.Sprint("node", i), peer: freeAddress(t), dir: t.TempDir(), args: args}
+		n := &Node{Address: freeAddress(t), name: fmt.Sprint("node", i), peer: freeAddress(t), dir: t.TempDir(), clients: c}
 		all = append(all, n.name+"=http://"+n.peer)
 		e.Nodes = append(e.Nodes, n)
 	}
@@ -151,11 +171,11 @@ func (e *Etcd) Leader(t *testing.T) (leader *Node) {
 // Start starts the node with the data that it has.
 func (n *Node) Start(t *testing.T) {
 	t.Helper()
-	client, peer := "http://"+n.Address, "http://"+n.peer
+	client, peer := n.clients.scheme()+n.Address, "http://"+n.peer
 	n.process = exec.Command(cmp.Or(os.Getenv("ETCD"), "etcd"), append([]string{
 		"--name", n.name, "--data-dir", n.dir, "--log-level", "error",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
-		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", n.all}, n.args...)...)
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", n.all}, n.clients.Args...)...)
 	n.process.Stdout, n.process.Stderr = &n.output, &n.output
 	if err := n.process.Start(); err != nil {
 		t.Fatalf("start etcd, of Debian's package etcd-server or as $ETCD names it: %v", err)
@@ -225,6 +245,18 @@ func (e *Etcd) Keys(ctx context.Context, prefix string) ([]string, error) {
 	return keys, nil
 }
 
+// Cluster returns the id of the etcd.
+func (e *Etcd) Cluster(t *testing.T) (id uint64) {
+	t.Helper()
+	var answer struct {
+		Header struct {
+			Cluster uint64 `json:"cluster_id,string"`
+		}
+	}
+	e.must(t, "kv/range", map[string]any{"key": encoded("x")}, &answer)
+	return answer.Header.Cluster
+}
+
 // Get returns the value of a key.
 func (e *Etcd) Get(t *testing.T, key string) []byte {
 	t.Helper()
@@ -248,12 +280,13 @@ func (e *Etcd) Replace(t *testing.T, key string, value []byte) {
 	e.must(t, "kv/put", map[string]any{"key": encoded(key), "value": value, "ignore_lease": true}, &struct{}{})
 }
 
-// Delete deletes keys, in one step.
-func (e *Etcd) Delete(t *testing.T, keys ...string) {
+// DeleteFrom deletes in one step: for each key, all from it on up to the end of its folder.
+func (e *Etcd) DeleteFrom(t *testing.T, keys ...string) {
 	t.Helper()
 	var operations []any
 	for _, key := range keys {
-		operations = append(operations, map[string]any{"requestDeleteRange": map[string]any{"key": encoded(key)}})
+		end := key[:strings.LastIndex(key, "/")] + "0" // the byte behind the slash
+		operations = append(operations, map[string]any{"requestDeleteRange": map[string]any{"key": encoded(key), "range_end": encoded(end)}})
 	}
 	e.must(t, "kv/txn", map[string]any{"success": operations}, &struct{}{})
 }
@@ -293,11 +326,12 @@ func (n *Node) ask(ctx context.Context, call string, request, answer any) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, "POST", "http://"+n.Address+"/v3/"+call, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, "POST", n.clients.scheme()+n.Address+"/v3/"+call, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(r)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: n.clients.TLS, DisableKeepAlives: true}}
+	response, err := client.Do(r)
 	if err != nil {
 		return err
 	}
