@@ -37,6 +37,7 @@ var needs = []need{
 	{"Prometheus", program("prometheus"), "Debian: apt-get install prometheus"},
 	{"promtool", program("promtool"), "Debian: it is in the package prometheus"},
 	{"etcd", etcd, "Debian: apt-get install etcd-server; or set ETCD to the path of one"},
+	{"etcdctl", program("etcdctl"), "Debian: apt-get install etcd-client"},
 	{"Chromium", program("chromium"), "Debian: apt-get install chromium"},
 	{"Node.js", node, "Debian 13: apt-get install nodejs"},
 	{"npm", program("npm"), "Debian: apt-get install npm"},

@@ -35,7 +35,7 @@ func TestLook(t *testing.T) {
 		}
 	}
 
-	programs := "prometheus promtool etcd chromium npm python3 javac mvn docker-compose git"
+	programs := "prometheus promtool etcd etcdctl chromium npm python3 javac mvn docker-compose git"
 	for name := range strings.FieldsSeq(programs) {
 		script.Write(t, filepath.Join(path, name), "")
 	}
@@ -51,16 +51,16 @@ func TestLook(t *testing.T) {
 			t.Errorf("%q does not say where it was found", line)
 		}
 	}
-	if !strings.HasSuffix(all[4], "/node v20.0.1") {
-		t.Errorf("%q: want Node.js and its version", all[4])
+	if !strings.HasSuffix(all[5], "/node v20.0.1") {
+		t.Errorf("%q: want Node.js and its version", all[5])
 	}
-	if !strings.HasSuffix(all[9], " "+podman) {
-		t.Errorf("%q: want the engine %s", all[9], podman)
+	if !strings.HasSuffix(all[10], " "+podman) {
+		t.Errorf("%q: want the engine %s", all[10], podman)
 	}
 
 	for _, old := range []string{"v18.20.4", "v9.0.0", "nonsense"} {
 		node(old)
-		if missing, all = lines(); missing != 1 || !strings.Contains(all[4], " missing: ") || !strings.Contains(all[4], old) {
+		if missing, all = lines(); missing != 1 || !strings.Contains(all[5], " missing: ") || !strings.Contains(all[5], old) {
 			t.Errorf("with Node.js %s %d are missing, want only Node.js:\n%s", old, missing, strings.Join(all, "\n"))
 		}
 	}
