@@ -7,7 +7,7 @@ ACTIONLINT  := build/bin/actionlint-1.7.12
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
 # What tests need besides Go, make and Python, by build tag: Chromium, an engine, etcd, Prometheus, client libraries, SDKs.
 TAGS        := browser,container,etcd,prometheus,libraries,sdks
-NESTED_TAGS := prometheus,libraries,sdks
+NESTED_TAGS := etcd,prometheus,libraries,sdks
 # Older Envoys on PyPI, see "What was tried" in e2e/README.md.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)

@@ -2,19 +2,12 @@ package clients
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
-	"net/url"
 	"testing"
-	"time"
 
+	"github.com/streamlatch/streamlatch/e2e/authority"
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/rigtest"
 	"github.com/streamlatch/streamlatch/e2e/wait"
@@ -32,13 +25,13 @@ const edgeName = "edge.example"
 
 func TestClientCertificate(t *testing.T) {
 	t.Parallel()
-	trusted := newAuthority(t, "trusted")
-	r := rigtest.Start(t, rig.Options{Filter: certificateRules, LogLevel: "wasm:debug", Edits: []rig.Edit{trusted.requireCertificates(t)}})
+	trusted := authority.New(t, "trusted")
+	r := rigtest.Start(t, rig.Options{Filter: certificateRules, LogLevel: "wasm:debug", Edits: []rig.Edit{requireCertificates(t, trusted)}})
 	a, b := rigtest.NewClient(), rigtest.NewClient()
-	held := trusted.issue(t, a, "spiffe://mesh.example/"+a)
-	renewed := trusted.issue(t, a, "spiffe://mesh.example/"+a)
-	another := trusted.issue(t, b, "spiffe://mesh.example/"+b)
-	namesake := trusted.issue(t, a, "spiffe://mesh.example/"+b)
+	held := trusted.Issue(t, a, "spiffe://mesh.example/"+a)
+	renewed := trusted.Issue(t, a, "spiffe://mesh.example/"+a)
+	another := trusted.Issue(t, b, "spiffe://mesh.example/"+b)
+	namesake := trusted.Issue(t, a, "spiffe://mesh.example/"+b)
 
 	for _, test := range []struct {
 		about, rule string
@@ -65,14 +58,14 @@ func TestClientCertificate(t *testing.T) {
 					"x-forwarded-client-cert": "URI=spiffe://mesh.example/" + a, // a header that anyone can send
 				}}
 				wantNewcomer(t, r, test.rule,
-					dialTLS(t, r, p, 0, trusted.config(held)), rig.Request{Path: "/" + test.rule + "/?tab=1"},
-					dialTLS(t, r, p, 1, trusted.config(test.newcomer)), newcomer{request: request, same: test.same})
+					dialTLS(t, r, p, 0, config(trusted, held)), rig.Request{Path: "/" + test.rule + "/?tab=1"},
+					dialTLS(t, r, p, 1, config(trusted, test.newcomer)), newcomer{request: request, same: test.same})
 			})
 		})
 	}
 
 	t.Run("a certificate without a URI", func(t *testing.T) {
-		conn := dialTLS(t, r, rig.HTTP2, 0, trusted.config(trusted.issue(t, a, "")))
+		conn := dialTLS(t, r, rig.HTTP2, 0, config(trusted, trusted.Issue(t, a, "")))
 		noKey := rigtest.Metrics(t, r)["uri.no_key"]
 		rigtest.WantFlow(t, r, rigtest.Open(t, conn, rig.Request{Path: "/uri/"}))
 		if got := rigtest.Metrics(t, r)["uri.no_key"]; got != noKey+1 {
@@ -82,15 +75,15 @@ func TestClientCertificate(t *testing.T) {
 
 	t.Run("strangers", func(t *testing.T) {
 		rigtest.Protocols(t, func(t *testing.T, p rig.Protocol) {
-			victim := rigtest.Open(t, dialTLS(t, r, p, 0, trusted.config(held)), rig.Request{Path: "/uri/"})
-			stranger := newAuthority(t, "stranger").issue(t, a, "spiffe://mesh.example/"+a)
-			for about, config := range map[string]*tls.Config{
-				"a certificate of another authority": trusted.config(stranger),
-				"no certificate":                     trusted.config(),
+			victim := rigtest.Open(t, dialTLS(t, r, p, 0, config(trusted, held)), rig.Request{Path: "/uri/"})
+			stranger := authority.New(t, "stranger").Issue(t, a, "spiffe://mesh.example/"+a)
+			for about, c := range map[string]*tls.Config{
+				"a certificate of another authority": config(trusted, stranger),
+				"no certificate":                     config(trusted),
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), wait.Patience)
 				defer cancel()
-				conn, err := r.DialWorkerTLS(ctx, p, 1, config)
+				conn, err := r.DialWorkerTLS(ctx, p, 1, c)
 				if err == nil {
 					_, err = conn.Open(ctx, rig.Request{Path: "/uri/"})
 				}
@@ -117,87 +110,20 @@ func dialTLS(t *testing.T, r *rig.Rig, p rig.Protocol, worker int, config *tls.C
 	return c
 }
 
-// authority issues certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, name string) authority {
-	t.Helper()
-	key := newKey(t)
-	template := newTemplate(name)
-	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return authority{certificate, key}
-}
-
-// issue returns a certificate for a new key.
-func (a authority) issue(t *testing.T, name, uri string) tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := newTemplate(name)
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-	template.DNSNames = []string{name}
-	if uri != "" {
-		id, err := url.Parse(uri)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template.URIs = []*url.URL{id}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func newTemplate(name string) *x509.Certificate {
-	return &x509.Certificate{
-		Subject:      pkix.Name{CommonName: name},
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
-}
-
-// config returns the TLS configuration of a client with these certificates.
-func (a authority) config(certificates ...tls.Certificate) *tls.Config {
+// config returns the TLS configuration of a client that has these certificates and trusts an
+// authority.
+func config(a authority.Authority, certificates ...tls.Certificate) *tls.Config {
 	roots := x509.NewCertPool()
-	roots.AddCert(a.certificate)
+	roots.AddCert(a.Certificate)
 	return &tls.Config{RootCAs: roots, ServerName: edgeName, Certificates: certificates}
 }
 
-// requireCertificates makes Envoy's listener use TLS and require a client certificate of this
+// requireCertificates makes Envoy's listener use TLS and require a client certificate of an
 // authority.
-func (a authority) requireCertificates(t *testing.T) rig.Edit {
+func requireCertificates(t *testing.T, a authority.Authority) rig.Edit {
 	t.Helper()
-	edge := a.issue(t, edgeName, "")
-	key, err := x509.MarshalPKCS8PrivateKey(edge.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inline := func(kind string, der []byte) map[string]any {
-		return map[string]any{"inline_string": string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))}
-	}
+	certificate, key := authority.PEM(t, a.Issue(t, edgeName, ""))
+	inline := func(text string) map[string]any { return map[string]any{"inline_string": text} }
 	socket, err := json.Marshal(map[string]any{
 		"name": "envoy.transport_sockets.tls",
 		"typed_config": map[string]any{
@@ -205,8 +131,8 @@ func (a authority) requireCertificates(t *testing.T) rig.Edit {
 			"require_client_certificate": true,
 			"common_tls_context": map[string]any{
 				"alpn_protocols":     []string{"h2", "http/1.1"},
-				"tls_certificates":   []any{map[string]any{"certificate_chain": inline("CERTIFICATE", edge.Certificate[0]), "private_key": inline("PRIVATE KEY", key)}},
-				"validation_context": map[string]any{"trusted_ca": inline("CERTIFICATE", a.certificate.Raw)},
+				"tls_certificates":   []any{map[string]any{"certificate_chain": inline(certificate), "private_key": inline(key)}},
+				"validation_context": map[string]any{"trusted_ca": inline(a.PEM())},
 			},
 		},
 	})

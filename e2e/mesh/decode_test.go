@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 
 	egv1a1 "github.com/envoyproxy/gateway/api/v1alpha1"
+	"github.com/streamlatch/streamlatch/envoy"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	extensions "istio.io/api/extensions/v1alpha1"
@@ -46,7 +48,7 @@ type configMap struct {
 
 // No document has a field that its published type lacks.
 func TestDocumentsAreStrict(t *testing.T) {
-	for file, want := range map[string]int{"istio.yaml": 6, "envoy-gateway.yaml": 8} {
+	for file, want := range map[string]int{"istio.yaml": 6, "envoy-gateway.yaml": 8, "fleet/istio.yaml": 2, "fleet/envoy-gateway.yaml": 3} {
 		documents := bytes.Split(read(t, "envoy/"+file), []byte("\n---\n"))
 		if len(documents) != want {
 			t.Errorf("%s: got %d documents, want %d", file, len(documents), want)
@@ -83,26 +85,30 @@ func TestDocumentsAreStrict(t *testing.T) {
 // The translations in testdata were made from the present files.
 func TestTranslationsAreOfTheShippedFiles(t *testing.T) {
 	for _, name := range []string{"istio", "envoy-gateway"} {
-		digest := sha256.Sum256(read(t, "envoy/"+name+".yaml"))
-		if got, want := load(t, name).Source, hex.EncodeToString(digest[:]); got != want {
-			t.Errorf("e2e/mesh/testdata/%s.json was made from another %s.yaml: run go test -update in e2e/mesh/%s", name, name, map[string]string{"istio": "istio", "envoy-gateway": "gateway"}[name])
+		file, fleet := read(t, "envoy/"+name+".yaml"), read(t, "envoy/fleet/"+name+".yaml")
+		for golden, sources := range map[string][]byte{name: file, name + "-fleet": slices.Concat(file, fleet)} {
+			digest := sha256.Sum256(sources)
+			if got, want := load(t, golden).Source, hex.EncodeToString(digest[:]); got != want {
+				t.Errorf("e2e/mesh/testdata/%s.json was made from other files: run go test -update in e2e/mesh/%s", golden, map[string]string{"istio": "istio", "envoy-gateway": "gateway"}[name])
+			}
 		}
 	}
 }
 
-// All shipped configurations have the same rule.
+// All shipped configurations have the same rule, and those for a fleet the same fleet.
 func TestSameRule(t *testing.T) {
-	var plain any
-	if err := json.Unmarshal([]byte(shippedFilter(t)), &plain); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"istio", "envoy-gateway"} {
-		var handed any
+	for name, shipped := range map[string]string{
+		"istio": envoy.Config, "envoy-gateway": envoy.Config, "istio-fleet": envoy.FleetConfig, "envoy-gateway-fleet": envoy.FleetConfig,
+	} {
+		var plain, handed any
+		if err := json.Unmarshal([]byte(filterIn(t, shipped)), &plain); err != nil {
+			t.Fatal(err)
+		}
 		if err := json.Unmarshal([]byte(load(t, name).filter(t)), &handed); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(handed, plain) {
-			t.Errorf("%s: got the configuration %v, want that of envoy.yaml: %v", name, handed, plain)
+			t.Errorf("%s: got the configuration %v, want that of plain Envoy: %v", name, handed, plain)
 		}
 	}
 }

@@ -17,7 +17,6 @@ import (
 
 	"github.com/streamlatch/streamlatch/e2e/rig"
 	"github.com/streamlatch/streamlatch/e2e/wait"
-	"github.com/streamlatch/streamlatch/envoy"
 	"sigs.k8s.io/yaml"
 )
 
@@ -37,6 +36,7 @@ type translation struct {
 	Source     string   `json:"source_sha256"`
 	Listeners  []object `json:"listeners"`
 	Routes     []object `json:"routes"`
+	Clusters   []object `json:"clusters"`     // used for a fleet only
 	Extensions []object `json:"extensions"`   // Istio: over ECDS
 	Stats      object   `json:"stats_config"` // Envoy Gateway: in the bootstrap
 }
@@ -119,16 +119,17 @@ func (x translation) filter(t *testing.T) string {
 	return value
 }
 
-func shippedFilter(t *testing.T) string {
+// filterIn returns the configuration of the filter in one of plain Envoy.
+func filterIn(t *testing.T, shipped string) string {
 	t.Helper()
 	var config any
-	if err := yaml.Unmarshal([]byte(envoy.Config), &config); err != nil {
+	if err := yaml.Unmarshal([]byte(shipped), &config); err != nil {
 		t.Fatal(err)
 	}
 	value, ok := at(config, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config",
 		"http_filters", 0, "typed_config", "config", "configuration", "value").(string)
 	if !ok {
-		t.Fatal("envoy.yaml: want the configuration of the filter in the first HTTP filter")
+		t.Fatal("want the configuration of the filter in the first HTTP filter")
 	}
 	return value
 }
@@ -281,7 +282,7 @@ func wantMetric(t *testing.T, ctx context.Context, r *rig.Rig, line string) {
 
 // Settings that a takeover does not need, but that live streams do.
 func TestSettings(t *testing.T) {
-	for _, name := range []string{"istio", "envoy-gateway"} {
+	for _, name := range []string{"istio", "envoy-gateway", "istio-fleet", "envoy-gateway-fleet"} {
 		x := load(t, name)
 		hcm, plugin := x.manager(t), x.plugin(t)
 		route := at(x.Routes[0], "virtual_hosts", 0, "routes", 0, "route")

@@ -1,10 +1,11 @@
-// Package streamlatch checks that a file in testdata, which the other tests run in Envoy, is what
-// Envoy Gateway's own translator makes from envoy-gateway.yaml. It is a separate module, and not
-// part of `make test`, because Envoy Gateway takes minutes to compile. Its import path is below
-// Envoy Gateway's, because the translator is internal to it. egctl cannot do this: it has no cache
-// of images, and so leaves out every Wasm filter.
+// Package streamlatch checks that two files in testdata, which the other tests run in Envoy, are
+// what Envoy Gateway's own translator makes from envoy-gateway.yaml, without
+// fleet/envoy-gateway.yaml and with it. It is a separate module, and not part of `make test`,
+// because Envoy Gateway takes minutes to compile. Its import path is below Envoy Gateway's, because
+// the translator is internal to it. egctl cannot do this: it has no cache of images, and so leaves
+// out every Wasm filter.
 //
-//	go test -update   # writes ../testdata/envoy-gateway.json: after a change of file or version
+//	go test -update   # writes ../testdata/envoy-gateway*.json: after a change of file or version
 package streamlatch
 
 import (
@@ -40,7 +41,10 @@ var update = flag.Bool("update", false, "write testdata")
 
 const (
 	source = "../../../envoy/envoy-gateway.yaml"
+	fleet  = "../../../envoy/fleet/envoy-gateway.yaml"
 	golden = "../testdata/envoy-gateway.json"
+	// of both files together
+	fleetGolden = "../testdata/envoy-gateway-fleet.json"
 )
 
 // unfetched replaces the cache of images. It fetches nothing.
@@ -55,8 +59,26 @@ func (unfetched) Start(context.Context) {}
 // Envoy Gateway accepts the file and every policy in it, and applies every patch.
 func TestTranslation(t *testing.T) {
 	file := read(t, source)
-	digest := sha256.Sum256(file)
-	out := translate(t, file)
+	check(t, golden, translate(t, file), file)
+}
+
+// The same for a fleet.
+func TestFleetTranslation(t *testing.T) {
+	file, added := read(t, source), read(t, fleet)
+	resources := string(added)
+	for document := range strings.SplitSeq(string(file), "\n---\n") {
+		// These two are in the fleet's file, too, and it is applied later.
+		if !strings.Contains(document, "\nkind: EnvoyProxy\n") && !strings.Contains(document, "\nkind: EnvoyExtensionPolicy\n") {
+			resources += "\n---\n" + document
+		}
+	}
+	check(t, fleetGolden, translate(t, []byte(resources)), append(file, added...))
+}
+
+// check compares the translation of the sources with the golden file, or writes that file.
+func check(t *testing.T, golden string, out map[string]any, sources []byte) {
+	t.Helper()
+	digest := sha256.Sum256(sources)
 	out["source_sha256"] = hex.EncodeToString(digest[:])
 	got, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -70,7 +92,7 @@ func TestTranslation(t *testing.T) {
 		return
 	}
 	if !bytes.Equal(got, read(t, golden)) {
-		t.Errorf("%s is not what Envoy Gateway makes from %s: run go test -update", golden, source)
+		t.Errorf("%s is not what Envoy Gateway makes from the shipped files: run go test -update", golden)
 	}
 }
 

@@ -1,8 +1,8 @@
-// Package istio checks that a file in testdata, which the other tests run in Envoy, is what Istio's
-// own translator makes from istio.yaml. It is a separate module, and not part of `make test`,
-// because Istio takes minutes to compile.
+// Package istio checks that two files in testdata, which the other tests run in Envoy, are what
+// Istio's own translator makes from istio.yaml, without fleet/istio.yaml and with it. It is a
+// separate module, and not part of `make test`, because Istio takes minutes to compile.
 //
-//	go test -update   # writes ../testdata/istio.json: after a change of file or version
+//	go test -update   # writes ../testdata/istio*.json: after a change of file or version
 package istio
 
 import (
@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -27,7 +28,10 @@ var update = flag.Bool("update", false, "write testdata")
 
 const (
 	source = "../../../envoy/istio.yaml"
+	fleet  = "../../../envoy/fleet/istio.yaml"
 	golden = "../testdata/istio.json"
+	// of both files together
+	fleetGolden = "../testdata/istio-fleet.json"
 
 	// application is the service that the file routes to.
 	application = `
@@ -43,13 +47,31 @@ spec:
 `
 )
 
-// Istio validates the file as its webhook does, and translates it for a gateway.
 func TestTranslation(t *testing.T) {
-	file, err := os.ReadFile(source)
+	file := read(t, source)
+	check(t, golden, translate(t, string(file)), file)
+}
+
+// The fleet's WasmPlugin replaces the first document of the other file.
+func TestFleetTranslation(t *testing.T) {
+	file, added := read(t, source), read(t, fleet)
+	_, others, _ := strings.Cut(string(file), "\n---\n")
+	check(t, fleetGolden, translate(t, string(added)+"\n---\n"+others), append(file, added...))
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	file, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := xds.NewFakeDiscoveryServer(t, xds.FakeOptions{ConfigString: string(file) + application})
+	return file
+}
+
+// translate has Istio validate the resources as its webhook does, and translate them for a gateway.
+func translate(t *testing.T, resources string) map[string]any {
+	t.Helper()
+	server := xds.NewFakeDiscoveryServer(t, xds.FakeOptions{ConfigString: resources + application})
 	labels := map[string]string{"istio": "ingressgateway"}
 	gateway := server.SetupProxy(&model.Proxy{
 		Type:            model.Router,
@@ -57,14 +79,18 @@ func TestTranslation(t *testing.T) {
 		Labels:          labels,
 		Metadata:        &model.NodeMetadata{Namespace: "istio-system", Labels: labels},
 	})
-	digest := sha256.Sum256(file)
-	out := map[string]any{"source_sha256": hex.EncodeToString(digest[:])}
-	var listeners, routes, extensions []json.RawMessage
+	out := map[string]any{}
+	var listeners, routes, extensions, clusters []json.RawMessage
 	for _, l := range server.Listeners(gateway) {
 		listeners = append(listeners, marshal(t, l))
 	}
 	for _, r := range server.Routes(gateway) {
 		routes = append(routes, marshal(t, r))
+	}
+	for _, c := range server.Clusters(gateway) {
+		if c.Name == "etcd" {
+			clusters = append(clusters, marshal(t, c))
+		}
 	}
 	for _, phase := range server.PushContext().TrafficExtensions(gateway) {
 		for _, e := range phase {
@@ -83,6 +109,17 @@ func TestTranslation(t *testing.T) {
 		}
 	}
 	out["listeners"], out["routes"], out["extensions"] = listeners, routes, extensions
+	if clusters != nil {
+		out["clusters"] = clusters
+	}
+	return out
+}
+
+// check compares the translation of the sources with the golden file, or writes that file.
+func check(t *testing.T, golden string, out map[string]any, sources []byte) {
+	t.Helper()
+	digest := sha256.Sum256(sources)
+	out["source_sha256"] = hex.EncodeToString(digest[:])
 	got, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -94,12 +131,8 @@ func TestTranslation(t *testing.T) {
 		}
 		return
 	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what Istio makes from %s: run go test -update", golden, source)
+	if !bytes.Equal(got, read(t, golden)) {
+		t.Errorf("%s is not what Istio makes from the shipped files: run go test -update", golden)
 	}
 }
 
