@@ -36,22 +36,29 @@ var (
 // demoPage is the demo page of one user.
 type demoPage struct {
 	*page
-	rig    *rig.Rig
-	client string
+	rig     *rig.Rig
+	backend *demo.Backend
+	client  string
 }
 
-// openDemo opens the page and waits until its laptop has the stream. Some of what it shows lasts
-// only a second, so the page writes all of it down: in `states` the states of its devices, by the
-// name of the device, in `words` what it says of streams that nobody reads, and the countdowns, and
-// in `refusals` what a refused device says.
+// openDemo opens the page behind the shared Envoy.
 func openDemo(t *testing.T, view chromium.View) *demoPage {
 	t.Helper()
 	r, err := demoEdge()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return openDemoAt(t, r, demoBackend, view)
+}
+
+// openDemoAt opens the page through an Envoy, and waits until its laptop has the stream. Some of what
+// it shows lasts only a second, so the page writes all of it down: in `states` the states of its
+// devices, by the name of the device, in `words` what it says of streams that nobody reads, and the
+// countdowns, and in `refusals` what a refused device says.
+func openDemoAt(t *testing.T, r *rig.Rig, backend *demo.Backend, view chromium.View) *demoPage {
+	t.Helper()
 	client := rigtest.NewClient()
-	d := &demoPage{show(t, "http://"+r.Address()+"/?client="+client, view), r, client}
+	d := &demoPage{show(t, "http://"+r.Address()+"/?client="+client, view), r, backend, client}
 	d.until("document.querySelector('#device-phone')")
 	d.do(`window.states = {}, window.words = [], window.refusals = [];
 		for (const card of document.querySelectorAll('.device')) {
@@ -140,7 +147,7 @@ func (d *demoPage) dots(unread int, read ...string) {
 		if got := strings.Join(strings.Fields(number), " "); got != want {
 			return fmt.Errorf("number: got %q, want %q", got, want)
 		}
-		if n := demoBackend.Live()[d.client]; n != unread+len(read) {
+		if n := d.backend.Live()[d.client]; n != unread+len(read) {
 			return fmt.Errorf("the backend: got %d streams, want %d", n, unread+len(read))
 		}
 		return nil
