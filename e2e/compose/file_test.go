@@ -1,5 +1,5 @@
-// Package compose tests envoy/compose.yaml: what it says, read with the library of docker compose,
-// and, with the tag container, what it starts.
+// Package compose tests envoy/compose.yaml and envoy/fleet/compose.yaml: what they say, read with
+// the library of docker compose, and, with the tag container, what they start.
 package compose
 
 import (
@@ -29,8 +29,13 @@ func TestMain(m *testing.M) {
 
 const file = "envoy/compose.yaml"
 
-// load reads the file as docker compose does. Unknown fields and wrong types are errors.
 func load(t *testing.T, environment map[string]string) *types.Project {
+	t.Helper()
+	return loadFile(t, file, environment)
+}
+
+// loadFile reads a file as docker compose does. Unknown fields and wrong types are errors.
+func loadFile(t *testing.T, file string, environment map[string]string) *types.Project {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Dir(file))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/streamlatch/streamlatch/envoy/container"
+	"github.com/streamlatch/streamlatch/envoy/etcd"
 	"github.com/streamlatch/streamlatch/envoy/proxy"
 )
 
@@ -32,18 +33,45 @@ ENTRYPOINT ["/bin/prometheus"]
 CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
 `
 
+// etcdRecipe has the same settings as the official image, as far as the file relies on them.
+const etcdRecipe = `FROM scratch
+COPY . /
+ENV PATH=/bin
+`
+
 // substitutes makes images from what this machine has, in place of those that come from a registry.
 // It returns the variables that name them.
 func substitutes(t *testing.T, ctx context.Context, podman container.Engine, project string) map[string]string {
+	t.Helper()
+	variables := builders(t, ctx, podman, project)
+	variables["PROMETHEUS_IMAGE"] = image(project, "prometheus")
+	makeImage(t, ctx, podman, variables["PROMETHEUS_IMAGE"], prometheusRecipe, []string{"prometheus"}, "prometheus", "etc/prometheus")
+	return variables
+}
+
+// fleetSubstitutes are those for a fleet.
+func fleetSubstitutes(t *testing.T, ctx context.Context, podman container.Engine, project string) map[string]string {
+	t.Helper()
+	path, _, err := etcd.Find(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := builders(t, ctx, podman, project)
+	variables["ETCD_IMAGE"] = image(project, "etcd")
+	makeImage(t, ctx, podman, variables["ETCD_IMAGE"], etcdRecipe, []string{path}, "tmp")
+	return variables
+}
+
+// builders are the images that the Containerfile begins with.
+func builders(t *testing.T, ctx context.Context, podman container.Engine, project string) map[string]string {
 	t.Helper()
 	envoy, err := proxy.FindImage(ctx, "build")
 	if err != nil {
 		t.Fatal(err)
 	}
-	goImage, prometheusImage := image(project, "go"), image(project, "prometheus")
+	goImage := image(project, "go")
 	makeImage(t, ctx, podman, goImage, goRecipe, []string{"sh", "sed", "grep"}, "tmp", "cache", "go", "usr/local/go")
-	makeImage(t, ctx, podman, prometheusImage, prometheusRecipe, []string{"prometheus"}, "prometheus", "etc/prometheus")
-	return map[string]string{"ENVOY_IMAGE": envoy.Image, "GO_IMAGE": goImage, "PROMETHEUS_IMAGE": prometheusImage}
+	return map[string]string{"ENVOY_IMAGE": envoy.Image, "GO_IMAGE": goImage}
 }
 
 // image returns the name of an image of this test.
@@ -63,7 +91,7 @@ func makeImage(t *testing.T, ctx context.Context, podman container.Engine, tag, 
 		if err != nil {
 			t.Fatalf("%v: install it", err)
 		}
-		install(t, from, filepath.Join(root, "bin", program))
+		install(t, from, filepath.Join(root, "bin", filepath.Base(program)))
 		for _, library := range libraries(t, from) {
 			install(t, library, filepath.Join(root, library))
 		}

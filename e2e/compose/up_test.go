@@ -26,8 +26,9 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/container"
 )
 
-// patience is longer than wait.Patience, because Prometheus scrapes only every 15 seconds.
-const patience = 2 * time.Minute
+// patience is longer than wait.Patience, because Prometheus scrapes only every 15 seconds, and
+// docker-compose may take minutes on a busy machine.
+const patience = 5 * time.Minute
 
 // run are the services that the test starts. Grafana's image comes only from a registry.
 var run = []string{"envoy", "demo", "prometheus"}
@@ -38,6 +39,8 @@ type stack struct {
 	ctx         context.Context // ends with the test, or at Ctrl-C
 	podman      container.Engine
 	project     string
+	file        string   // of the repository
+	first       []string // the services that share the network of another
 	files       []string // arguments with the names of the files
 	environment []string
 }
@@ -51,39 +54,10 @@ func TestUpAndDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stack{t: t, ctx: ctx, podman: podman, project: fmt.Sprintf("streamlatch-test-%d", os.Getpid())}
+	s := &stack{t: t, ctx: ctx, podman: podman, project: fmt.Sprintf("streamlatch-test-%d", os.Getpid()), file: file, first: []string{"demo", "prometheus"}}
 	variables := substitutes(t, ctx, podman, s.project)
 	variables["STREAMLATCH_VERSION"] = "of-the-test"
-	s.build(variables)
-	address := map[string]string{}
-	for port, free := range freeAddresses(t, "EDGE_PORT", "INTERNAL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT") {
-		address[port] = free.String()
-		variables[port] = strconv.Itoa(free.Port)
-	}
-	variables["DOCKER_HOST"] = "unix://" + serve(t, podman)
-	for name, value := range variables {
-		s.environment = append(s.environment, name+"="+value)
-	}
-
-	s.must("config", "--quiet")
-	t.Cleanup(s.down)
-	s.must(append([]string{"up", "--detach", "--no-build"}, run...)...)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(s.must("logs", "--no-color"))
-		}
-	})
-	for _, service := range run {
-		for _, m := range s.mounts(service) {
-			if m.Type == "volume" {
-				t.Errorf("%s: got a volume at %s, want none", service, m.Destination)
-			}
-		}
-		if user := s.inspect(service, "{{.Config.User}}"); user == "" || user == "root" || strings.HasPrefix(user, "0") {
-			t.Errorf("%s: got the user %q, want one that is not root", service, user)
-		}
-	}
-
+	address := s.up(variables, run, "EDGE_PORT", "INTERNAL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
 	edge, internal, prometheus := "http://"+address["EDGE_PORT"], "http://"+address["INTERNAL_PORT"], "http://"+address["PROMETHEUS_PORT"]
 	s.until(func() error { return s.shows(edge+"/", "<title>Streamlatch demo</title>") })
 	first, second := s.open(edge+"/events?client=ann"), s.open(edge+"/events?client=ann")
@@ -112,6 +86,41 @@ func TestUpAndDown(t *testing.T) {
 		return s.shows(prometheus+"/api/v1/query?"+query.Encode(), `"streamlatch_rule":"events"`)
 	})
 	s.until(func() error { return s.shows(prometheus+"/api/v1/rules", `"name":"StreamlatchTakeoverStorm"`) })
+}
+
+// up builds the images, starts the services, and returns the address of each port, which the file
+// names by a variable.
+func (s *stack) up(variables map[string]string, services []string, ports ...string) map[string]string {
+	s.t.Helper()
+	s.build(variables)
+	address := map[string]string{}
+	for port, free := range freeAddresses(s.t, ports...) {
+		address[port] = free.String()
+		variables[port] = strconv.Itoa(free.Port)
+	}
+	variables["DOCKER_HOST"] = "unix://" + serve(s.t, s.podman)
+	for name, value := range variables {
+		s.environment = append(s.environment, name+"="+value)
+	}
+	s.must("config", "--quiet")
+	s.t.Cleanup(s.down)
+	s.must(append([]string{"up", "--detach", "--no-build"}, services...)...)
+	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Log(s.must("logs", "--no-color"))
+		}
+	})
+	for _, service := range services {
+		for _, m := range s.mounts(service) {
+			if m.Type == "volume" {
+				s.t.Errorf("%s: got a volume at %s, want none", service, m.Destination)
+			}
+		}
+		if user := s.inspect(service, "{{.Config.User}}"); user == "" || user == "root" || strings.HasPrefix(user, "0") {
+			s.t.Errorf("%s: got the user %q, want one that is not root", service, user)
+		}
+	}
+	return address
 }
 
 // freeAddresses returns a free address for each name.
@@ -162,20 +171,24 @@ func serve(t *testing.T, podman container.Engine) string {
 func (s *stack) build(variables map[string]string) {
 	s.t.Helper()
 	// Debian's docker-compose 1.29 does not know this one field.
-	const name = "\nname: streamlatch\n"
-	shipped := read(s.t, file)
+	project := loadFile(s.t, s.file, variables)
+	name := "\nname: " + project.Name + "\n"
+	shipped := read(s.t, s.file)
 	if strings.Count(shipped, name) != 1 {
-		s.t.Fatalf("%s: want %q once", file, name)
+		s.t.Fatalf("%s: want %q once", s.file, name)
 	}
-	override := "services:\n"
-	for _, service := range load(s.t, variables).Services {
+	override, built := "services:\n", map[string]bool{}
+	for _, service := range project.Services {
 		if service.Build != nil {
-			tag := image(s.project, service.Name)
-			build(s.t, s.ctx, s.podman, service, tag)
+			tag := image(s.project, service.Build.Target)
+			if !built[tag] {
+				build(s.t, s.ctx, s.podman, service, tag)
+				built[tag] = true
+			}
 			override += "  " + service.Name + ": {image: \"" + tag + "\"}\n"
 		}
 	}
-	s.files = []string{"--project-directory", filepath.Dir(file)}
+	s.files = []string{"--project-directory", filepath.Dir(s.file)}
 	for _, text := range []string{strings.Replace(shipped, name, "\n", 1), override} {
 		path := filepath.Join(s.t.TempDir(), "compose.yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -211,7 +224,7 @@ func (s *stack) compose(args ...string) (string, error) {
 func (s *stack) down() {
 	// podman removes a container only after those that share its network. docker-compose 1 ignores
 	// this order.
-	for _, args := range [][]string{{"rm", "--force", "--stop", "demo", "prometheus"}, {"down"}} {
+	for _, args := range [][]string{append([]string{"rm", "--force", "--stop"}, s.first...), {"down"}} {
 		if output, err := s.compose(args...); err != nil {
 			s.t.Errorf("docker-compose %s: %v\n%s", args[0], err, output)
 		}
