@@ -15,8 +15,8 @@ import (
 	"github.com/streamlatch/streamlatch/envoy/etcd"
 )
 
-// The page of `make run-fleet`: its laptop is at one Envoy and its phone at the other, and they take
-// the stream from each other as at a single one.
+// The page of `make run-fleet`: its laptop is at one Envoy and its phone at the other, and they
+// take the stream from each other as at a single one.
 func TestPageOfAFleet(t *testing.T) {
 	t.Parallel()
 	path, _, err := etcd.Find(t.Context())

@@ -51,10 +51,10 @@ func openDemo(t *testing.T, view chromium.View) *demoPage {
 	return openDemoAt(t, r, demoBackend, view)
 }
 
-// openDemoAt opens the page through an Envoy, and waits until its laptop has the stream. Some of what
-// it shows lasts only a second, so the page writes all of it down: in `states` the states of its
-// devices, by the name of the device, in `words` what it says of streams that nobody reads, and the
-// countdowns, and in `refusals` what a refused device says.
+// openDemoAt opens the page through an Envoy, and waits until its laptop has the stream. Some of
+// what it shows lasts only a second, so the page writes all of it down: in `states` the states of
+// its devices, by the name of the device, in `words` what it says of streams that nobody reads, and
+// the countdowns, and in `refusals` what a refused device says.
 func openDemoAt(t *testing.T, r *rig.Rig, backend *demo.Backend, view chromium.View) *demoPage {
 	t.Helper()
 	client := rigtest.NewClient()
