@@ -43,7 +43,7 @@ func (v *vm) buffer(kind uint32) *buffer {
 		if !c.configReadable {
 			return nil
 		}
-		return &buffer{data: c.plugin.config, readOnly: true}
+		return &buffer{data: c.plugin.Config, readOnly: true}
 	case bufferHTTPCallResponse:
 		if c.root().httpResponse == nil {
 			return nil
@@ -156,7 +156,7 @@ func proxyGetBufferStatus(v *vm, a args) uint32 {
 func proxyGetConfiguration(v *vm, a args) uint32 {
 	config := v.world.config.VMConfig
 	if c := v.context(); c.configReadable {
-		config = c.plugin.config
+		config = c.plugin.Config
 	}
 	return uint32(v.copyToGuest(config, a.u32(0), a.u32(1)))
 }

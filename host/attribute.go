@@ -33,8 +33,8 @@ type attribute func(v *vm, c *vmContext) ([]byte, bool)
 // Envoy: source/extensions/filters/common/expr/context.cc; docs, "Attributes". Measured on
 // Envoy 1.40.
 var attributes = withPaths(map[string]attribute{
-	"plugin_name":    func(v *vm, _ *vmContext) ([]byte, bool) { return []byte(v.world.config.PluginName), true },
-	"plugin_root_id": func(v *vm, _ *vmContext) ([]byte, bool) { return []byte(v.world.config.RootID), true },
+	"plugin_name":    ofPlugin(func(p Plugin) string { return p.Name }),
+	"plugin_root_id": ofPlugin(func(p Plugin) string { return p.RootID }),
 	"plugin_vm_id":   func(v *vm, _ *vmContext) ([]byte, bool) { return []byte(v.world.config.VMID), true },
 
 	"request.time":          ofSession(func(s *session) ([]byte, bool) { return int64Property(s.opened.UnixNano()), true }),
@@ -127,6 +127,15 @@ func isGroup(c *vmContext, path string) bool {
 		return c.session != nil && c.session.hasUpstream()
 	}
 	return false
+}
+
+func ofPlugin(value func(p Plugin) string) attribute {
+	return func(_ *vm, c *vmContext) ([]byte, bool) {
+		if c.root().plugin == nil { // the VM's own context
+			return nil, true
+		}
+		return []byte(value(c.root().plugin.Plugin)), true
+	}
 }
 
 func ofSession(value func(s *session) ([]byte, bool)) attribute {

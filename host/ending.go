@@ -35,7 +35,8 @@ const maxLogDepth = 16
 //
 // on_done and on_delete are called once, but on_log once for every end. If a guest resets its
 // stream twice in one callback, on_log is called twice: the second reset is carried out when on_log
-// of the first has returned, before anything is destroyed. If a guest resets its stream in on_log
+// of the first has returned, before anything is destroyed. Over HTTP/2 the second reset does
+// nothing. If a guest resets its stream in on_log
 // itself, Envoy recurses until it crashes. Here the VM fails.
 //
 // Envoy: source/common/http/conn_manager_impl.cc, doEndStream and doDeferredStreamDestroy. Measured
@@ -47,6 +48,9 @@ func (s *Stream) finish(how Ending) {
 	if s.ended && s.protocol == HTTP3 && s.vm != nil {
 		s.vm.fail(fmt.Sprintf("stream %d over HTTP/3 is ended a second time: Envoy crashes here", s.context.id))
 		return
+	}
+	if s.protocol == HTTP2 && s.ending == Reset && how == Reset {
+		return // the codec tells of its own reset only once
 	}
 	s.ended, s.ending = true, how
 	if s.closed.IsZero() {

@@ -107,6 +107,16 @@ func TestResetInOwnLog(t *testing.T) {
 	}
 }
 
+// Over HTTP/2 the second of two resets does nothing.
+func TestTwoResetsOverHTTP2(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{})
+	s := w.Worker(0).Open(request("request-headers", "close 0; close 1"))
+	s.SetProtocol(host.HTTP2)
+	s.RequestHeaders(true)
+	wantCallbacks(t, w.Logs().OfWorker(0), "2 request-headers", "2 log", "2 done", "2 delete")
+}
+
 // proxy_continue_stream in the headers callback sends the headers on, whatever the callback
 // returns. Its result applies to what follows the headers.
 func TestContinueInItsOwnCallback(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 // Listeners with equal configurations share their plugin contexts, as in Envoy.
 type Listener struct {
 	world   *World
-	config  []byte
+	config  Plugin
 	slots   map[*Worker]*slot
 	drained bool
 }
@@ -51,17 +51,24 @@ type slot struct {
 //
 // Envoy: source/extensions/common/wasm/wasm.cc, PluginConfig and createWasm.
 func (w *World) AddListener(pluginConfig []byte) (*Listener, error) {
+	return w.AddPlugin(w.pluginOf(pluginConfig))
+}
+
+// AddPlugin is AddListener for a plugin with a name and a root id of its own. Listeners share a
+// plugin context if all three are equal. Only the log of a trace still has Config.PluginName.
+func (w *World) AddPlugin(p Plugin) (*Listener, error) {
+	p.Config = bytes.Clone(p.Config)
 	w.mustNotBeBusy("AddListener")
 	if len(w.listeners) == 0 {
 		return nil, errors.New("add listener: all listeners have drained, which ends Envoy's VMs and shared data: want a new World")
 	}
-	if err := w.runCanary(pluginConfig); err != nil {
+	if err := w.runCanary(p); err != nil {
 		return nil, err
 	}
 	if w.startFailure != nil {
 		return nil, fmt.Errorf("add listener: Envoy accepts no configuration after one has failed on a thread: %w", w.startFailure)
 	}
-	l := w.newListener(pluginConfig)
+	l := w.newListener(p)
 	for _, t := range w.threads() {
 		if err := l.load(t); err != nil {
 			w.log(t.index, LogError, "plugin failed to start: "+startSummary(err))
@@ -71,8 +78,8 @@ func (w *World) AddListener(pluginConfig []byte) (*Listener, error) {
 }
 
 // newListener returns a listener whose plugin has not started on any thread.
-func (w *World) newListener(config []byte) *Listener {
-	l := &Listener{world: w, config: bytes.Clone(config), slots: make(map[*Worker]*slot)}
+func (w *World) newListener(config Plugin) *Listener {
+	l := &Listener{world: w, config: config, slots: make(map[*Worker]*slot)}
 	for _, t := range w.threads() {
 		l.slots[t] = &slot{}
 	}

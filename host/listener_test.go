@@ -275,3 +275,28 @@ func TestEqualConfigurations(t *testing.T) {
 	third.Drain()
 	wantLines(t, since(w, before).OfWorker(0), "2 log", "2 done", "2 delete", "1 done", "say over -> over", "1 delete")
 }
+
+// Plugins with another name or root id have contexts of their own in the same VM, even if their
+// configurations are equal.
+func TestPluginsOfOneVM(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{PluginName: "a", RootID: "r"})
+	add := func(name, root string) *host.Listener {
+		l, err := w.AddPlugin(host.Plugin{Name: name, RootID: root})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	add("b", "r")
+	last := add("a", "s")
+	if n := w.Worker(0).Contexts(); n != 3 {
+		t.Errorf("got %d contexts, want one for each plugin", n)
+	}
+	add("a", "s")
+	if n := w.Worker(0).Contexts(); n != 3 {
+		t.Errorf("got %d contexts after an equal plugin, want 3", n)
+	}
+	last.Open(0, host.Request("GET", "/", "on-request-headers", "property plugin_name; property plugin_root_id")).RequestHeaders(true)
+	wantLog(t, w.Logs().OfWorker(0), `property plugin_name -> Ok "a"`, `property plugin_root_id -> Ok "s"`)
+}

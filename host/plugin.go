@@ -1,30 +1,36 @@
 package host
 
+// Plugin is the configuration of a filter's plugin in Envoy, as far as a guest sees it.
+type Plugin struct {
+	Name   string
+	RootID string
+	Config []byte
+}
+
 // plugin is one plugin context in one VM. It is kept alive by its users: the listeners that use it
 // on this thread, and its streams. It ends when the last user releases it.
 //
 // cpp-host: include/proxy-wasm/wasm.h, PluginHandleBase.
 type plugin struct {
+	Plugin
 	vm         *vm
-	config     []byte
 	root       *vmContext
 	configured bool // on_configure accepted the configuration; without this there are no users
 	users      int
 }
 
-// pluginKey identifies a plugin in a VM. Envoy's key also holds the plugin's name, root id,
-// direction and listener metadata. A world has only one value of each, so the configuration is
-// enough.
+// pluginKey identifies a plugin in a VM. Envoy's key also holds the direction and the listener's
+// metadata, which are the same for all plugins of a world.
 //
 // Envoy: source/extensions/common/wasm/plugin.h, createPluginKey.
-func pluginKey(config []byte) string { return string(config) }
+type pluginKey struct{ name, rootID, config string }
 
-func (p *plugin) key() string { return pluginKey(p.config) }
+func (p Plugin) key() pluginKey { return pluginKey{p.Name, p.RootID, string(p.Config)} }
 
 // plugin returns the plugin that runs a configuration, and counts one more user. It starts the
 // plugin if it does not run yet.
-func (v *vm) plugin(config []byte) (*plugin, error) {
-	p := v.plugins[pluginKey(config)]
+func (v *vm) plugin(config Plugin) (*plugin, error) {
+	p := v.plugins[config.key()]
 	if p == nil || !p.configured {
 		var err error
 		if p, err = v.startPlugin(config, ""); err != nil {
@@ -43,10 +49,10 @@ func (v *vm) plugin(config []byte) (*plugin, error) {
 // before, its context still exists and is started once more.
 //
 // cpp-host: src/wasm.cc, start; src/context.cc, onStart.
-func (v *vm) startPlugin(config []byte, role string) (*plugin, error) {
-	p := v.plugins[pluginKey(config)]
+func (v *vm) startPlugin(config Plugin, role string) (*plugin, error) {
+	p := v.plugins[config.key()]
 	if p == nil {
-		p = &plugin{vm: v, config: config, root: v.addContext(nil)}
+		p = &plugin{Plugin: config, vm: v, root: v.addContext(nil)}
 		p.root.plugin = p
 		v.plugins[p.key()] = p
 	}
@@ -66,7 +72,7 @@ func (v *vm) startPlugin(config []byte, role string) (*plugin, error) {
 // cpp-host: src/context.cc, onConfigure.
 func (p *plugin) configure(role string) error {
 	p.root.configReadable = true
-	result, called := p.vm.callback(p.root, "proxy_on_configure", uint64(p.root.id), uint64(len(p.config)))
+	result, called := p.vm.callback(p.root, "proxy_on_configure", uint64(p.root.id), uint64(len(p.Config)))
 	p.root.configReadable = false
 	err := p.vm.callbackError(role, "proxy_on_configure", result, called)
 	p.configured = err == nil

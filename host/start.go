@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,10 +52,10 @@ func (w *World) startFilter() error {
 	if err != nil {
 		return err
 	}
-	if err := w.runCanary(w.config.PluginConfig); err != nil {
+	if err := w.runCanary(w.firstPlugin()); err != nil {
 		return errors.Join(err, base.close())
 	}
-	l := w.newListener(w.config.PluginConfig)
+	l := w.newListener(w.firstPlugin())
 	for _, t := range w.threads() {
 		if err := l.load(t); err != nil {
 			return errors.Join(err, base.close())
@@ -63,14 +64,22 @@ func (w *World) startFilter() error {
 	return base.close()
 }
 
+// firstPlugin returns the plugin of the first listener.
+func (w *World) firstPlugin() Plugin { return w.pluginOf(w.config.PluginConfig) }
+
+// pluginOf returns a plugin with the world's name and root id.
+func (w *World) pluginOf(config []byte) Plugin {
+	return Plugin{Name: w.config.PluginName, RootID: w.config.RootID, Config: bytes.Clone(config)}
+}
+
 // runCanary starts the plugin in a VM of its own on the main thread, the canary, and discards this
 // VM without on_done and on_delete. What the canary wrote to shared data, queues and metrics stays.
 // If on_configure was called, its result is kept: Envoy never runs a second canary for the same
 // configuration.
 //
 // cpp-host: src/wasm.cc, canary.
-func (w *World) runCanary(config []byte) error {
-	if result, tried := w.canaryResult[pluginKey(config)]; tried {
+func (w *World) runCanary(config Plugin) error {
+	if result, tried := w.canaryResult[config.key()]; tried {
 		return result
 	}
 	w.attempt = len(w.logs)
@@ -83,7 +92,7 @@ func (w *World) runCanary(config []byte) error {
 	p, err := canary.startPlugin(config, "canary")
 	if err == nil {
 		err = p.configure("canary")
-		w.canaryResult[pluginKey(config)] = err
+		w.canaryResult[config.key()] = err
 	}
 	return errors.Join(err, canary.close())
 }

@@ -27,8 +27,8 @@ type vm struct {
 	nextContextID uint32
 	vmContext     *vmContext // id 0: the context of calls to the start functions and the allocator
 
-	plugins     map[string]*plugin // by key, until on_done
-	pendingDone map[string]*plugin // by key: on_done returned false, and proxy_done was not called yet
+	plugins     map[pluginKey]*plugin // by key, until on_done
+	pendingDone map[pluginKey]*plugin // by key: on_done returned false, and proxy_done was not called yet
 
 	// The state of a call. cpp-host keeps it in thread-local variables.
 	running   string // the name of the callback that the guest is in; empty: none
@@ -100,8 +100,8 @@ func (w *World) newVM(thread int) (*vm, error) {
 		timers:    newTimers(),
 		random:    w.newRandom(),
 
-		plugins:       make(map[string]*plugin),
-		pendingDone:   make(map[string]*plugin),
+		plugins:       make(map[pluginKey]*plugin),
+		pendingDone:   make(map[pluginKey]*plugin),
 		nextContextID: 1,
 	}
 	v.contexts[0] = v.vmContext

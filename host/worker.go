@@ -142,7 +142,7 @@ func (t *Worker) mustNotBeBusy(method string) {
 // never call it again.
 //
 // cpp-host: src/wasm.cc, getOrCreateThreadLocalPlugin.
-func (t *Worker) plugin(config []byte) (*plugin, error) {
+func (t *Worker) plugin(config Plugin) (*plugin, error) {
 	t.starting = true
 	defer func() { t.starting = false }()
 	v, old := t.vm, t.vm

@@ -109,9 +109,9 @@ type World struct {
 	main    *Worker
 	workers []*Worker
 
-	listeners    []*Listener      // those that have not drained, oldest first
-	canaryResult map[string]error // what on_configure of the canary said, by configuration
-	startFailure error            // not nil: Envoy accepts no further configuration
+	listeners    []*Listener         // those that have not drained, oldest first
+	canaryResult map[pluginKey]error // what on_configure of the canary said, by configuration
+	startFailure error               // not nil: Envoy accepts no further configuration
 
 	data    *sharedData
 	logs    Logs
@@ -151,7 +151,7 @@ func NewWorld(module *Module, config Config) (*World, error) {
 	config.Properties, config.ForeignFunctions = maps.Clone(config.Properties), maps.Clone(config.ForeignFunctions)
 	w := &World{
 		process: p, module: module, config: config, intercept: config.Intercept,
-		canaryResult: make(map[string]error), data: p.sharedData(config.VMID),
+		canaryResult: make(map[pluginKey]error), data: p.sharedData(config.VMID),
 	}
 	w.main = &Worker{world: w, index: MainThread}
 	for i := range config.Workers {

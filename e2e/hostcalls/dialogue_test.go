@@ -62,9 +62,10 @@ const firstStream = 2
 
 // A setup is what stages start with. The zero value is the guest without a configuration.
 type setup struct {
-	tags   []string // of the guest's build
-	plugin string   // the plugin's configuration
-	vm     string   // the VM's configuration
+	tags   []string    // of the guest's build
+	plugin string      // the plugin's configuration
+	vm     string      // the VM's configuration
+	more   host.Plugin // of two more listeners; without a name: there are none
 }
 
 // compare plays the dialogues on the test host and in Envoy.

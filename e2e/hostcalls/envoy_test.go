@@ -41,11 +41,33 @@ func newEnvoyStage(t *testing.T, from setup) *envoyStage {
 	r := rigtest.Start(t, rig.Options{
 		Concurrency: 1, Module: from.module, LogLevel: "wasm:trace", Handler: backend,
 		Base: func(s envoy.Settings) (string, error) {
+			text := envoyYAML
+			if from.more.Name != "" {
+				text = withListeners(text, from.more, "second", "third")
+			}
 			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String(),
-				"VM_CONFIGURATION", from.vm, "PLUGIN_CONFIGURATION", from.plugin).Replace(envoyYAML), nil
+				"VM_CONFIGURATION", from.vm, "PLUGIN_CONFIGURATION", from.plugin).Replace(text), nil
 		},
 	})
-	return &envoyStage{rig: r, seen: linesOfStart(t, r, 1), backend: backend}
+	plugins := 1
+	if from.more.Name != "" {
+		plugins++
+	}
+	return &envoyStage{rig: r, seen: linesOfStart(t, r, plugins), backend: backend}
+}
+
+// withListeners repeats the first listener with other names, and with another plugin.
+func withListeners(config string, p host.Plugin, names ...string) string {
+	begin := strings.Index(config, "  - name: edge\n")
+	end := strings.Index(config, "  clusters:\n")
+	first := config[begin:end]
+	for _, name := range names {
+		listener := strings.Replace(first, "name: edge", "name: "+name, 1)
+		listener = strings.Replace(listener, "              config:\n", fmt.Sprintf("              config:\n                name: %s\n                root_id: %s\n", p.Name, p.RootID), 1)
+		config = config[:end] + listener + config[end:]
+		end += len(listener)
+	}
+	return config
 }
 
 // endpoint returns the address of an upstream, and starts its server. It returns "" if the cluster
@@ -138,7 +160,9 @@ func (e *envoyStage) log() []string { return guestLog(e.rig) }
 func guestLog(r *rig.Rig) (lines []string) {
 	for _, line := range r.Log.Lines() {
 		entry, ok := proxy.ParseLogEntry(line)
-		if message, isGuest := strings.CutPrefix(entry.Message, "wasm log: "); ok && isGuest && entry.Logger == "wasm" && entry.Level == "info" {
+		message, isGuest := strings.CutPrefix(entry.Message, "wasm log")
+		_, message, named := strings.Cut(message, ": ") // before it are the plugin's name and root id
+		if ok && isGuest && named && entry.Logger == "wasm" && entry.Level == "info" {
 			lines = append(lines, message)
 		}
 	}

@@ -117,6 +117,7 @@ func TestHeaderMaps(t *testing.T) {
 		stepsOf("of the response's trailers", "end; respond 200; data one; close x-a=1 x-t=2", "response-trailers", of(change, "3")+"; "+of(set, "3")),
 		stepsOf("response headers in the request", "end"+answer, "request-headers", "header 2 :status; pairs 2; add 2 x-a b; mapsize 2"),
 		stepsOf("request headers in the response", "end"+answer, "response-headers", "header 0 :path; header 1 x; add 0 x-a b; replace 0 x-a b; remove 0 x-a; setpairs 0 x=y; pairs 0; mapsize 0"),
+		stepsOf("too many pairs", "body hello; trailers x-t=1"+answer, "request-trailers", "setmany 1 1024; mapsize 1; setmany 1 1025; mapsize 1; pairs 1"),
 		with(stepsOf("an empty value", "end"+answer, "request-headers", "header 0 x-empty; add 0 x-e _; header 0 x-e; replace 0 x-a _; header 0 x-a"), two),
 	}
 	for _, phase := range []string{"request-headers", "request-body", "request-trailers", "response-headers", "response-body", "response-trailers", "log", "done", "delete"} {
@@ -199,6 +200,10 @@ func TestEndings(t *testing.T) {
 		stepsOf("a reply and a continue", "end", "request-headers", "reply 403 det no; continue 0"),
 		stepsOf("hostcalls in on_log", "end"+answer, "log", "close 2; continue 0; body 1 0 9"),
 		stepsOf("the context is gone", "wait", "request-headers", "tick 20; close 0", "plugin-tick", "tick 0; effective $id"),
+		stepsOf("a reset and a reply", "end", "request-headers", "close 0; reply 403 det no"),
+		stepsOf("two resets, later", "body one; other close 0 | close 1", "request-headers", "return 1"),
+		stepsOf("two resets", "end", "request-headers", "close 0; close 1"),
+		stepsOf("a reply and a reset", "end", "request-headers", "reply 403 det no; close 0"),
 		stepsOf("a status of three digits", "end", "request-headers", "reply 299 det no"),
 	})
 }

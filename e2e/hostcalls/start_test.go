@@ -25,10 +25,7 @@ func TestStart(t *testing.T) {
 			from := setup{plugin: d.plugin, vm: config}
 			world := newHostStage(t, setup{plugin: strings.ReplaceAll(d.plugin, "\\n", "\n"), vm: config}).world
 			world.Run()
-			var want []string
-			for _, entry := range world.Logs() {
-				want = append(want, entry.Message)
-			}
+			want := messages(world.Logs())
 			got := guestLog(newEnvoyStage(t, from).rig)
 			scores.count(groupOf(t), d.name, got, want)
 			if !slices.Equal(got, want) {
@@ -55,6 +52,7 @@ func TestWASI(t *testing.T) {
 		dialogueOf("standard output", "request-headers", "write 1 hello; write 1 a b c; write 1; write 1 _; write 3 x; write 0 x; write 99 x"),
 		dialogueOf("no time, no sleep", "request-headers", "poll"),
 		dialogueOf("it exits and goes on", "request-headers", "exit; say here"),
+		dialogueOf("too many random bytes", "request-headers", "random 65537"),
 		dialogueOf("the environment is empty", "request-headers", "environ"),
 	})
 }

@@ -99,6 +99,10 @@ func init() {
 		"setpairs": func(w []string) string {
 			return statusName(withString(encodePairs(w[1:]), func(p, n uint32) uint32 { return proxySetHeaderMapPairs(number(w[0]), p, n) }))
 		},
+		"setmany": func(w []string) string { // map count: so many pairs a=b
+			pairs := encodePairs(slices.Repeat([]string{"a=b"}, int(number(w[1]))))
+			return statusName(withString(pairs, func(p, n uint32) uint32 { return proxySetHeaderMapPairs(number(w[0]), p, n) }))
+		},
 		"mapsize": func(w []string) string { return withNumber(proxyGetHeaderMapSize(number(w[0]), numberAt)) },
 		"body": func(w []string) string {
 			return withText(proxyGetBufferBytes(number(w[0]), number(w[1]), number(w[2]), dataAt, sizeAt))
