@@ -114,14 +114,18 @@ func (d *duration) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// read reads a file. It refuses fields that do not exist, and steps that do several things.
-func read(path string) (*file, error) {
+// read reads a file of ours or a suite. It refuses fields that do not exist, and steps that do
+// several things.
+func read(path string) (sheet, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
 	if bytes.HasPrefix(text, []byte("\x00asm")) {
 		return nil, fmt.Errorf("%s is a filter, want a file of expectations, which names it", path)
+	}
+	if s, err := readSuite(path, text); s != nil || err != nil {
+		return s, err
 	}
 	f := &file{Workers: 1}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))

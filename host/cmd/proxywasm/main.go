@@ -1,7 +1,7 @@
 // Command proxywasm looks at proxy-wasm filters and runs them without an Envoy.
 //
 //	proxywasm info FILTER.wasm              what it is, what it imports, whether the host can run it
-//	proxywasm run [-trace] EXPECTATIONS...  play files of expectations, see host/README.md
+//	proxywasm run [flags] EXPECTATIONS...   play files of expectations, see host/README.md
 //	proxywasm serve [flags] FILTER.wasm     put it on a port, in front of an upstream
 //
 // Serve is for trying a filter where there is no Envoy, with curl or a browser: HTTP/1.1 and HTTP/2
@@ -25,8 +25,12 @@ import (
 
 const usage = `usage:
   proxywasm info FILTER.wasm              what it is, what it imports, whether the host can run it
-  proxywasm run [-trace] EXPECTATIONS...  play files of expectations
+  proxywasm run [flags] EXPECTATIONS...   play files of expectations
   proxywasm serve [flags] FILTER.wasm     put it on a port, in front of an upstream
+flags of run:
+  -trace           write every callback and every hostcall
+  -filter FILE     the filter, whatever the file of expectations says
+  -config FILE     the filter's configuration, whatever the file says
 flags of serve:
   -upstream URL    where requests go that pass the filter; required
   -listen ADDRESS  default 127.0.0.1:10000
@@ -62,11 +66,17 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 		case "run":
 			flags := flag.NewFlagSet("run", flag.ContinueOnError)
 			flags.SetOutput(io.Discard)
-			trace := flags.Bool("trace", false, "write every callback and hostcall")
+			trace := flags.Bool("trace", false, "")
+			var g given
+			flags.StringVar(&g.filter, "filter", "", "")
+			flags.StringVar(&g.config, "config", "", "")
 			if err := parse(flags, rest); err != nil {
 				return err
 			}
-			return run(ctx, flags.Args(), *trace, stdout)
+			if *trace {
+				g.trace = stdout
+			}
+			return run(ctx, flags.Args(), g, stdout)
 		case "serve":
 			var s settings
 			flags := flag.NewFlagSet("serve", flag.ContinueOnError)

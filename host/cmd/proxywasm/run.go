@@ -18,19 +18,21 @@ import (
 	"github.com/streamlatch/streamlatch/host"
 )
 
+// A sheet is what a file of expectations says.
+type sheet interface {
+	play(ctx context.Context, path string, given given) (*player, error)
+	size() string
+}
+
 // run plays files of expectations.
-func run(ctx context.Context, paths []string, trace bool, out io.Writer) error {
+func run(ctx context.Context, paths []string, given given, out io.Writer) error {
 	failed := 0
 	for _, path := range paths {
-		f, err := read(path)
+		s, err := read(path)
 		if err != nil {
 			return err
 		}
-		var trail io.Writer
-		if trace {
-			trail = out
-		}
-		p, err := f.play(ctx, path, trail)
+		p, err := s.play(ctx, path, given)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -42,7 +44,7 @@ func run(ctx context.Context, paths []string, trace bool, out io.Writer) error {
 			fmt.Fprintf(out, "FAIL %s: %d of %d expectations are not met\n", path, len(p.faults), p.checked)
 			continue
 		}
-		fmt.Fprintf(out, "ok   %s: %d steps, %d expectations\n", path, len(f.Steps), p.checked)
+		fmt.Fprintf(out, "ok   %s: %s, %d expectations\n", path, s.size(), p.checked)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d files failed", failed, len(paths))
@@ -59,17 +61,21 @@ type player struct {
 	faults  []string
 }
 
-func (f *file) play(ctx context.Context, path string, trace io.Writer) (p *player, err error) {
-	wasm, err := os.ReadFile(filepath.Join(filepath.Dir(path), f.Filter))
-	if err != nil {
-		return nil, err
-	}
-	module, err := host.Compile(ctx, wasm, host.WithInterpreter())
+func (f *file) size() string { return fmt.Sprintf("%d steps", len(f.Steps)) }
+
+func (f *file) play(ctx context.Context, path string, given given) (p *player, err error) {
+	module, err := compile(ctx, cmp.Or(given.filter, within(filepath.Dir(path), f.Filter)))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, module.Close(ctx)) }()
-	c := host.Config{Workers: f.Workers, PluginConfig: []byte(f.Config), VMConfig: []byte(f.VMConfig), VMID: f.VMID, RootID: f.RootID, Trace: trace,
+	config := []byte(f.Config)
+	if given.config != "" {
+		if config, err = os.ReadFile(given.config); err != nil {
+			return nil, err
+		}
+	}
+	c := host.Config{Workers: f.Workers, PluginConfig: config, VMConfig: []byte(f.VMConfig), VMID: f.VMID, RootID: f.RootID, Trace: given.trace,
 		Properties: map[string][]byte{}, Clusters: map[string]http.Handler{}}
 	for path, value := range f.Properties {
 		c.Properties[host.PropertyPath(strings.Split(path, ".")...)] = []byte(value)
