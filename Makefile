@@ -5,8 +5,9 @@ STATICCHECK := build/bin/staticcheck-0.8.2
 ACTIONLINT  := build/bin/actionlint-1.7.12
 # Modules of their own, for what their tests import.
 NESTED      := $(patsubst %/go.mod,%,$(wildcard e2e/*/go.mod))
-# What tests need besides Go, make and Python, by build tag: Chromium, an engine, etcd, Prometheus, client libraries, SDKs.
-TAGS        := browser,container,etcd,prometheus,libraries,sdks
+# What tests need besides Go, make and Python, by build tag: Chromium, an engine, etcd, Prometheus, client libraries, SDKs,
+# a clone of the Go SDK.
+TAGS        := browser,container,etcd,prometheus,libraries,sdks,examples
 NESTED_TAGS := etcd,prometheus,libraries,sdks
 # Older Envoys on PyPI, see "What was tried" in e2e/README.md.
 ENVOYS      := 1.36.4 1.37.0 1.38.2 1.39.3
@@ -14,7 +15,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-fleet build image unit test test-all check workflows conformance e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
+.PHONY: help run run-fleet build image unit test test-all check workflows conformance examples e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -83,6 +84,10 @@ $(ACTIONLINT):
 
 conformance: ## play the dialogues on the test host and in Envoy, and print what they agree about
 	$(GO) -C e2e/hostcalls test -count=1 -timeout 30m -args -report
+
+# Not a part of test-all: the examples are not published as Go modules.
+examples: ## play the Go SDK's examples on the test host: make examples GO_SDK=/path/to/a/clone
+	GO_SDK='$(abspath $(GO_SDK))' $(TEST) -tags examples ./e2e/examples
 
 e2e: ## run the tests that go through real Envoy
 	$(TEST) -v ./e2e/...

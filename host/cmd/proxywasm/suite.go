@@ -155,7 +155,9 @@ func (s *suite) play(ctx context.Context, path string, given given) (p *player, 
 	for _, t := range s.Test {
 		c := host.Config{PluginConfig: config, Start: time.Unix(s.Env.TimeSecs, 0), LogLevel: level, Trace: given.trace, Properties: map[string][]byte{}}
 		for _, property := range t.Properties {
+			// A filter may ask for the parts of a path, or for one part with dots in it.
 			c.Properties[host.PropertyPath(strings.Split(property.Path, ".")...)] = []byte(property.Value)
+			c.Properties[property.Path] = []byte(property.Value)
 		}
 		world, err := host.NewWorld(module, c)
 		if err != nil {

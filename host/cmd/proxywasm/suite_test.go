@@ -33,12 +33,15 @@ test {
 }
 test {
   name: "Forbidden"
+  properties { path: "request.who" value: "ann" }
   request_headers {
     input { content: "GET http://example.com/forbidden HTTP/1.1\nHost: other\n" }
     result {
       immediate { http_status: 403 grpc_status: -1 details: "" }
       has_header { key: "x-reason" value: "forbidden" }
       body { exact: "no\n" }
+      log { exact: "[\"request\" \"who\"] is ann" }
+      log { exact: "[\"request.who\"] is ann" }
     }
   }
 }
@@ -50,7 +53,7 @@ test {
 
 func TestSuite(t *testing.T) {
 	dir := folder(t, map[string]string{"a.textpb": hitsSuite, "two.data": "two"})
-	if code, out := called(t, dir, "run", filepath.Join(dir, "a.textpb")); code != 0 || out != "ok   DIR/a.textpb: 3 tests, 25 expectations\n" {
+	if code, out := called(t, dir, "run", filepath.Join(dir, "a.textpb")); code != 0 || out != "ok   DIR/a.textpb: 3 tests, 27 expectations\n" {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 	// Every kind of expectation fails if it is not met.

@@ -1,6 +1,6 @@
 // Command hits counts requests over all workers, tells the upstream the number, and lets nobody see
 // /forbidden. It asks a cluster who a caller with a token is, counts its ticks, and logs its root
-// id if it has one.
+// id and the property request.who if they are there.
 package main
 
 import (
@@ -47,6 +47,11 @@ func (*hit) OnHttpResponseBody(size int, _ bool) types.Action {
 }
 
 func (*hit) OnHttpRequestHeaders(int, bool) types.Action {
+	for _, path := range [][]string{{"request", "who"}, {"request.who"}} {
+		if who, err := proxywasm.GetProperty(path); err == nil {
+			proxywasm.LogInfof("%q is %s", path, who)
+		}
+	}
 	if path, _ := proxywasm.GetHttpRequestHeader(":path"); path == "/forbidden" {
 		if err := proxywasm.SendHttpResponse(403, [][2]string{{"x-reason", "forbidden"}}, []byte("no\n"), -1); err != nil {
 			proxywasm.LogError(err.Error())
