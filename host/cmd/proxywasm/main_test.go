@@ -162,6 +162,25 @@ func TestInfoOfManyExports(t *testing.T) {
 	}
 }
 
+// Parts of a path may have dots in them, and nobody says where they end.
+func TestPropertyPaths(t *testing.T) {
+	properties := map[string][]byte{}
+	setProperty(properties, "a.b.c", "v")
+	for _, path := range []string{"a.b.c", "a\x00b.c", "a.b\x00c", "a\x00b\x00c"} {
+		if string(properties[path]) != "v" {
+			t.Errorf("%q is not set", path)
+		}
+	}
+	if len(properties) != 4 {
+		t.Errorf("got %q", properties)
+	}
+	clear(properties)
+	setProperty(properties, strings.Repeat(".a", 40), "v")
+	if _, parted := properties[strings.Repeat("\x00a", 40)]; len(properties) != 1<<mostDots || !parted {
+		t.Errorf("got %d paths, want %d with that of 40 parts", len(properties), 1<<mostDots)
+	}
+}
+
 // host/README.md shows testdata/hits.yaml.
 func TestReadme(t *testing.T) {
 	page, err := os.ReadFile("../../README.md")

@@ -78,7 +78,7 @@ func (f *file) play(ctx context.Context, path string, given given) (p *player, e
 	c := host.Config{Workers: f.Workers, PluginConfig: config, VMConfig: []byte(f.VMConfig), VMID: f.VMID, RootID: f.RootID, Trace: given.trace,
 		Properties: map[string][]byte{}, Clusters: map[string]http.Handler{}}
 	for path, value := range f.Properties {
-		c.Properties[host.PropertyPath(strings.Split(path, ".")...)] = []byte(value)
+		setProperty(c.Properties, path, value)
 	}
 	for name, a := range f.Clusters {
 		c.Clusters[name] = a
@@ -105,6 +105,31 @@ func (f *file) play(ctx context.Context, path string, given given) (p *player, e
 		}
 	}
 	return p, nil
+}
+
+// mostDots is how many dots of a property's path may be inside of its parts.
+const mostDots = 10
+
+// setProperty sets a property whose path has dots between its parts. A part may have dots in it,
+// like "envoy.filters.http.lua": so every way to part the path is meant.
+func setProperty(properties map[string][]byte, path, value string) {
+	parts := strings.Split(path, ".")
+	paths := parts[:1:1]
+	for i, part := range parts[1:] {
+		for _, before := range slices.Clone(paths) {
+			if i < mostDots {
+				paths = append(paths, before+"."+part)
+			}
+		}
+		for j := range paths {
+			if i >= mostDots || j < len(paths)/2 {
+				paths[j] += "\x00" + part
+			}
+		}
+	}
+	for _, p := range paths {
+		properties[p] = []byte(value)
+	}
 }
 
 // ServeHTTP implements [http.Handler].

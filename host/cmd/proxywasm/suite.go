@@ -83,6 +83,8 @@ type expectation struct {
 		Details    *string `yaml:"details"`
 	} `yaml:"immediate"`
 	Log []matcher `yaml:"log"`
+
+	implied bool // the file has no such phase, so that nothing is said of a local reply
 }
 
 type matcher struct {
@@ -155,9 +157,7 @@ func (s *suite) play(ctx context.Context, path string, given given) (p *player, 
 	for _, t := range s.Test {
 		c := host.Config{PluginConfig: config, Start: time.Unix(s.Env.TimeSecs, 0), LogLevel: level, Trace: given.trace, Properties: map[string][]byte{}}
 		for _, property := range t.Properties {
-			// A filter may ask for the parts of a path, or for one part with dots in it.
-			c.Properties[host.PropertyPath(strings.Split(property.Path, ".")...)] = []byte(property.Value)
-			c.Properties[property.Path] = []byte(property.Value)
+			setProperty(c.Properties, property.Path, property.Value)
 		}
 		world, err := host.NewWorld(module, c)
 		if err != nil {
@@ -194,7 +194,7 @@ func (t *suiteTest) play(p *suitePlayer) error {
 		return err
 	}
 	// A response without a request: the filter gets one in which nothing is special.
-	request, expected := host.Request(http.MethodGet, "/"), expectation{}
+	request, expected := host.Request(http.MethodGet, "/"), expectation{implied: true}
 	if t.RequestHeaders != nil {
 		var err error
 		if request, err = p.headers(*t.RequestHeaders); err != nil {
@@ -214,7 +214,7 @@ func (t *suiteTest) play(p *suitePlayer) error {
 		return err
 	}
 	if t.ResponseHeaders != nil || len(t.ResponseBody) > 0 {
-		response, expected := host.Response(http.StatusOK), expectation{}
+		response, expected := host.Response(http.StatusOK), expectation{implied: true}
 		if t.ResponseHeaders != nil {
 			var err error
 			if response, err = p.headers(*t.ResponseHeaders); err != nil {
@@ -232,6 +232,7 @@ func (t *suiteTest) play(p *suitePlayer) error {
 		return err
 	}
 	p.stream.End()
+	t.StreamDestroy.implied = true
 	return p.check("stream_destroy", t.StreamDestroy, nil, nil)
 }
 
@@ -353,7 +354,7 @@ func (p *suitePlayer) check(phase string, want expectation, headers host.Headers
 		}
 	}
 	p.logged = len(p.world.Logs().OfWorker(0))
-	if p.stream != nil && phase != "stream_destroy" {
+	if p.stream != nil && !want.implied {
 		reply := p.stream.LocalReply()
 		p.expect((reply != nil) == (want.Immediate != nil), "%s: got the local reply %+v, want one: %v", phase, reply, want.Immediate != nil)
 		if reply != nil {

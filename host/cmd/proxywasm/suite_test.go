@@ -46,6 +46,10 @@ test {
   }
 }
 test {
+  name: "OnlyAStart"
+  stream_init { log { exact: "hit 1" } }
+}
+test {
   name: "OnlyAResponseInPieces" chunk_size: 4
   response_body { input { content: "0123456789" } result { body { exact: "0123456789" } } }
 }
@@ -53,7 +57,7 @@ test {
 
 func TestSuite(t *testing.T) {
 	dir := folder(t, map[string]string{"a.textpb": hitsSuite, "two.data": "two"})
-	if code, out := called(t, dir, "run", filepath.Join(dir, "a.textpb")); code != 0 || out != "ok   DIR/a.textpb: 3 tests, 27 expectations\n" {
+	if code, out := called(t, dir, "run", filepath.Join(dir, "a.textpb")); code != 0 || out != "ok   DIR/a.textpb: 4 tests, 26 expectations\n" {
 		t.Errorf("exit code %d, %s", code, out)
 	}
 	// Every kind of expectation fails if it is not met.
