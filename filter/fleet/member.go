@@ -172,8 +172,8 @@ func (m *Member) Take() Actions {
 // Away reports whether etcd does not answer, as far as the member knows.
 func (m *Member) Away() bool { return m.away }
 
-// Fault says what went wrong last: why etcd is away, the lease was lost, or the watch had broken; ""
-// if all is well again.
+// Fault says what went wrong last: why etcd is away, the lease was lost, or the watch had broken.
+// It is "" if all is well again.
 func (m *Member) Fault() string { return m.fault }
 
 // Lease returns the member's lease, which is its name; 0: it has none.
