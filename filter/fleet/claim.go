@@ -244,6 +244,7 @@ func (m *Member) carriedOut(s *Stream, lease, revision int64) {
 func (m *Member) registered(s *Stream, revision int64) {
 	s.revision = max(s.revision, revision)
 	s.sent = m.lease
+	m.watch.changes++
 	m.settle(s, Registered)
 }
 

@@ -318,8 +318,19 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// A watch that is dead and says nothing is found by counting.
+// A watch that is dead and says nothing is found by counting, also if there is always a claim or a
+// release under way.
 func TestDeadWatch(t *testing.T) {
+	for name, busy := range map[string]func(*world, *Member){
+		"idle":     func(*world, *Member) {},
+		"claims":   func(w *world, m *Member) { m.Claim(w.now, &Stream{Client: ID{9}, Context: 77}) },
+		"releases": func(w *world, m *Member) { m.release(77, client, true); m.run() },
+	} {
+		t.Run(name, func(t *testing.T) { deadWatch(t, busy) })
+	}
+}
+
+func deadWatch(t *testing.T, busy func(*world, *Member)) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 2, most: one})
 	w.open(0)
 	w.execute(0, 0)
@@ -336,6 +347,8 @@ func TestDeadWatch(t *testing.T) {
 		}
 	}
 	w.wantAre(t, live, live)
+	busy(w, w.works[0].member)
+	w.works[0].member.Take() // and no answer comes
 	for range 40 {
 		w.now += 1000
 		w.tick(0)

@@ -51,19 +51,14 @@ func (m *Member) count() {
 	m.send(call{kind: counting}, etcd.RangeRequest{Key: prefix, End: etcd.PrefixEnd(prefix), CountOnly: true}, m.config.Timeout)
 }
 
+// counted compares the number of keys with what the member knows. It says nothing if that has
+// changed since it asked.
 func (m *Member) counted(n int64) {
-	want := int64(1)
-	for _, s := range m.streams {
-		switch s.state {
-		case Registered:
-			want++
-		case Claiming, Returning:
-			return // it may be there
-		}
-	}
+	least := 1 + int64(m.number[Registered])
+	most := least + int64(m.number[Claiming]+m.number[Returning]+len(m.releases)) // they may be there
 	switch {
-	case m.watch.asked != m.watch.changes || len(m.releases) > 0:
-	case n == want:
+	case m.watch.asked != m.watch.changes:
+	case least <= n && n <= most:
 		m.watch.wrong = 0
 	default:
 		if m.watch.wrong++; m.watch.wrong == wrongCounts {
