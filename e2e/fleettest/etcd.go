@@ -280,6 +280,12 @@ func (e *Etcd) Replace(t *testing.T, key string, value []byte) {
 	e.must(t, "kv/put", map[string]any{"key": encoded(key), "value": value, "ignore_lease": true}, &struct{}{})
 }
 
+// Delete deletes a key.
+func (e *Etcd) Delete(t *testing.T, key string) {
+	t.Helper()
+	e.must(t, "kv/deleterange", map[string]any{"key": encoded(key)}, &struct{}{})
+}
+
 // DeleteFrom deletes in one step: for each key, all from it on up to the end of its folder.
 func (e *Etcd) DeleteFrom(t *testing.T, keys ...string) {
 	t.Helper()

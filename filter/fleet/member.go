@@ -88,8 +88,8 @@ type Member struct {
 	lease     int64 // 0: none
 	joinedAt  int64
 	joining   bool
-	join      int64 // deadline of joining
-	former    []int64
+	join      int64   // deadline of joining
+	former    []int64 // leases that were given up and may live
 	cluster   uint64
 	revision  int64 // the largest that an answer had
 	era       int   // grows when etcd was restored: no earlier revision means anything then
@@ -370,16 +370,21 @@ const otherEtcd = "another etcd answers, or it was restored from a backup"
 // restored notes that etcd was restored from a backup: no revision that the member knows means
 // anything any more. The old lease and its keys may be there again; nobody keeps them alive.
 func (m *Member) restored() {
-	const mostFormer = 16
 	m.era++
 	m.revision = 0
-	if m.lease == 0 {
-		return
+	if m.lease != 0 {
+		m.leaveLease(otherEtcd)
 	}
+}
+
+// leaveLease gives up a lease that may live, with keys of streams that are the member's. They must
+// not stand in the way of the same streams when they return.
+func (m *Member) leaveLease(why string) {
+	const mostFormer = 16
 	m.former = append(m.former, m.lease)
 	m.former = m.former[max(0, len(m.former)-mostFormer):]
 	m.send(call{kind: revoking}, etcd.LeaseRevokeRequest{ID: m.lease}, m.config.Timeout)
-	m.loseLease(otherEtcd)
+	m.loseLease(why)
 }
 
 // heard reads the header of an answer. It reports whether the answer is from the store that the

@@ -224,6 +224,29 @@ func TestFault(t *testing.T) {
 	}
 }
 
+// Somebody deletes the key that stands for a member's lease, and nothing else. The member takes
+// another lease. Its own keys under the first one do not count against its streams.
+func TestSentinelDeletedByHand(t *testing.T) {
+	w := newWorld(size{workers: []int{1}, streams: 1, most: one})
+	w.open(0)
+	w.settle(t)
+	m := w.works[0].member
+	w.etcd.Do(etcd.Txn{Success: []etcd.Op{etcd.DeleteRequest{Key: m.keys.member(m.lease)}}})
+	for len(w.changes(0)) > 0 {
+		w.tell(0)
+	}
+	for len(w.works[0].calls) > 0 {
+		if w.works[0].calls[0].done {
+			w.answer(0, 0)
+		} else {
+			w.execute(0, 0)
+		}
+	}
+	w.wantAre(t, live)
+	w.settle(t)
+	w.wantAre(t, live)
+}
+
 // A stream is not refused for a restored etcd: members join anew, and all streams return.
 func TestRestoredFromABackup(t *testing.T) {
 	w := newWorld(size{workers: []int{1, 1}, streams: 3, most: []int{2}})

@@ -18,7 +18,7 @@ type view struct {
 	revision int64
 	era      int // see Member.era
 	streams  []seen
-	stale    []name // of this member, under leases of an etcd that was restored from a backup
+	stale    []name // of this member, under leases that it has given up
 }
 
 // seen is a stream in a view.

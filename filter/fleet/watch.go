@@ -86,8 +86,8 @@ func (m *Member) listed(r etcd.Range, revision int64) {
 			m.counts.Foreign++
 		}
 	}
-	if !sentinel { // the keys are gone with the lease: no stream has yielded
-		m.loseLease("its keys are gone")
+	if !sentinel { // the keys are gone with the lease, or somebody has deleted this one
+		m.leaveLease("its keys are gone")
 		return
 	}
 	m.watchFrom(revision + 1)
@@ -127,8 +127,8 @@ func (m *Member) changed(w etcd.Watch) {
 			return // the rest are the keys that have gone with the lease
 		}
 		if string(e.KV.Key) == prefix {
-			if e.Delete { // etcd tells of it before the other keys of the lease
-				m.loseLease("its keys were deleted")
+			if e.Delete { // etcd tells of it before the other keys of the lease, if they go, too
+				m.leaveLease("its keys were deleted")
 			}
 			continue
 		}

@@ -160,6 +160,38 @@ func TestForeign(t *testing.T) {
 	e.WantStreams(t, len(foreign))
 }
 
+// Somebody deletes the key of a member's lease, and no other. The stream lives on, under another
+// lease.
+func TestSentinelDeleted(t *testing.T) {
+	t.Parallel()
+	e := fleettest.StartEtcd(t, 1)
+	r := fleettest.Envoys(t, 1, fleettest.Options{Ports: e.Ports(t)})[0]
+	client := rigtest.NewClient()
+	s := fleettest.Open(t, r, rig.HTTP2, 0, client)
+	before := e.WantStreams(t, 1)[0]
+	members, err := e.Keys(t.Context(), "streamlatch/1/m/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Delete(t, members[0])
+	wait.Until(t, func() error {
+		if e.WantStreams(t, 1)[0] == before {
+			return errors.New("the stream is registered under its first lease")
+		}
+		return nil
+	})
+	rigtest.WantLive(t, r, client, s)
+	wait.Until(t, func() error {
+		const want = `fleet lease lost cluster=etcd fault="its keys were deleted"`
+		if len(r.Log.Containing(want)) == 0 {
+			return fmt.Errorf("the log has no line %s", want)
+		}
+		return nil
+	})
+	s.Close()
+	e.WantStreams(t, 0)
+}
+
 // A client has more keys than anyone asked for. The Envoy lives, and the client's streams come and
 // go as ever.
 func TestHugeRange(t *testing.T) {
