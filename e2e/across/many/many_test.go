@@ -1,7 +1,6 @@
 //go:build etcd
 
-// Package many tests what comes to an Envoy of a fleet in one message, and is too much for one
-// callback.
+// Package many tests a fleet with many streams, or many that end at once.
 package many
 
 import (

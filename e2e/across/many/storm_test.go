@@ -1,6 +1,6 @@
 //go:build etcd
 
-package outages
+package many
 
 import (
 	"encoding/json"
