@@ -20,6 +20,10 @@ var phases = []function{
 	{name: "proxy_on_queue_ready", typ: "ii->"}, {name: "proxy_on_http_call_response", typ: "iiiii->"},
 	{name: "proxy_on_grpc_receive", typ: "iii->"}, {name: "proxy_on_grpc_close", typ: "iii->"},
 	{name: "proxy_on_foreign_function", typ: "iii->"},
+	{name: "proxy_on_new_connection", typ: "i->i"}, {name: "proxy_on_downstream_data", typ: "iii->i"},
+	{name: "proxy_on_upstream_data", typ: "iii->i"}, {name: "proxy_on_downstream_connection_close", typ: "ii->"},
+	{name: "proxy_on_upstream_connection_close", typ: "ii->"},
+	{name: "proxy_on_request_trailers", typ: "ii->i"}, {name: "proxy_on_response_trailers", typ: "ii->i"},
 	{name: "proxy_on_done", typ: "i->i"}, {name: "proxy_on_log", typ: "i->"}, {name: "proxy_on_delete", typ: "i->"},
 	{name: "malloc", typ: "i->i"},
 }
@@ -113,12 +117,27 @@ func FuzzHostcalls(f *testing.F) {
 			drive(s)
 			w.Advance(20 * time.Millisecond) // a tick may come every millisecond
 			s.End()
+			connect(w.Worker(worker))
 		}
 		w.Run()
 		if err := w.Close(); err != nil {
 			t.Log(fmt.Errorf("close: %w", err))
 		}
 	})
+}
+
+// connect sends data both ways through the guest, as far as the guest lets it.
+func connect(worker *host.Worker) {
+	c := worker.Connect()
+	if !c.Closed() {
+		c.DownstreamData([]byte("hello"), false)
+	}
+	if data, _ := c.ToUpstream(); !c.Closed() && len(data) > 0 {
+		c.UpstreamData([]byte("answer"), true)
+	}
+	if !c.Closed() {
+		c.Reset()
+	}
 }
 
 // drive sends a request and its response through the guest, as far as the guest lets it.
@@ -130,6 +149,9 @@ func drive(s *host.Stream) {
 		s.ResponseHeaders(host.Response(200, "content-type", "text/event-stream"), false)
 	}
 	if s.Ending() == 0 {
-		s.ResponseBody([]byte("data: hello\n\n"), true)
+		s.ResponseBody([]byte("data: hello\n\n"), false)
+	}
+	if s.Ending() == 0 {
+		s.ResponseTrailers(host.Headers{{Name: "sum", Value: "1"}})
 	}
 }
