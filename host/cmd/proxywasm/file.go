@@ -43,7 +43,15 @@ type step struct {
 	Send    *send    `yaml:"send"`    // more of the response's body arrives
 	Close   string   `yaml:"close"`   // the client of this stream leaves
 	Advance duration `yaml:"advance"` // time passes
-	Want    *want    `yaml:"want"`
+
+	Interrupt *interrupt `yaml:"interrupt"` // of open: what happens in the middle of it
+	Want      *want      `yaml:"want"`
+}
+
+// interrupt lets another worker get a request in the middle of a callback.
+type interrupt struct {
+	Before string `yaml:"before"` // the hostcall, for example proxy_set_shared_data; the first of them
+	Open   *open  `yaml:"open"`
 }
 
 type open struct {
@@ -67,6 +75,17 @@ type send struct {
 	Stream string `yaml:"stream"`
 	Body   string `yaml:"body"`
 	End    bool   `yaml:"end"`
+}
+
+// opens are the requests of a step.
+func (s step) opens() (requests []*open) {
+	if s.Open != nil {
+		requests = append(requests, s.Open)
+	}
+	if s.Interrupt != nil && s.Interrupt.Open != nil {
+		requests = append(requests, s.Interrupt.Open)
+	}
+	return requests
 }
 
 func (r *respond) stream() string {
@@ -165,7 +184,7 @@ func explain(path string, err error) error {
 
 // fields returns the names that a part of a file can have.
 func fields(part string) (names []string) {
-	for _, v := range []any{file{}, answer{}, step{}, open{}, respond{}, send{}, want{}, message{}} {
+	for _, v := range []any{file{}, answer{}, step{}, interrupt{}, open{}, respond{}, send{}, want{}, message{}} {
 		t := reflect.TypeOf(v)
 		for i := range t.NumField() {
 			if name := t.Field(i).Tag.Get("yaml"); t.Name() == part && name != "" {
@@ -193,17 +212,22 @@ func (f *file) check(path string) error {
 			errs = append(errs, fmt.Errorf("%s:%d: %s", path, f.lines[i], fmt.Sprintf(format, arguments...)))
 		}
 		things, stream := 0, ""
+		for _, o := range s.opens() {
+			switch {
+			case o.Stream == "":
+				fault("open without stream, want a name for it")
+			case open[o.Stream]:
+				fault("stream %q is there already, want another name", o.Stream)
+			case o.Worker < 0 || o.Worker >= f.Workers:
+				fault("worker %d, want 0 to %d", o.Worker, f.Workers-1)
+			}
+			open[o.Stream] = true
+		}
 		if s.Open != nil {
 			things++
-			switch {
-			case s.Open.Stream == "":
-				fault("open without stream, want a name for it")
-			case open[s.Open.Stream]:
-				fault("stream %q is there already, want another name", s.Open.Stream)
-			case s.Open.Worker < 0 || s.Open.Worker >= f.Workers:
-				fault("worker %d, want 0 to %d", s.Open.Worker, f.Workers-1)
-			}
-			open[s.Open.Stream] = true
+		}
+		if i := s.Interrupt; i != nil && (s.Open == nil || i.Before == "" || i.Open == nil || i.Open.Worker == s.Open.Worker) {
+			fault("want interrupt beside open, with the name of a hostcall in before, and with open on another worker")
 		}
 		if s.Respond != nil {
 			things, stream = things+1, s.Respond.Stream

@@ -89,6 +89,22 @@ func TestUnmet(t *testing.T) {
 	}
 }
 
+// Another worker gets its request when the first one is about to set the number.
+func TestInterrupt(t *testing.T) {
+	const head = "filter: hits.wasm\nworkers: 2\nsteps:\n"
+	const open = "- open: {stream: a, worker: 0}\n  interrupt: {before: proxy_set_shared_data, open: {stream: b, worker: 1}}\n"
+	dir := folder(t, map[string]string{
+		"a.yaml": head + open + "  want: {stream: b, upstream: {headers: {x-hits: '1'}}}\n- want: {stream: a, upstream: {headers: {x-hits: '2'}}}\n",
+		"b.yaml": head + strings.Replace(open, "proxy_set_shared_data", "proxy_dequeue_shared_queue", 1),
+	})
+	if code, out := called(t, dir, "run", filepath.Join(dir, "a.yaml")); code != 0 || out != "ok   DIR/a.yaml: 2 steps, 2 expectations\n" {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	if code, out := called(t, dir, "run", filepath.Join(dir, "b.yaml")); code != 1 || !strings.Contains(out, "b.yaml:4: open a: the filter has not called proxy_dequeue_shared_queue") {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+}
+
 // A .wasm may have several filters: the root id says which. Here the guest logs it.
 func TestRootID(t *testing.T) {
 	dir := folder(t, map[string]string{"a.yaml": "filter: hits.wasm\nroot_id: counter\nsteps:\n- want: {log: [I am counter]}\n"})
@@ -100,19 +116,21 @@ func TestRootID(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	const head = "filter: hits.wasm\nsteps:\n"
 	for text, want := range map[string]string{
-		"":                                                "DIR/a.yaml: no filter, want the path of a .wasm",
-		"filter: hits.wasm":                               "DIR/a.yaml: no steps, want at least one",
-		head + "- opne: {}":                               `DIR/a.yaml: line 3: no field "opne" in a step, want open, respond, send, close, advance, want`,
-		head + "- open: {stream: a, headers: 1}":          "DIR/a.yaml: line 3: cannot unmarshal",
-		"\x00asm\x01\x00\x00\x00":                         "DIR/a.yaml is a filter, want a file of expectations",
-		head + "- {}":                                     "DIR/a.yaml:3: a step with 0 things that happen",
-		head + "- open: {path: /}":                        "DIR/a.yaml:3: open without stream, want a name for it",
-		head + "- advance: soon":                          `line 3: "soon" is no duration, want for example 1.5s or 2m`,
-		head + "- close: b":                               `DIR/a.yaml:3: no stream "b", want one that an earlier step has opened`,
-		head + "- respond: {}":                            `DIR/a.yaml:3: no stream "", want one that an earlier step has opened`,
-		head + "- open: {stream: a, worker: 1}":           "DIR/a.yaml:3: worker 1, want 0 to 0",
-		head + "- open: {stream: a}\n  advance: 1s":       "DIR/a.yaml:3: a step with 2 things that happen",
-		head + "- open: {stream: a}\n- open: {stream: a}": `DIR/a.yaml:4: stream "a" is there already`,
+		"":                                      "DIR/a.yaml: no filter, want the path of a .wasm",
+		"filter: hits.wasm":                     "DIR/a.yaml: no steps, want at least one",
+		head + "- advance: 1s\n  interrupt: {}": "DIR/a.yaml:3: want interrupt beside open",
+		"workers: 2\n" + head + "- open: {stream: a, worker: 1}\n  interrupt: {before: x, open: {stream: b, worker: 1}}": "DIR/a.yaml:4: want interrupt beside open",
+		head + "- opne: {}":                                            `DIR/a.yaml: line 3: no field "opne" in a step, want open, respond, send, close, advance, interrupt, want`,
+		head + "- open: {stream: a, headers: 1}":                       "DIR/a.yaml: line 3: cannot unmarshal",
+		"\x00asm\x01\x00\x00\x00":                                      "DIR/a.yaml is a filter, want a file of expectations",
+		head + "- {}":                                                  "DIR/a.yaml:3: a step with 0 things that happen",
+		head + "- open: {path: /}":                                     "DIR/a.yaml:3: open without stream, want a name for it",
+		head + "- advance: soon":                                       `line 3: "soon" is no duration, want for example 1.5s or 2m`,
+		head + "- close: b":                                            `DIR/a.yaml:3: no stream "b", want one that an earlier step has opened`,
+		head + "- respond: {}":                                         `DIR/a.yaml:3: no stream "", want one that an earlier step has opened`,
+		head + "- open: {stream: a, worker: 1}":                        "DIR/a.yaml:3: worker 1, want 0 to 0",
+		head + "- open: {stream: a}\n  advance: 1s":                    "DIR/a.yaml:3: a step with 2 things that happen",
+		head + "- open: {stream: a}\n- open: {stream: a}":              `DIR/a.yaml:4: stream "a" is there already`,
 		"filter: hits.wasm\nworkers: 0\nsteps:\n- open: {stream: a}\n": "DIR/a.yaml: 0 workers, want at least 1",
 		"filter: none.wasm\nsteps:\n- open: {stream: a}\n":             "none.wasm: no such file",
 		"filter: a.yaml\nsteps:\n- open: {stream: a}\n":                "DIR/a.yaml: compile guest: ",

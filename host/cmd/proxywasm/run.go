@@ -172,7 +172,23 @@ func (p *player) try(s step) (stream *host.Stream, err error) {
 			err = errors.New(strings.TrimPrefix(text, "host: "))
 		}
 	}()
-	return p.do(s), nil
+	if s.Interrupt == nil {
+		return p.do(s), nil
+	}
+	interrupted := false
+	p.world.Intercept(func(c *host.Call) {
+		if c.Worker == s.Open.Worker && c.Name == s.Interrupt.Before {
+			p.world.Intercept(nil) // once
+			interrupted = true
+			p.do(step{Open: s.Interrupt.Open})
+		}
+	})
+	stream = p.do(s)
+	p.world.Intercept(nil)
+	if !interrupted {
+		return stream, fmt.Errorf("the filter has not called %s", s.Interrupt.Before)
+	}
+	return stream, nil
 }
 
 // do makes the step's thing happen, and returns the stream that it is about.

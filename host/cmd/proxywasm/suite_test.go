@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -157,5 +158,28 @@ func TestReadmeOfSuites(t *testing.T) {
 	}
 	if want := "proxywasm run -filter add_request_header.wasm add_request_header/tests.textpb"; !strings.Contains(string(page), want) {
 		t.Errorf("host/README.md does not say %q", want)
+	}
+}
+
+func TestChunks(t *testing.T) {
+	for _, test := range []struct {
+		test suiteTest
+		body string
+		want []string
+	}{
+		{suiteTest{}, "12345", []string{"12345"}},
+		{suiteTest{ChunkSize: 2}, "12345", []string{"12", "34", "5"}},
+		{suiteTest{ChunkSize: 5}, "12345", []string{"12345"}},
+		{suiteTest{NumChunks: 2}, "12345", []string{"12", "345"}},
+		{suiteTest{NumChunks: 9}, "123", []string{"123"}},
+		{suiteTest{ChunkSize: 2}, "", []string{""}},
+	} {
+		var got []string
+		for _, part := range test.test.chunks([]byte(test.body)) {
+			got = append(got, string(part))
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%q in %d pieces or of %d bytes: got %q, want %q", test.body, test.test.NumChunks, test.test.ChunkSize, got, test.want)
+		}
 	}
 }
