@@ -67,7 +67,8 @@
 //
 // When what is on the way has arrived: a client has at most MaxStreams live streams in the fleet.
 // Each is registered. No key is without a live stream. Streams yield to newer ones only, and the
-// newest of all is never reset. No request waits for longer than the timeout.
+// newest of all is never reset. No request waits for longer than the timeout, unless an older
+// stream of its client is just being registered again.
 //
 // Not promised: that never two streams live at once. An Envoy that does not reach etcd keeps its
 // streams, and decides alone about new ones.

@@ -15,7 +15,7 @@ type Stream struct {
 	Limits   *policy.Limits  // of the rule; not changed
 	Of       any             // for the caller; the member does not look at it
 
-	RefuseUnavailable bool // refuse it while etcd does not answer; else this Envoy decides alone
+	RefuseUnavailable bool // refuse it if etcd has not answered in time; else this Envoy decides alone
 	RefuseContended   bool // refuse it if its claim has lost too many races; else the same
 
 	state    State
