@@ -276,6 +276,10 @@ func TestFleetDismiss(t *testing.T) {
 		if status, n := dismiss(asked); status != 200 || n != places {
 			t.Errorf("asked at %d: status %d, %d streams, want 200 and %d", asked, status, n, places)
 		}
+		line := fmt.Sprintf(" streams=%d", places)
+		if got, want := len(f.edges[asked/2].Logs().Containing("dismissed rule=events ").Containing(line)), asked%2+1; got != want {
+			t.Errorf("asked at %d: %d lines in this Envoy's log say how many streams have ended, want %d", asked, got, want)
+		}
 		f.wantOpen(other)
 		for _, s := range streams {
 			f.wantReason(s, "dismissed")

@@ -94,6 +94,9 @@ func TestFleet(t *testing.T) {
 		if got, want := p.ask(http.MethodDelete, "/streamlatch/streams/events/"+client), "{\"streams\":1}\n"; got != want {
 			t.Errorf("DELETE of %s: got %q, want %q", client, got, want)
 		}
+		if line := p.read("deleted"); !strings.Contains(line, "Envoy A: rule events, ") || !strings.Contains(line, " (1)\n") {
+			t.Errorf("output: got %q, want it to say that Envoy A was asked, and that one stream has ended", line)
+		}
 	}
 	if _, err := io.ReadAll(second.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the dismissed stream: got the end %v, want a reset", err)

@@ -60,6 +60,7 @@ func (w *Worker) serve(asked admin.Request, request Request) ([]byte, *admin.Fau
 	}
 	if asked.Dismiss {
 		n, fault, err := w.dismiss(asked)
+		w.logDismissed(asked, n)
 		if fault != nil || err != nil {
 			return nil, fault, err
 		}
@@ -160,10 +161,16 @@ func (w *Worker) dismiss(asked admin.Request) (n int, fault *admin.Fault, err er
 	key, _ := identity.AppendKey(nil, asked.Parts...)
 	client := w.registry.Table().Client(asked.Rule, key)
 	n, err = w.registry.Dismiss(w.host.Now(), client, w.registry.Table().Rule(asked.Rule))
+	return n, nil, err
+}
+
+// logDismissed logs that an operator has ended streams, in a fleet those at all Envoys.
+func (w *Worker) logDismissed(asked admin.Request, n int) {
 	if n > 0 {
+		key, _ := identity.AppendKey(nil, asked.Parts...)
+		client := w.registry.Table().Client(asked.Rule, key)
 		w.host.Log(Info, fmt.Sprintf("dismissed rule=%s client=%s streams=%d", asked.Rule, client.Short(), n))
 	}
-	return n, nil, err
 }
 
 // dismissed says how many streams were dismissed.

@@ -73,6 +73,7 @@ func (f *fleetSide) answer(d *dismissal) {
 		d.fault = cmp.Or(d.fault, err.Error())
 	}
 	n := max(here, d.streams)
+	w.logDismissed(d.asked, n)
 	if !w.host.Enter(d.context) { // the operator has gone
 		return
 	}
