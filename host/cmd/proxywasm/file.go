@@ -24,6 +24,7 @@ type file struct {
 	RootID     string            `yaml:"root_id"`    // for a .wasm with several filters
 	Properties map[string]string `yaml:"properties"` // by path, with dots between its parts
 	Clusters   map[string]answer `yaml:"clusters"`   // what answers callouts, by name
+	Trace      string            `yaml:"trace"`      // golden file of all callbacks and hostcalls, if it is to be compared
 	Steps      []step            `yaml:"steps"`
 
 	lines []int // of the steps
@@ -184,7 +185,8 @@ func explain(path string, err error) error {
 
 // fields returns the names that a part of a file can have.
 func fields(part string) (names []string) {
-	for _, v := range []any{file{}, answer{}, step{}, interrupt{}, open{}, respond{}, send{}, want{}, message{}} {
+	for _, v := range []any{file{}, answer{}, step{}, interrupt{}, open{}, respond{}, send{}, want{}, message{},
+		suite{}, suiteEnv{}, suiteTest{}, suiteValue{}, invocation{}, expectation{}, matcher{}} {
 		t := reflect.TypeOf(v)
 		for i := range t.NumField() {
 			if name := t.Field(i).Tag.Get("yaml"); t.Name() == part && name != "" {

@@ -29,6 +29,7 @@ const usage = `usage:
   proxywasm serve [flags] FILTER.wasm     put it on a port, in front of an upstream
 flags of run:
   -trace           write every callback and every hostcall
+  -update          write the golden traces that the files name
   -filter FILE     the filter, whatever the file of expectations says
   -config FILE     the filter's configuration, whatever the file says
 flags of serve:
@@ -68,6 +69,7 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 			flags.SetOutput(io.Discard)
 			trace := flags.Bool("trace", false, "")
 			var g given
+			flags.BoolVar(&g.update, "update", false, "")
 			flags.StringVar(&g.filter, "filter", "", "")
 			flags.StringVar(&g.config, "config", "", "")
 			if err := parse(flags, rest); err != nil {

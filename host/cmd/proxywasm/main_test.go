@@ -105,6 +105,40 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// A golden trace is written by -update, and compared afterwards.
+func TestGoldenTrace(t *testing.T) {
+	dir := folder(t, map[string]string{"a.yaml": "filter: hits.wasm\ntrace: a.trace\nsteps:\n- open: {stream: a}\n"})
+	path, golden := filepath.Join(dir, "a.yaml"), filepath.Join(dir, "a.trace")
+	if code, out := called(t, dir, "run", path); code != 1 || !strings.Contains(out, "a.trace: no such file") {
+		t.Errorf("without a golden file: exit code %d, %s", code, out)
+	}
+	if code, out := called(t, dir, "run", "-update", path); code != 0 {
+		t.Errorf("-update: exit code %d, %s", code, out)
+	}
+	if code, out := called(t, dir, "run", path); code != 0 || out != "ok   DIR/a.yaml: 1 steps, 1 expectations\n" {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	text, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const line = `proxy_set_shared_data(key="hits", value="1"`
+	if err := os.WriteFile(golden, []byte(strings.Replace(string(text), line, `proxy_set_shared_data(key="hits", value="7"`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	number := strings.Count(string(text[:strings.Index(string(text), line)]), "\n") + 1
+	if code, out := called(t, dir, "run", path); code != 1 || !strings.Contains(out, fmt.Sprintf("DIR/a.trace:%d: trace", number)) ||
+		!strings.Contains(out, `value="1", cas`) || !strings.Contains(out, `value="7", cas`) {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+	if err := os.WriteFile(golden, append(text, "more\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := called(t, dir, "run", path); code != 1 || !strings.Contains(out, "want more") {
+		t.Errorf("a longer golden file: exit code %d, %s", code, out)
+	}
+}
+
 // A .wasm may have several filters: the root id says which. Here the guest logs it.
 func TestRootID(t *testing.T) {
 	dir := folder(t, map[string]string{"a.yaml": "filter: hits.wasm\nroot_id: counter\nsteps:\n- want: {log: [I am counter]}\n"})
@@ -120,6 +154,7 @@ func TestBadFiles(t *testing.T) {
 		"filter: hits.wasm":                     "DIR/a.yaml: no steps, want at least one",
 		head + "- advance: 1s\n  interrupt: {}": "DIR/a.yaml:3: want interrupt beside open",
 		"workers: 2\n" + head + "- open: {stream: a, worker: 1}\n  interrupt: {before: x, open: {stream: b, worker: 1}}": "DIR/a.yaml:4: want interrupt beside open",
+		"test: [{nmae: a}]":                                            `no field "nmae" in a suiteTest, want name, benchmark`,
 		head + "- opne: {}":                                            `DIR/a.yaml: line 3: no field "opne" in a step, want open, respond, send, close, advance, interrupt, want`,
 		head + "- open: {stream: a, headers: 1}":                       "DIR/a.yaml: line 3: cannot unmarshal",
 		"\x00asm\x01\x00\x00\x00":                                      "DIR/a.yaml is a filter, want a file of expectations",

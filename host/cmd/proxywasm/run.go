@@ -83,6 +83,13 @@ func (f *file) play(ctx context.Context, path string, given given) (p *player, e
 	for name, a := range f.Clusters {
 		c.Clusters[name] = a
 	}
+	var trace strings.Builder
+	if f.Trace != "" {
+		c.Trace = &trace
+		if given.trace != nil {
+			c.Trace = io.MultiWriter(&trace, given.trace)
+		}
+	}
 	world, err := host.NewWorld(module, c)
 	if err != nil {
 		return nil, err
@@ -104,7 +111,28 @@ func (f *file) play(ctx context.Context, path string, given given) (p *player, e
 			p.compare(s.Want, stream)
 		}
 	}
-	return p, nil
+	if f.Trace == "" {
+		return p, nil
+	}
+	golden := within(filepath.Dir(path), f.Trace)
+	if given.update {
+		return p, os.WriteFile(golden, []byte(trace.String()), 0o666)
+	}
+	want, err := os.ReadFile(golden)
+	p.sameTrace(golden, trace.String(), string(want))
+	return p, err
+}
+
+// sameTrace compares a trace with the golden file, and shows the first line that differs.
+func (p *player) sameTrace(golden, got, want string) {
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(want, "\n")
+	line := 0
+	for line < min(len(gotLines), len(wantLines))-1 && gotLines[line] == wantLines[line] {
+		line++
+	}
+	p.place = fmt.Sprintf("%s:%d", golden, line+1)
+	p.expect(got == want, "trace, of %d lines and not %d; run -update writes it:\n\tgot  %s\n\twant %s",
+		len(gotLines)-1, len(wantLines)-1, gotLines[line], wantLines[line])
 }
 
 // mostDots is how many dots of a property's path may be inside of its parts.

@@ -120,7 +120,7 @@ func readSuite(path string, text []byte) (*suite, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(s); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, explain(path, err)
 	}
 	return s, nil
 }
@@ -436,4 +436,5 @@ func compile(ctx context.Context, path string) (*host.Module, error) {
 type given struct {
 	filter, config string    // "": what the file says
 	trace          io.Writer // or nil
+	update         bool      // golden traces are written, not compared
 }
