@@ -29,7 +29,7 @@ const (
 	recordSize       = 1 + 8 + 4 + 8 + 8 + 4 + 4
 	messageSize      = 1 + addressSize + 8 + (4 + addressSize) + 1
 	addressSize      = 8 + 8 + 4 + 4
-	reportHeaderSize = 1 + 8
+	reportHeaderSize = 1 + 8 + 4
 )
 
 // MaxWorkers is the number of worker slots.

@@ -270,7 +270,8 @@ func (w *Worker) usedSlots() (int, error) {
 type Slot struct {
 	Number uint16
 	Record
-	Report []byte // see [Worker.Report]; nil if there is none
+	Report   []byte // see [Worker.Report]; nil if there is none
+	Reported uint32 // and its number
 }
 
 // Workers returns the slots that are held now.
@@ -283,18 +284,19 @@ func (w *Worker) Workers() (held []Slot, err error) {
 		if record.Incarnation == 0 {
 			continue
 		}
-		report, _, err := w.readReport(policy.Owner{Slot: slot, Incarnation: record.Incarnation})
+		r, _, err := w.readReport(policy.Owner{Slot: slot, Incarnation: record.Incarnation})
 		if err != nil {
 			return held, err
 		}
-		held = append(held, Slot{slot, record, report})
+		held = append(held, Slot{slot, record, r.text, r.number})
 	}
 	return held, nil
 }
 
-// Report leaves text for [Worker.Workers] of any worker: what this one says of itself. Each report
-// takes the place of the last. A worker without a slot leaves none.
-func (w *Worker) Report(text []byte) error {
+// Report leaves for all workers what this one says of itself: a number, see [Worker.Reported], and
+// text, see [Worker.Workers]. Each report takes the place of the last. A worker without a slot
+// leaves none.
+func (w *Worker) Report(number uint32, text []byte) error {
 	if w.owner.Incarnation == 0 {
 		return nil
 	}
@@ -304,23 +306,55 @@ func (w *Worker) Report(text []byte) error {
 	}
 	key := reportKey(w.owner.Slot)
 	value := binary.LittleEndian.AppendUint64([]byte{formatVersion}, w.owner.Incarnation)
+	value = binary.LittleEndian.AppendUint32(value, number)
 	if err := w.store.Set(key, append(value, text...), cas); err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
 	return nil
 }
 
-// readReport returns what owner has left in its slot; nil if it has left nothing. A report of
-// another life of the slot says nothing.
-func (w *Worker) readReport(owner policy.Owner) (text []byte, cas uint32, err error) {
+// Reported adds up the numbers that the workers have left. Those of the dead do not count, once
+// their slots were taken.
+func (w *Worker) Reported() (sum int, err error) {
+	workers, err := w.Workers()
+	for _, slot := range workers {
+		sum += int(slot.Reported)
+	}
+	return sum, err
+}
+
+// ReportsFirst reports whether the worker is the first of those that have left a report, in the
+// order of their slots.
+func (w *Worker) ReportsFirst() (bool, error) {
+	for slot := range w.owner.Slot {
+		record, _, err := w.readSlot(slot)
+		if err != nil {
+			return false, err
+		}
+		r, _, err := w.readReport(policy.Owner{Slot: slot, Incarnation: record.Incarnation})
+		if err != nil || r.text != nil {
+			return false, err
+		}
+	}
+	return w.owner.Incarnation != 0, nil
+}
+
+// leftReport is what a worker has left in its slot.
+type leftReport struct {
+	number uint32
+	text   []byte // nil: it has left nothing
+}
+
+// readReport returns the report of owner. One of another life of the slot says nothing.
+func (w *Worker) readReport(owner policy.Owner) (r leftReport, cas uint32, err error) {
 	value, cas, err := w.store.Get(reportKey(owner.Slot))
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return nil, Absent, nil
+		return leftReport{}, Absent, nil
 	case err != nil:
-		return nil, 0, fmt.Errorf("read %s: %w", reportKey(owner.Slot), err)
-	case len(value) < reportHeaderSize || value[0] != formatVersion || binary.LittleEndian.Uint64(value[1:]) != owner.Incarnation:
-		return nil, cas, nil
+		return leftReport{}, 0, fmt.Errorf("read %s: %w", reportKey(owner.Slot), err)
+	case owner.Incarnation == 0 || len(value) < reportHeaderSize || value[0] != formatVersion || binary.LittleEndian.Uint64(value[1:]) != owner.Incarnation:
+		return leftReport{}, cas, nil
 	}
-	return value[reportHeaderSize:], cas, nil
+	return leftReport{binary.LittleEndian.Uint32(value[9:]), value[reportHeaderSize:]}, cas, nil
 }

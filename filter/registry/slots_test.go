@@ -340,13 +340,13 @@ func TestReport(t *testing.T) {
 		}
 		return reports
 	}
-	if err := a.Report([]byte("no slot yet")); err != nil {
+	if err := a.Report(1, []byte("no slot yet")); err != nil {
 		t.Fatal(err)
 	}
 	a.open("alice")
 	for _, want := range []string{"", "one", "two"} {
 		if want != "" {
-			if err := a.Report([]byte(want)); err != nil {
+			if err := a.Report(uint32(len(want)), []byte(want)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -360,4 +360,35 @@ func TestReport(t *testing.T) {
 	if got := read(); b.owner.Slot != a.owner.Slot || !slices.Equal(got, []string{""}) {
 		t.Errorf("reports %q in slot %d, want none in slot %d", got, b.owner.Slot, a.owner.Slot)
 	}
+}
+
+// The numbers of all live workers are added up, whoever asks. One of those that have left a report
+// is the first.
+func TestReported(t *testing.T) {
+	w := newWorld()
+	other, a, b := w.thread(), w.thread(), w.thread()
+	other.open("zoe") // it has the first slot, and leaves no report
+	a.open("alice")
+	b.open("bob")
+	sum := func(th *thread, want int, wantFirst bool) {
+		t.Helper()
+		got, err := th.Reported()
+		first, err2 := th.ReportsFirst()
+		if err = errors.Join(err, err2); err != nil || got != want || first != wantFirst {
+			t.Errorf("worker %d: %d reported, first: %v (%v), want %d, %v", th.owner.Slot, got, first, err, want, wantFirst)
+		}
+	}
+	for th, n := range map[*thread]uint32{a: 3, b: 4} {
+		if err := th.Report(n, []byte("[]")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum(a, 7, true)
+	sum(b, 7, false)
+	a.fence()
+	sum(b, 4, true)
+	if err := b.Report(0, nil); err != nil {
+		t.Fatal(err)
+	}
+	sum(b, 0, true)
 }

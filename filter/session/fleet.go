@@ -251,9 +251,9 @@ func (f *fleetSide) tick(now int64) {
 		f.tell(m)
 		unregistered += m.Streams().Unregistered
 	}
-	f.showUnregistered(unregistered)
 	f.retire(now)
-	f.report(now)
+	f.report(now, unregistered)
+	f.showUnregistered(unregistered)
 	f.carryOut(now)
 }
 
@@ -289,5 +289,6 @@ func (w *Worker) Leave() {
 		w.fleet.pump(m, now)
 		w.fleet.count(m)
 	}
+	w.fleet.worker.warn(w.registry.Report(0, nil))
 	w.fleet.showUnregistered(0)
 }

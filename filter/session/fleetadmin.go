@@ -84,8 +84,9 @@ func (f *fleetSide) answer(d *dismissal) {
 	w.answer(w.dismissed(n))
 }
 
-// report leaves for the status what this worker has in the fleet.
-func (f *fleetSide) report(now int64) {
+// report leaves for the status what this worker has in the fleet, and for the metric how many
+// streams of it are not registered.
+func (f *fleetSide) report(now int64, unregistered int) {
 	members := make([]admin.Member, len(f.members))
 	for i, m := range f.members {
 		streams := m.Streams()
@@ -94,5 +95,5 @@ func (f *fleetSide) report(now int64) {
 			Registered: streams.Registered, Unregistered: streams.Unregistered, Returning: streams.Returning,
 		}
 	}
-	f.worker.warn(f.worker.registry.Report(admin.AppendMembers(nil, members)))
+	f.worker.warn(f.worker.registry.Report(uint32(unregistered), admin.AppendMembers(nil, members)))
 }

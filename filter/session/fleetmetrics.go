@@ -10,7 +10,7 @@ type fleetMetrics struct {
 	unavailable, returned, leasesLost, resyncs, ghosts, clockAhead, foreign Metric
 	unregistered                                                            Metric
 	claimMs                                                                 Metric
-	shown                                                                   int // of unregistered
+	reported                                                                int // of unregistered, by this worker
 }
 
 func (w *Worker) defineFleetMetrics() fleetMetrics {
@@ -45,10 +45,23 @@ func (f *fleetSide) count(m *member) {
 	}
 }
 
-// showUnregistered changes the gauge, which all workers of the Envoy share.
+// showUnregistered sets the gauge, which all workers of the Envoy share, to the sum of what they
+// have reported. If each added its own changes, the part of one that has crashed would stay for
+// ever. So those with a change set it, and in each tick one of all.
 func (f *fleetSide) showUnregistered(n int) {
-	f.worker.add(f.metrics.unregistered, n-f.metrics.shown)
-	f.metrics.shown = n
+	w := f.worker
+	changed := n != f.metrics.reported
+	f.metrics.reported = n
+	if !changed {
+		first, err := w.registry.ReportsFirst()
+		if w.warn(err); !first {
+			return
+		}
+	}
+	sum, err := w.registry.Reported()
+	if w.warn(err); err == nil {
+		w.record(f.metrics.unregistered, uint64(sum))
+	}
 }
 
 // tell logs what has gone wrong since the last tick, and that etcd answers again.
