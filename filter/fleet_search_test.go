@@ -205,7 +205,6 @@ func (s *fleetSearch) pass(d time.Duration) {
 func (s *fleetSearch) crash(place int) {
 	s.note("crash at place %d", place)
 	s.worker(place).Crash()
-	s.crashed = true
 	for _, one := range s.streams {
 		if one.place == place && !one.Ended() {
 			one.End()

@@ -20,7 +20,6 @@ type fleetOf struct {
 	t       *testing.T
 	edges   []*edge
 	streams []*fleetStream // all that were opened
-	crashed bool           // a VM has: what it has shown in fleet_unregistered stays
 }
 
 // fleetStream is a stream, and where it is.
@@ -97,6 +96,7 @@ func (f *fleetOf) wantOpen(want ...*fleetStream) {
 	f.t.Helper()
 	f.Run()
 	var here [2]int
+	calls := 0
 	for n, s := range f.streams {
 		if got, want := s.isOpen(), slices.Contains(want, s); got != want {
 			f.t.Errorf("stream %d: open %t, want %t; its end is %v, %q", n, got, want, s.Ending(), s.reason())
@@ -112,11 +112,15 @@ func (f *fleetOf) wantOpen(want ...*fleetStream) {
 		if got := e.registered(); got != here[i] {
 			f.t.Errorf("Envoy %d has %d streams in its registry, want %d", i, got, here[i])
 		}
-		counts := map[string]uint64{"events.active": uint64(here[i]), "fleet_unregistered": 0}
-		if f.crashed {
-			delete(counts, "fleet_unregistered")
+		e.counted(map[string]uint64{"events.active": uint64(here[i]), "fleet_unregistered": 0})
+		for _, c := range e.GRPCCalls() {
+			if !e.Worker(c.Worker).Failed() {
+				calls++
+			}
 		}
-		e.counted(counts)
+	}
+	if want := 2 * len(f.Leases); calls != want {
+		f.t.Errorf("%d calls to etcd are open, want %d: a watch and a keepalive for each lease", calls, want)
 	}
 	names := map[string]bool{}
 	for _, k := range f.registeredStreams() {
