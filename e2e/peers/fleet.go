@@ -78,8 +78,12 @@ func openWhileAway(ctx context.Context, etcd *store, streams int) (err error) {
 	conn := c.conns[0]
 	opened := func() (float64, error) {
 		sent := time.Now()
-		_, err := conn.Open(ctx, request(fmt.Sprint("guest-", c.last.Add(1)), ""))
-		return float64(time.Since(sent)) / float64(time.Millisecond), err
+		s, err := conn.Open(ctx, request(fmt.Sprint("guest-", c.last.Add(1)), ""))
+		took := time.Since(sent)
+		if err == nil {
+			s.Close() // a connection may have so many at a time
+		}
+		return float64(took) / float64(time.Millisecond), err
 	}
 	measured := func(n int) (ms []float64, err error) {
 		for range n {
