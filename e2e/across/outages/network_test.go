@@ -120,5 +120,11 @@ func TestWatchFromAForgottenRevision(t *testing.T) {
 	last := fleettest.Open(t, well, rig.HTTP2, 0, client)
 	rigtest.WantEnd(t, again, rig.Reset)
 	rigtest.WantLive(t, late, client, last)
-	wantMetric(t, late, "fleet_resyncs", 1)
+	wait.Until(t, func() error {
+		const want = `fleet watch broken cluster=etcd fault="watch cancelled: `
+		if len(late.Log.Containing(want)) == 0 {
+			return fmt.Errorf("the log has no line %s", want)
+		}
+		return nil
+	})
 }
