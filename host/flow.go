@@ -104,13 +104,15 @@ func (s *Stream) headersArrive(f *flow, end bool) Action {
 	f.visibleHeaders = &f.headers
 	s.endOfStream = end
 	f.inHeaders = true
-	action := s.callFilter(f, headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
+	action := s.callFilter(f, s.headersAction, f.callbacks.headers, uint64(len(f.headers)), boolUint64(end))
 	f.inHeaders = false
 	if action == Continue {
 		f.visibleHeaders = nil
 	}
 	switch {
 	case s.destroyed:
+	case action == StopIteration:
+		f.iteration = stoppedSingle
 	case action != Continue:
 		f.iteration = stoppedAll
 	case f.headersSent:
@@ -120,6 +122,15 @@ func (s *Stream) headersArrive(f *flow, end bool) Action {
 		s.sendHeaders(f, end)
 	}
 	return action
+}
+
+// headersAction is the function of this name, or what Envoy does with Pause (1) if the plugin has
+// the option allow_on_headers_stop_iteration.
+func (s *Stream) headersAction(result uint32, stopped bool) Action {
+	if result == 1 && !stopped && s.worker.world.config.AllowStopIteration {
+		return StopIteration
+	}
+	return headersAction(result, stopped)
 }
 
 func (s *Stream) bodyArrives(f *flow, data []byte, end bool) Action {

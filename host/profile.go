@@ -6,7 +6,19 @@ import "time"
 type Profile struct {
 	Version  string    // of Envoy
 	Measured time.Time // when it was last compared
+
+	// Differences are what releases from 1.36 on are known to do in another way.
+	Differences []Difference
 }
 
-// Envoy is the profile of this package. Where older releases are known to differ, ENVOY.md says so.
-var Envoy = Profile{Version: "1.40.0", Measured: time.Date(2026, time.November, 29, 0, 0, 0, 0, time.UTC)}
+// Difference is something that Envoy does only from a release on.
+type Difference struct{ Since, What string }
+
+// Envoy is the profile of this package. ENVOY.md, Older Envoys, says what was played in which
+// release.
+var Envoy = Profile{
+	Version: "1.40.0", Measured: time.Date(2026, time.November, 30, 0, 0, 0, 0, time.UTC),
+	Differences: []Difference{
+		{Since: "1.37", What: "the attributes request.headers_bytes and response.headers_bytes; before, they are NotFound"},
+	},
+}

@@ -66,8 +66,8 @@ func (a Action) String() string {
 }
 
 // headersAction converts the result of on_request_headers or on_response_headers. A local reply
-// stops the filter chain, whatever the guest returned. Stop (1) means stop everything, because the
-// plugin option allow_on_headers_stop_iteration is off.
+// stops the filter chain, whatever the guest returned. Pause (1) means stop everything, unless
+// Config.AllowStopIteration is set: see Stream.headersAction.
 //
 // cpp-host: src/context.cc, convertVmCallResultToFilterHeadersStatus.
 func headersAction(result uint32, stopped bool) Action {

@@ -138,6 +138,22 @@ func TestStreamStoppedAtHeaders(t *testing.T) {
 
 // A body callback that returns StopAndBuffer makes the host buffer: each later callback sees the
 // whole body so far.
+// With the option, a pause in the headers callback lets the filter see the body.
+func TestAllowStopIteration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, host.Config{AllowStopIteration: true})
+	s := w.Worker(0).Open(request("request-headers", "return 1", "request-body", "header 0 :path; body 0 0 9"))
+	wantAction(t, s.RequestHeaders(false), host.StopIteration)
+	if s.ToUpstream().Headers != nil {
+		t.Error("the headers have gone on")
+	}
+	wantAction(t, s.RequestBody([]byte("one"), true), host.Continue)
+	wantLog(t, w.Logs(), `header 0 :path -> Ok "/events?tab=1"`, `body 0 0 9 -> Ok "one"`)
+	if got := s.ToUpstream(); got.Headers == nil || string(got.Body) != "one" || !got.Complete {
+		t.Errorf("to upstream: got %+v, want the whole request", got)
+	}
+}
+
 func TestStreamBuffersBody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, host.Config{})

@@ -62,7 +62,12 @@ type Config struct {
 	Start         time.Time     // initial time of the virtual clock; zero: 2026-01-01 00:00 UTC
 	FailurePolicy FailurePolicy // zero: FailClosed
 	ReloadBackoff time.Duration // base of FailReload's back-off, to which up to half is added; zero: 1s, as in Envoy
-	LogLevel      LogLevel      // what proxy_get_log_level returns; World.Logs keeps lines of every level
+	// AllowStopIteration is Envoy's plugin option allow_on_headers_stop_iteration. Pause in a
+	// headers callback then holds the headers only: the filter sees the body while they wait, and
+	// they go on when a body callback returns Continue.
+	AllowStopIteration bool
+
+	LogLevel LogLevel // what proxy_get_log_level returns; World.Logs keeps lines of every level
 
 	// Properties are what proxy_get_property returns in every context, by path: see [PropertyPath].
 	// They take precedence over the properties that the host itself knows. [Stream.SetProperty]

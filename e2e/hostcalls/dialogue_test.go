@@ -66,6 +66,8 @@ type setup struct {
 	plugin string      // the plugin's configuration
 	vm     string      // the VM's configuration
 	more   host.Plugin // of two more listeners; without a name: there are none
+
+	allowStop bool // the plugin's option allow_on_headers_stop_iteration
 }
 
 // compare plays the dialogues on the test host and in Envoy.
@@ -78,12 +80,19 @@ func compareWith(t *testing.T, from setup, dialogues []dialogue) {
 	t.Helper()
 	group := groupOf(t)
 	var copied, original stage = newHostStage(t, from), newEnvoyStage(t, from)
+	var third stage // for its score only
+	if *wantReport && from.plugin == "" && len(from.tags) == 0 {
+		third = newProxytestStage(t)
+	}
 	id := firstStream
 	for _, d := range dialogues {
 		t.Run(d.name, func(t *testing.T) {
 			want := copied.play(t, d, id, record{})
 			got := original.play(t, d, id, want)
 			scores.count(group, d.name, got.all(), want.all())
+			if third != nil && canPlay(d) {
+				scores.countThird(group, got.lines, third.play(t, d, id, want).lines)
+			}
 			if len(want.all()) == 0 || !slices.Equal(got.all(), want.all()) {
 				t.Error(differences(got.all(), want.all()))
 			}

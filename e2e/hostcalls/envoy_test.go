@@ -46,7 +46,7 @@ func newEnvoyStage(t *testing.T, from setup) *envoyStage {
 				text = withListeners(text, from.more, "second", "third")
 			}
 			return strings.NewReplacer("WASM", s.Wasm, "BACKEND", fmt.Sprint(s.Backend), "CLUSTERS", clusters.String(),
-				"VM_CONFIGURATION", from.vm, "PLUGIN_CONFIGURATION", from.plugin).Replace(text), nil
+				"VM_CONFIGURATION", from.vm, "PLUGIN_CONFIGURATION", from.plugin, "ALLOW_STOP", fmt.Sprint(from.allowStop)).Replace(text), nil
 		},
 	})
 	plugins := 1

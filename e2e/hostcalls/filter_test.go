@@ -228,3 +228,18 @@ func TestBadPointers(t *testing.T) {
 		dialogueOf("lengths that go round", "request-headers", strings.ReplaceAll(strings.ReplaceAll(script, out, "16"), " 5", " "+end)),
 	})
 }
+
+// Actions with the option allow_on_headers_stop_iteration.
+func TestStopIteration(t *testing.T) {
+	const path = "header 0 :path; body 0 0 9"
+	compareWith(t, setup{allowStop: true}, []dialogue{
+		stepsOf("the body lets the headers go", "body one; body two; end"+answer, "request-headers", "return 1", "request-body", path),
+		stepsOf("the end lets the headers go", "end"+answer, "request-headers", "return 1", "request-body", path),
+		stepsOf("the body is buffered, too", "body one; body two; other header 0 :path | continue 0; end; other continue 0"+answer, "request-headers", "return 1", "request-body", path+"; return 1"),
+		stepsOf("continue_stream before the body", "other header 0 :path | continue 0 | header 0 :path; body one; end"+answer, "request-headers", "return 1"),
+		stepsOf("trailers let the headers go", "body one; trailers x-t=1"+answer, "request-headers", "return 1", "request-body", path+"; return 1", "request-trailers", path),
+		stepsOf("of the response", "end; respond 200 x-r=1; data one; data two; finish", "response-headers", "return 1", "response-body", "header 2 x-r; replace 2 x-r 2; body 1 0 9"),
+		stepsOf("other numbers", "body one; leave", "request-headers", "return 3"),
+		stepsOf("with a reply", "end", "request-headers", "reply 403 det no; return 1"),
+	})
+}

@@ -37,7 +37,7 @@ func newHostStage(t *testing.T, from setup) *hostStage {
 			clusters[name] = host.NoEndpoints
 		}
 	}
-	world, err := host.NewWorld(module, host.Config{Clusters: clusters, VMConfig: []byte(from.vm), PluginConfig: []byte(from.plugin)})
+	world, err := host.NewWorld(module, host.Config{Clusters: clusters, VMConfig: []byte(from.vm), PluginConfig: []byte(from.plugin), AllowStopIteration: from.allowStop})
 	if err != nil {
 		t.Fatal(err)
 	}

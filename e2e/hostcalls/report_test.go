@@ -56,6 +56,8 @@ type score struct {
 	group            string
 	dialogues, lines int // lines of the guest's log: a callback, or a hostcall with its result
 	differ           int // lines that are not the same on both
+
+	thirdLines, thirdAgree int // lines of Envoy in the dialogues that proxytest can play; those that it has, too
 }
 
 var scores scoreboard
@@ -67,16 +69,31 @@ type scoreboard struct {
 	played map[string]bool // whether Envoy and the test host agree, by "group/dialogue"
 }
 
-// count adds a dialogue.
-func (b *scoreboard) count(group, dialogue string, envoy, host []string) {
+// countThird adds a dialogue of proxytest.
+func (b *scoreboard) countThird(group string, envoy, third []string) {
 	b.Lock()
 	defer b.Unlock()
+	envoy, third = withoutDiffering(envoy), withoutDiffering(third)
+	s := b.of(group)
+	s.thirdLines += len(envoy)
+	s.thirdAgree += inCommon(envoy, third)
+}
+
+// of returns the score of a group.
+func (b *scoreboard) of(group string) *score {
 	i := slices.IndexFunc(b.all, func(s *score) bool { return s.group == group })
 	if i < 0 {
 		i = len(b.all)
 		b.all = append(b.all, &score{group: group})
 	}
-	s := b.all[i]
+	return b.all[i]
+}
+
+// count adds a dialogue.
+func (b *scoreboard) count(group, dialogue string, envoy, host []string) {
+	b.Lock()
+	defer b.Unlock()
+	s := b.of(group)
 	s.dialogues++
 	s.lines += max(len(envoy), len(host))
 	differ := 0
@@ -93,11 +110,13 @@ func (b *scoreboard) count(group, dialogue string, envoy, host []string) {
 }
 
 func report() string {
-	rows := [][]string{{"group", "dialogues", "lines", "agree", "differ"}}
+	rows := [][]string{{"group", "dialogues", "lines", "agree", "differ", "proxytest: lines", "agree"}}
 	total := score{group: "all"}
 	slices.SortFunc(scores.all, func(a, b *score) int { return cmp.Compare(a.group, b.group) })
 	for _, s := range append(scores.all, &total) {
-		rows = append(rows, []string{s.group, fmt.Sprint(s.dialogues), fmt.Sprint(s.lines), fmt.Sprint(s.lines - s.differ), fmt.Sprint(s.differ)})
+		rows = append(rows, []string{s.group, fmt.Sprint(s.dialogues), fmt.Sprint(s.lines), fmt.Sprint(s.lines - s.differ), fmt.Sprint(s.differ),
+			fmt.Sprint(s.thirdLines), fmt.Sprint(s.thirdAgree)})
+		total.thirdLines, total.thirdAgree = total.thirdLines+s.thirdLines, total.thirdAgree+s.thirdAgree
 		total.dialogues, total.lines, total.differ = total.dialogues+s.dialogues, total.lines+s.lines, total.differ+s.differ
 	}
 	return fmt.Sprintf("\nThe test host beside Envoy %s, measured %s.\n\n%s", host.Envoy.Version, host.Envoy.Measured.Format(time.DateOnly), table(rows))

@@ -21,7 +21,7 @@ type rule struct {
 // The error names rows without four cells.
 func rules() (all []rule, err error) {
 	text, err := os.ReadFile("../../host/ENVOY.md")
-	page, _, _ := strings.Cut(string(text), "\n## EventSource")
+	page, _, _ := strings.Cut(string(text), "\n## Older Envoys")
 	section := ""
 	for _, line := range strings.Split(page, "\n") {
 		if name, ok := strings.CutPrefix(line, "## "); ok {
