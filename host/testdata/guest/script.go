@@ -268,7 +268,12 @@ var statusNames = []string{
 	"Empty", "CasMismatch", "ResultMismatch", "InternalFailure", "BrokenConnection", "Unimplemented",
 }
 
-func statusName(status uint32) string { return statusNames[status] }
+func statusName(status uint32) string {
+	if int(status) >= len(statusNames) { // of a hostcall that this host does not have
+		return strconv.Itoa(int(status))
+	}
+	return statusNames[status]
+}
 
 func errno(code uint32, value uint64) string {
 	if code != 0 {
