@@ -133,8 +133,9 @@ fuzz: ## run every fuzz target for FUZZTIME=30s
 	@for f in $$(grep -rl --include='*_test.go' '^func Fuzz' .); do for t in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$f); do \
 		(set -x; $(GO) -C $$(dirname $$f) test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s .) || exit 1; done; done
 
-bench: build ## measure what the filter costs, against bare Envoy and an empty filter
+bench: build ## measure what the filter costs, against bare Envoy and an empty filter, and the test host beside proxytest
 	$(GO) run ./e2e/bench
+	$(GO) test -run=- -bench='Request|Instantiate' -count=5 ./host
 
 PEERS        = $(GO) -C e2e/peers build -o $(CURDIR)/build/bin/peers . && build/bin/peers
 

@@ -78,6 +78,9 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 			if *trace {
 				g.trace = stdout
 			}
+			if isTerminal(stderr) {
+				g.terminal = stderr
+			}
 			return run(ctx, flags.Args(), g, stdout)
 		case "serve":
 			var s settings
@@ -113,6 +116,15 @@ func command(ctx context.Context, arguments []string, stdout, stderr io.Writer) 
 		return 1
 	}
 	return 0
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // parse reads flags. At least one argument must follow them.

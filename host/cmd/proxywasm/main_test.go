@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,6 +57,21 @@ func TestRun(t *testing.T) {
 	code, out = called(t, dir, "run", "-trace", filepath.Join(dir, "hits.yaml"))
 	if want := `worker 1:   proxy_set_shared_data(key="hits", value="2"`; code != 0 || !strings.Contains(out, want) {
 		t.Errorf("exit code %d, the trace lacks %q:\n%s", code, want, out)
+	}
+}
+
+// On a terminal a line says how far it is, and is gone at the end.
+func TestProgress(t *testing.T) {
+	dir := folder(t, map[string]string{"a.yaml": "filter: hits.wasm\nsteps:\n- open: {stream: a}\n- advance: 1s\n"})
+	path := filepath.Join(dir, "a.yaml")
+	var terminal strings.Builder
+	if err := run(t.Context(), []string{path}, given{terminal: &terminal}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	const clear = "\r\x1b[K"
+	want := clear + path + ": compiles the filter" + clear + path + ": step 1 of 2" + clear + path + ": step 2 of 2" + clear
+	if got := terminal.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -32,7 +32,9 @@ func run(ctx context.Context, paths []string, given given, out io.Writer) error 
 		if err != nil {
 			return err
 		}
+		given.tell("%s: compiles the filter", path)
 		p, err := s.play(ctx, path, given)
+		given.tell("")
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -97,6 +99,7 @@ func (f *file) play(ctx context.Context, path string, given given) (p *player, e
 	defer func() { err = errors.Join(err, world.Close()) }()
 	p = &player{world: world, streams: map[string]*host.Stream{}}
 	for i, s := range f.Steps {
+		given.tell("%s: step %d of %d", path, i+1, len(f.Steps))
 		p.place = fmt.Sprintf("%s:%d: %s", path, f.lines[i], s)
 		stream, err := p.try(s)
 		if err != nil {

@@ -154,7 +154,8 @@ func (s *suite) play(ctx context.Context, path string, given given) (p *player, 
 	}
 	defer func() { err = errors.Join(err, module.Close(ctx)) }()
 	p = &player{}
-	for _, t := range s.Test {
+	for i, t := range s.Test {
+		given.tell("%s: test %d of %d", path, i+1, len(s.Test))
 		c := host.Config{PluginConfig: config, Start: time.Unix(s.Env.TimeSecs, 0), LogLevel: level, Trace: given.trace, Properties: map[string][]byte{}}
 		for _, property := range t.Properties {
 			setProperty(c.Properties, property.Path, property.Value)
@@ -437,4 +438,13 @@ type given struct {
 	filter, config string    // "": what the file says
 	trace          io.Writer // or nil
 	update         bool      // golden traces are written, not compared
+	terminal       io.Writer // for progress; or nil
+}
+
+// tell shows how far it is, on one line of a terminal.
+func (g given) tell(format string, arguments ...any) {
+	if g.terminal != nil {
+		const clear = "\r\x1b[K"
+		fmt.Fprintf(g.terminal, clear+format, arguments...)
+	}
 }
