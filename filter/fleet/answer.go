@@ -108,7 +108,7 @@ func (m *Member) read(c call, id uint32, message []byte) error {
 		switch {
 		case m.watch.call != id:
 		case w.Canceled:
-			m.fault = brief("watch cancelled: " + string(w.Reason))
+			m.wentWrong(brief("watch cancelled: " + string(w.Reason)))
 			m.watch.end(m)
 			m.resume()
 		case w.Created && !m.away:
@@ -200,7 +200,7 @@ func (m *Member) failed(c call, id uint32, status int, message string) {
 	}
 	switch c.kind {
 	case watching:
-		m.fault = fault
+		m.wentWrong(fault)
 		m.watch.end(m)
 		if !m.away && m.lease != 0 {
 			m.resume()

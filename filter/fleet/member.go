@@ -77,7 +77,8 @@ type Member struct {
 	out    Actions
 	given  map[ID]Stamp // the largest stamp of the verdicts in out, by client
 	counts Counts
-	fault  string // what went wrong last
+	fault  string // what is wrong; "" if all is well
+	last   string // what went wrong last, also if all is well again
 
 	streams map[uint32]*Stream  // by context
 	turns   map[ID]*Stream      // whose claim or return is under way; one for each client
@@ -172,9 +173,14 @@ func (m *Member) Take() Actions {
 // Away reports whether etcd does not answer, as far as the member knows.
 func (m *Member) Away() bool { return m.away }
 
-// Fault says what went wrong last: why etcd is away, the lease was lost, or the watch had broken.
-// It is "" if all is well again.
+// Fault says what is wrong: why etcd is away, the lease was lost, or the watch had broken. It is ""
+// if all is well again.
 func (m *Member) Fault() string { return m.fault }
+
+// LastFault says what went wrong last, also if all is well again.
+func (m *Member) LastFault() string { return m.last }
+
+func (m *Member) wentWrong(fault string) { m.fault, m.last = fault, fault }
 
 // Lease returns the member's lease, which is its name; 0: it has none.
 func (m *Member) Lease() int64 { return m.lease }
@@ -344,7 +350,7 @@ func (m *Member) stayAlive() {
 // etcd says so: as long as it is silent, the lease may live. No Txn under the old lease can come
 // late, because etcd refuses it.
 func (m *Member) loseLease(why string) {
-	m.fault = why
+	m.wentWrong(why)
 	m.counts.LeasesLost++
 	m.lease = 0
 	m.watch.end(m)
@@ -405,7 +411,7 @@ func (m *Member) heard(c call, h etcd.Header) bool {
 
 // goAway notes that a call has failed. Until a probe is answered, newcomers do not wait.
 func (m *Member) goAway(fault string) {
-	m.fault = fault
+	m.wentWrong(fault)
 	m.joining = false
 	if m.away {
 		return

@@ -216,6 +216,9 @@ func TestFault(t *testing.T) {
 	if got := m.Fault(); got != "" {
 		t.Errorf("the watch has begun again, and the fault is still %.40q", got)
 	}
+	if got := m.LastFault(); !strings.HasPrefix(got, "watch cancelled") { // a tick has still to log it
+		t.Errorf("the last fault is %.40q, want that the watch was cancelled", got)
+	}
 	m.Dismiss(w.now, client)
 	w.act(0)
 	m.Failed(w.now, w.works[0].calls[0].ID, 14, long)

@@ -69,7 +69,7 @@ func (f *fleetSide) tell(m *member) {
 	before := m.counted
 	f.count(m)
 	warn := func(what string) {
-		f.worker.host.Log(Warn, fmt.Sprintf("fleet %s cluster=%s fault=%q", what, m.cluster, m.Fault()))
+		f.worker.host.Log(Warn, fmt.Sprintf("fleet %s cluster=%s fault=%q", what, m.cluster, m.LastFault()))
 	}
 	switch {
 	case m.Away() && m.counted.Away > before.Away: // perhaps it was back for a moment
