@@ -9,13 +9,13 @@ shift 2
 client='' told='' sender=''
 
 # terminate passes SIGTERM on to the engine, and repeats it until the engine has ended, because
-# podman ignores it between the creation of a container and the wait for its end. It waits two
+# podman ignores it between the creation of a container and the wait for its end. It waits four
 # seconds between two signals: an Envoy that is already shutting down would be killed by a second
 # one.
 terminate() {
 	told=yes
 	if [ -n "$client" ] && [ -z "$sender" ]; then
-		while kill -TERM "$client" && sleep 2; do :; done >/dev/null 2>&1 &
+		while kill -TERM "$client" && sleep 4; do :; done >/dev/null 2>&1 &
 		sender=$!
 	fi
 }
