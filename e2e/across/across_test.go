@@ -142,7 +142,9 @@ func TestRefusedWhileAway(t *testing.T) {
 func TestClaimAtRequest(t *testing.T) {
 	t.Parallel()
 	e := fleettest.StartEtcd(t, 1)
-	envoys := fleettest.Envoys(t, 2, fleettest.Options{Rule: `"claim_at": "request", "max_streams": 2, "goodbye_grace": "5s"`, Ports: e.Ports(t)})
+	envoys := fleettest.Envoys(t, 2, fleettest.Options{
+		Rule: `"claim_at": "request", "max_streams": 2, "goodbye_grace": "5s"`, Ports: e.Ports(t),
+	})
 	client := rigtest.NewClient()
 	first := fleettest.Open(t, envoys[0], rig.HTTP2, 0, client)
 	second := fleettest.Open(t, envoys[1], rig.HTTP2, 0, client)

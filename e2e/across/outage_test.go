@@ -36,8 +36,8 @@ func TestOnlyTheFirstWaits(t *testing.T) {
 	rigtest.WantSamples(t, r, fmt.Sprintf("streamlatch_fleet_claim_ms_count{} %d", before+1))
 }
 
-// What the fleet knew of a client holds while etcd does not answer, at the Envoy that has its
-// newest stream: its token is spent, and its superseded page stays out.
+// While etcd does not answer, the Envoy with a client's newest stream still knows what the fleet
+// knew: no token is left, and a superseded page stays out.
 func TestMemoryWhileAway(t *testing.T) {
 	t.Parallel()
 	e := fleettest.StartEtcd(t, 1)

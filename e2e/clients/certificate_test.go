@@ -110,8 +110,7 @@ func dialTLS(t *testing.T, r *rig.Rig, p rig.Protocol, worker int, config *tls.C
 	return c
 }
 
-// config returns the TLS configuration of a client that has these certificates and trusts an
-// authority.
+// config is the TLS configuration of a client. It has the certificates, and trusts the authority.
 func config(a authority.Authority, certificates ...tls.Certificate) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.Certificate)

@@ -207,7 +207,8 @@ func (e *Etcd) method(c *host.GRPCCall) etcd.Method {
 	if !found {
 		e.t.Fatalf("a call of %s/%s, want a method of etcd", c.Service, c.Method)
 	}
-	// Without this metadata a stream lives on, silent, at an etcd that has lost its quorum.
+	// Without this metadata etcd keeps a stream open, and says nothing on it, when it has lost
+	// its quorum.
 	if leader, _ := c.Headers.Get("hasleader"); m.Streams() && leader != "true" {
 		e.t.Errorf("hasleader is %q in the metadata of %s, want true", leader, m)
 	}

@@ -182,8 +182,8 @@ func (n *Node) Start(t *testing.T) {
 	}
 }
 
-// Stop makes the node stand still, as on a machine that has no time for it. It returns once no
-// thread of it runs: until then, it may still answer.
+// Stop suspends the node. It returns when none of its threads runs any more: until then, the node
+// may still answer.
 func (n *Node) Stop(t *testing.T) {
 	t.Helper()
 	n.signal(t, syscall.SIGSTOP)

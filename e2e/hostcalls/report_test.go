@@ -62,7 +62,7 @@ type score struct {
 
 var scores scoreboard
 
-// A scoreboard keeps the score of each test, and the dialogues that have been played.
+// A scoreboard keeps each test's score, and which dialogues were played.
 type scoreboard struct {
 	sync.Mutex
 	all    []*score

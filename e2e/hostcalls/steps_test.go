@@ -150,7 +150,8 @@ func responseGot(status string, h host.Headers, body []byte, trailers host.Heade
 	return fmt.Sprintf("client: %s%s, body %q, trailers%s, complete %v", status, ofTest(h), body, ofTest(trailers), complete)
 }
 
-// stepBackend is the upstream in Envoy. It answers an empty 200 to a request that has no steps.
+// stepBackend is the upstream of the real Envoy. If a request has no steps, it answers 200 without
+// a body.
 type stepBackend struct {
 	mu  sync.Mutex
 	now *conversation // nil: none

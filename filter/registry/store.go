@@ -19,8 +19,8 @@ type Store interface {
 // Absent is the cas that creates a key only if it is absent. Envoy creates an absent key whatever
 // the cas is, and refuses to write a present key whose number is another one. It numbers writes
 // from 1, so a key has this number only once in four billion writes. Until that key is written
-// again, a create could overwrite it. Only slots, their reports, the table, the names of
-// rules and new buckets are created, each of them once.
+// again, a create could overwrite it. Only slots, their reports, the table, the names of rules and
+// new buckets are created, each of them once.
 const Absent uint32 = 1<<32 - 1
 
 // Queues are the message queues of the workers: Envoy's shared queues.

@@ -289,6 +289,6 @@ func (w *Worker) Leave() {
 		w.fleet.pump(m, now)
 		w.fleet.count(m)
 	}
-	w.fleet.worker.warn(w.registry.Report(0, nil))
+	w.warn(w.registry.Report(0, nil))
 	w.fleet.showUnregistered(0)
 }

@@ -159,11 +159,11 @@ func (s *Stream) takePlace(v fleet.Verdict, now int64) policy.Verdict {
 		return verdict
 	}
 	s.place.Stamp = uint64(v.Stamp)
-	memory := v.Memory.Shift(w.host.Now() - w.host.WallClock())
-	done, err := w.registry.Place(now, &s.place, memory)
+	wall := w.host.WallClock()
+	done, err := w.registry.Place(now, &s.place, v.Memory.Shift(now-wall))
 	w.warn(err)
 	s.enter(claimed)
-	w.countTakeovers(s, v.Superseded, w.host.WallClock())
+	w.countTakeovers(s, v.Superseded, wall)
 	w.carryOut(done, now)
 	if s.place.Why() != 0 && s.place.Enforce {
 		return policy.Verdict{Refusal: policy.Superseded}

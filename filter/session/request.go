@@ -153,10 +153,11 @@ func (w *Worker) newStream(r *rule, key []byte, request Request, context uint32,
 	if len(r.Instance) > 0 {
 		var missing int
 		if key, missing = r.Instance.Append(key[:0], request); missing == identity.Complete {
-			s.place.Instance = w.registry.Table().Instance(s.place.Client, key)
 			if s.fleet != nil { // the registry remembers the fleet's instances
 				s.fleet.Instance = w.fleet.hash().Instance(registry.ClientID(s.fleet.Client), key)
 				s.place.Instance = s.fleet.Instance
+			} else {
+				s.place.Instance = w.registry.Table().Instance(s.place.Client, key)
 			}
 		}
 	}
